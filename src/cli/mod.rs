@@ -1,0 +1,1 @@
+//! The verbs of `lodgectl`, one file per group.

@@ -1,0 +1,22 @@
+//! Lodge: a desktop virtual machine manager with its own KVM engine.
+//!
+//! A map of the crate, from the top down; imports point down only:
+//!
+//! - [`cli`]: the verbs of `lodgectl`.
+//! - [`manager`]: what `lodge` and `lodgectl` share: definitions, the library, starting and finding workers, the host.
+//! - [`worker`]: the process that runs one guest: launch description, driver, control and serial servers, exit report.
+//! - [`qmp`]: the control protocol. [`rfb`]: the screen protocol.
+//! - [`vmm`]: the engine: machine, vCPUs, buses, devices.
+//! - [`screen`], [`input`]: what a screen and what keys and pointers are.
+//!
+//! The desktop application's own code (`src/main.rs`, `src/ui/`) belongs to the `lodge` binary, so that the worker stays
+//! small.
+
+pub mod cli;
+pub mod input;
+pub mod manager;
+pub mod qmp;
+pub mod rfb;
+pub mod screen;
+pub mod vmm;
+pub mod worker;

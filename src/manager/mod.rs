@@ -1,0 +1,1 @@
+//! What the desktop application and `lodgectl` share; no GTK here.

@@ -1,0 +1,68 @@
+//! What a guest's screen is: pixels, rectangles and what has changed. The engine draws it, RFB sends it, the application
+//! and `screendump` show it; this module knows none of them.
+
+#![forbid(unsafe_code)]
+
+/// A rectangle of the screen, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rect {
+    /// Left edge.
+    pub x: u32,
+    /// Top edge.
+    pub y: u32,
+    /// Width, not 0.
+    pub width: u32,
+    /// Height, not 0.
+    pub height: u32,
+}
+
+/// A picture in memory: one `u32` a pixel, `0x00RRGGBB`, rows from the top without gaps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surface {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// `width * height` pixels.
+    pub pixels: Vec<u32>,
+}
+
+impl Surface {
+    /// A black surface.
+    pub fn new(width: u32, height: u32) -> Self {
+        Self { width, height, pixels: vec![0; width as usize * height as usize] }
+    }
+
+    /// Row `y`; empty when there is no such row.
+    pub fn row(&self, y: u32) -> &[u32] {
+        let width = self.width as usize;
+        let start = y as usize * width;
+        self.pixels.get(start..start + width).unwrap_or(&[])
+    }
+
+    /// The whole surface as a rectangle, or `None` when it has no pixels.
+    pub fn bounds(&self) -> Option<Rect> {
+        (self.width > 0 && self.height > 0).then_some(Rect { x: 0, y: 0, width: self.width, height: self.height })
+    }
+}
+
+/// A moment in the life of a screen: grows with every change that a [`Screen::refresh`] has found.
+pub type Generation = u64;
+
+/// A screen that viewers can look at. Each viewer remembers the generation it has seen and asks for what came after; a slow
+/// viewer therefore costs nothing to the others.
+pub trait Screen: Send + Sync {
+    /// Brings the surface up to date with what the guest has drawn and returns the generation it now has. Cheap when
+    /// nothing has changed (a look at the dirty log).
+    fn refresh(&self) -> Generation;
+
+    /// Calls `look` with the surface and the rectangles (disjoint, inside the surface) that have changed after `since`; 0
+    /// means everything. Returns the generation that was shown. A change of size damages everything.
+    fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation;
+
+    /// A viewer has come: the surface must be kept from now on.
+    fn attach(&self);
+
+    /// A viewer has gone. When it was the last one the surface's memory may be given back.
+    fn detach(&self);
+}

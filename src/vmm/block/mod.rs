@@ -1,0 +1,1 @@
+//! Disks as the devices see them: one trait over every image format.

@@ -1,0 +1,1 @@
+//! What a guest finds at power-on: firmware and its configuration.

@@ -1,0 +1,1 @@
+//! Virtual CPUs: their state machine, exits, CPUID and registers.

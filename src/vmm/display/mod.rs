@@ -1,0 +1,1 @@
+//! The screen: VGA with Bochs VBE, its video memory, drawing and damage.

@@ -1,0 +1,12 @@
+//! The engine: a PC made of KVM vCPUs, buses and devices. It knows no GTK, no QMP and no names of files; whoever starts it
+//! hands it open files.
+
+pub mod block;
+pub mod boot;
+pub mod cpu;
+pub mod device;
+pub mod devices;
+pub mod display;
+pub mod interrupt;
+pub mod pci;
+pub mod virtio;

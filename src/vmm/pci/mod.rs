@@ -1,0 +1,1 @@
+//! PCI: configuration space, BARs, the host bridge and the PIIX functions.
