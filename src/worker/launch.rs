@@ -1,0 +1,274 @@
+//! The launch description: all that a worker needs to know about its guest, written by whoever starts it.
+//!
+//! It is one JSON document, read to its end from file descriptor [`LAUNCH_FD`] (a memfd, a pipe or a file at offset 0).
+//! The worker opens nothing by name: every file, socket and device is named here by the number of an open file
+//! descriptor that the worker inherits. Descriptors that are not named are closed at start.
+//!
+//! The launcher and the worker come from one package, so the version must be equal; [`LaunchDescription::from_json`]
+//! says so before it looks at the rest.
+
+#![forbid(unsafe_code)]
+
+use std::os::fd::RawFd;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The file descriptor on which the worker finds its launch description.
+pub const LAUNCH_FD: RawFd = 3;
+
+/// The version of the description that this program writes and reads.
+pub const LAUNCH_VERSION: u32 = 1;
+
+/// The longest description that a worker reads, in bytes.
+pub const LAUNCH_LIMIT: u64 = 1 << 20;
+
+/// What a worker runs, and on which file descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchDescription {
+    /// [`LAUNCH_VERSION`].
+    pub version: u32,
+    /// The guest's name.
+    pub name: String,
+    /// The guest's UUID.
+    pub uuid: Uuid,
+    /// The guest's memory, in bytes.
+    pub memory: u64,
+    /// The number of virtual CPUs.
+    pub vcpus: u32,
+    /// The display's video memory, in bytes.
+    pub video_memory: u32,
+    /// Whether the firmware offers its boot menu.
+    #[serde(default)]
+    pub boot_menu: bool,
+    /// Leave the guest in `prelaunch` until a QMP `cont`.
+    #[serde(default)]
+    pub start_paused: bool,
+    /// What happens when the guest powers itself off.
+    #[serde(default = "Action::destroy")]
+    pub on_poweroff: Action,
+    /// What happens when the guest resets itself.
+    #[serde(default = "Action::restart")]
+    pub on_reboot: Action,
+    /// What happens when the guest reports a panic.
+    #[serde(default = "Action::destroy")]
+    pub on_crash: Action,
+    /// The worker's own file descriptors.
+    pub descriptors: Descriptors,
+    /// The firmware's images.
+    pub firmware: Firmware,
+    /// The guest's disks, in the order in which they are plugged in.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
+}
+
+/// What to do when a guest's life comes to an end; the words are libvirt's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The worker ends.
+    Destroy,
+    /// The machine is reset and runs on.
+    Restart,
+    /// The machine is held as it is, for a look.
+    Preserve,
+}
+
+impl Action {
+    fn destroy() -> Self {
+        Self::Destroy
+    }
+
+    fn restart() -> Self {
+        Self::Restart
+    }
+}
+
+/// The file descriptors that every worker has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Descriptors {
+    /// `/dev/kvm`, open for reading and writing.
+    pub kvm: RawFd,
+    /// The definition's `run.lock`, with an open-file-description write lock (`F_OFD_SETLK`) on it. The worker only keeps
+    /// it open, so that the lock lives as long as the worker.
+    pub run_lock: RawFd,
+    /// The log, open for appending.
+    pub log: RawFd,
+    /// The exit report (`exit.json`), empty and open for reading and writing.
+    pub exit_report: RawFd,
+    /// The listening Unix stream socket that speaks QMP.
+    pub control: RawFd,
+    /// The listening Unix stream socket that speaks RFB.
+    pub vnc: RawFd,
+    /// The listening Unix stream socket of the first serial port.
+    pub serial: RawFd,
+}
+
+/// The firmware's images, open for reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// SeaBIOS (`bios-256k.bin`).
+    pub bios: RawFd,
+    /// SeaVGABIOS for the standard VGA (`vgabios-stdvga.bin`).
+    pub vga_bios: RawFd,
+}
+
+/// One disk of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Its name in QMP and in logs, unique in the guest: `disk0`.
+    pub id: String,
+    /// The image or block device; open for writing too unless `read_only`.
+    pub image: RawFd,
+    /// The image's format. It is never guessed: a raw disk's content belongs to the guest, which could make it look like
+    /// another format.
+    pub format: DiskFormat,
+    /// The images below a qcow2 image, from the one it names down to the base, each open for reading.
+    #[serde(default)]
+    pub backing: Vec<BackingImage>,
+    /// The image's file name, for `query-block` and error texts only.
+    #[serde(default)]
+    pub file_name: String,
+    /// Whether the guest may write.
+    #[serde(default)]
+    pub read_only: bool,
+    /// The place in the boot order, the lowest first; `None` for a disk that is not booted from.
+    #[serde(default)]
+    pub bootindex: Option<u32>,
+    /// The serial number that the guest sees, at most 20 bytes.
+    #[serde(default)]
+    pub serial: String,
+}
+
+/// An image that a qcow2 image is based on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackingImage {
+    /// The image, open for reading.
+    pub image: RawFd,
+    /// Its format.
+    pub format: DiskFormat,
+    /// Its file name, for error texts only.
+    #[serde(default)]
+    pub file_name: String,
+}
+
+/// The format of a disk image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// The disk's bytes as they are.
+    Raw,
+    /// QEMU's copy-on-write format, version 2 or 3.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// The format's name in QMP and in definitions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+impl LaunchDescription {
+    /// Reads a description, checking its version first.
+    pub fn from_json(json: &[u8]) -> Result<Self, LaunchError> {
+        #[derive(Deserialize)]
+        struct OnlyVersion {
+            version: u32,
+        }
+        let OnlyVersion { version } = serde_json::from_slice(json).map_err(LaunchError::Malformed)?;
+        if version != LAUNCH_VERSION {
+            return Err(LaunchError::Version { found: version });
+        }
+        serde_json::from_slice(json).map_err(LaunchError::Malformed)
+    }
+
+    /// The description as it goes to the worker.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("the description has only string keys and plain values")
+    }
+}
+
+/// Why a launch description was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No JSON of the known shape.
+    #[error("the launch description is malformed: {0}. It is written by lodge or lodgectl; start guests with them")]
+    Malformed(serde_json::Error),
+    /// Another version's.
+    #[error(
+        "the launch description has version {found}, this lodge-worker knows {LAUNCH_VERSION}. lodge, lodgectl and \
+         lodge-worker must be of one release: install them together and start lodge again"
+    )]
+    Version {
+        /// The version in the description.
+        found: u32,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description() -> LaunchDescription {
+        LaunchDescription {
+            version: LAUNCH_VERSION,
+            name: "debian".to_owned(),
+            uuid: Uuid::from_u128(7),
+            memory: 64 << 20,
+            vcpus: 1,
+            video_memory: 16 << 20,
+            boot_menu: false,
+            start_paused: true,
+            on_poweroff: Action::Destroy,
+            on_reboot: Action::Restart,
+            on_crash: Action::Preserve,
+            descriptors: Descriptors { kvm: 4, run_lock: 5, log: 6, exit_report: 7, control: 8, vnc: 9, serial: 10 },
+            firmware: Firmware { bios: 11, vga_bios: 12 },
+            disks: vec![Disk {
+                id: "disk0".to_owned(),
+                image: 13,
+                format: DiskFormat::Qcow2,
+                backing: vec![BackingImage { image: 14, format: DiskFormat::Raw, file_name: "base.img".to_owned() }],
+                file_name: "debian.qcow2".to_owned(),
+                read_only: false,
+                bootindex: Some(1),
+                serial: "LODGE1".to_owned(),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_description_survives_the_way_to_the_worker() {
+        let description = description();
+
+        let read = LaunchDescription::from_json(&description.to_json()).unwrap();
+
+        assert_eq!(read, description);
+    }
+
+    #[test]
+    fn another_version_is_named_before_anything_else_is_complained_about() {
+        let error = LaunchDescription::from_json(br#"{"version": 99, "novelty": true}"#).unwrap_err();
+
+        assert!(matches!(error, LaunchError::Version { found: 99 }), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        let mut value = serde_json::to_value(description()).unwrap();
+        value["novelty"] = true.into();
+
+        let error = LaunchDescription::from_json(value.to_string().as_bytes()).unwrap_err();
+
+        assert!(error.to_string().contains("novelty"), "{error}");
+    }
+}
