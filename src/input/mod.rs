@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod keys;
+
 /// A key, by its code in Linux's input subsystem (`KEY_A` is 30; linux/input-event-codes.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub u16);
