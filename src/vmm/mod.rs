@@ -3,10 +3,12 @@
 
 pub mod block;
 pub mod boot;
+pub mod bus;
 pub mod cpu;
 pub mod device;
 pub mod devices;
 pub mod display;
 pub mod interrupt;
+pub mod memory;
 pub mod pci;
 pub mod virtio;
