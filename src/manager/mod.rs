@@ -1,3 +1,22 @@
 //! What the desktop application and `lodgectl` share; no GTK here.
+//!
+//! - [`paths`]: where everything lies. [`size`]: amounts of bytes as people write them.
+//! - [`definition`]: what a guest is. [`library`]: all guests on disk, which is the truth.
+//! - [`supervisor`]: starts workers, finds and ends them. [`client`]: talks to one worker.
+//! - [`guests`]: the live view of all guests, for the application. [`statistics`]: their graphs.
+//! - [`host`]: what this machine can do, and what is missing.
+//! - [`pool`]: disk images. [`media`]: what a file that a person chose is.
+//! - [`testcard`]: the built-in guest.
 
+pub mod client;
+pub mod definition;
+pub mod guests;
+pub mod host;
+pub mod library;
+pub mod media;
+pub mod paths;
+pub mod pool;
+pub mod size;
+pub mod statistics;
+pub mod supervisor;
 pub mod testcard;

@@ -1,0 +1,326 @@
+//! What a guest is: its definition, as it lies in `guest.toml` in the library.
+//!
+//! The file is meant to be read and edited by people, so sizes have units, what has a usual value may be left out, and
+//! every complaint names the field and how to mend it. A file that is newer than this program or that holds something
+//! unknown is refused as a whole: what is not understood is never overwritten.
+//!
+//! The guest's name is the name of its folder and is not written into the file: renaming is one step that cannot be half
+//! done.
+
+#![forbid(unsafe_code)]
+
+mod text;
+mod validate;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use text::DefinitionError;
+pub use validate::{
+    HostLimits, MAX_DISKS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review, check_name,
+};
+
+use super::size::Size;
+
+/// The version of the file format that this program writes, and the newest it reads.
+pub const VERSION: u32 = 1;
+
+/// A guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// The version of the format, [`VERSION`].
+    pub version: u32,
+    /// What identifies the guest through renames; the name of its runtime folder.
+    pub uuid: Uuid,
+    /// The guest's name: that of its folder in the library.
+    #[serde(skip)]
+    pub name: String,
+    /// A person's words about the guest.
+    #[serde(default)]
+    pub description: String,
+    /// What runs in it, a short word that chooses the icon: `linux`, `debian`, `windows`, `testcard`, …
+    #[serde(default)]
+    pub os: Option<String>,
+    /// The guest's RAM, in whole MiB.
+    pub memory: Size,
+    /// Virtual CPUs.
+    #[serde(default = "one")]
+    pub vcpus: u32,
+    /// What runs at power-on.
+    #[serde(default)]
+    pub firmware: FirmwareKind,
+    /// What happens when the guest turns itself off.
+    #[serde(default = "destroy")]
+    pub on_poweroff: Lifecycle,
+    /// What happens when the guest restarts itself.
+    #[serde(default = "restart")]
+    pub on_reboot: Lifecycle,
+    /// What happens when the guest crashes.
+    #[serde(default = "preserve")]
+    pub on_crash: Lifecycle,
+    /// A kernel that is booted directly, without the disks' boot loaders.
+    #[serde(default)]
+    pub kernel: Option<KernelDefinition>,
+    /// The screen.
+    #[serde(default)]
+    pub display: DisplayDefinition,
+    /// Disks and CD-ROMs.
+    #[serde(default, rename = "disk")]
+    pub disks: Vec<DiskDefinition>,
+    /// Network cards.
+    #[serde(default, rename = "network")]
+    pub networks: Vec<NetworkDefinition>,
+}
+
+/// The firmware.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirmwareKind {
+    /// SeaBIOS with SeaVGABIOS, from the distribution.
+    #[default]
+    SeaBios,
+}
+
+/// What to do when a guest ends a run by itself; the words are libvirt's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lifecycle {
+    /// The guest is off.
+    Destroy,
+    /// The guest starts again.
+    Restart,
+    /// The guest stays as it is, paused, for a look.
+    Preserve,
+}
+
+/// A kernel for direct boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelDefinition {
+    /// The kernel: a bzImage or an ELF file.
+    pub path: PathBuf,
+    /// The initial RAM disk.
+    #[serde(default)]
+    pub initrd: Option<PathBuf>,
+    /// The command line.
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+/// The screen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisplayDefinition {
+    /// Video memory: a power of two. 16 MiB hold 2560x1600 in 32 bits.
+    pub video_memory: Size,
+}
+
+impl Default for DisplayDefinition {
+    fn default() -> Self {
+        Self { video_memory: Size::mib(16) }
+    }
+}
+
+/// A disk or CD-ROM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskDefinition {
+    /// Its name in commands and statistics, unique in the guest: `disk0`. Given by position when left out.
+    #[serde(default)]
+    pub id: String,
+    /// The image: an absolute path.
+    pub path: PathBuf,
+    /// The image's format. Never guessed when the guest starts: a guest could write another format's header into its disk.
+    pub format: DiskFormat,
+    /// Whether the guest is kept from writing.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Whether the medium is a CD or DVD; it is read-only then.
+    #[serde(default)]
+    pub cdrom: bool,
+    /// How it is attached.
+    #[serde(default)]
+    pub bus: DiskBus,
+    /// The serial number that the guest sees, at most 20 characters.
+    #[serde(default)]
+    pub serial: Option<String>,
+    /// Its place in the boot order, from 1. Those without one are tried after those with one: disks first, then CD-ROMs,
+    /// so that a guest with an empty disk installs from the CD-ROM and then starts from its disk.
+    #[serde(default)]
+    pub boot: Option<u32>,
+}
+
+/// The format of a disk image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// The disk's bytes, one after the other.
+    #[default]
+    Raw,
+    /// QEMU's format.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// The word for it in definitions and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// How a disk is attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskBus {
+    /// virtio-blk.
+    #[default]
+    Virtio,
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkDefinition {
+    /// What it is connected to.
+    pub kind: NetworkKind,
+    /// The host's bridge, for [`NetworkKind::Bridge`].
+    #[serde(default)]
+    pub bridge: Option<String>,
+    /// The card's address, as `52:54:00:12:34:56`.
+    #[serde(default)]
+    pub mac: Option<String>,
+}
+
+/// What a network card is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkKind {
+    /// The host's network by address translation, without root.
+    Nat,
+    /// A bridge of the host.
+    Bridge,
+    /// Nothing: the card has no link.
+    None,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn destroy() -> Lifecycle {
+    Lifecycle::Destroy
+}
+
+fn restart() -> Lifecycle {
+    Lifecycle::Restart
+}
+
+fn preserve() -> Lifecycle {
+    Lifecycle::Preserve
+}
+
+impl Definition {
+    /// A new guest with one vCPU and 1 GiB of memory and without any disk.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            version: VERSION,
+            uuid: Uuid::new_v4(),
+            name: name.into(),
+            description: String::new(),
+            os: None,
+            memory: Size::gib(1),
+            vcpus: 1,
+            firmware: FirmwareKind::default(),
+            on_poweroff: destroy(),
+            on_reboot: restart(),
+            on_crash: preserve(),
+            kernel: None,
+            display: DisplayDefinition::default(),
+            disks: Vec::new(),
+            networks: Vec::new(),
+        }
+    }
+
+    /// Adds a disk and gives it the next free [`DiskDefinition::id`] when it has none.
+    pub fn add_disk(&mut self, disk: DiskDefinition) {
+        self.disks.push(disk);
+        self.name_disks();
+    }
+
+    /// The disks in the order in which the firmware tries them.
+    pub fn boot_order(&self) -> Vec<&DiskDefinition> {
+        let mut order: Vec<_> = self.disks.iter().collect();
+        order.sort_by_key(|disk| (disk.boot.unwrap_or(u32::MAX), disk.cdrom));
+        order
+    }
+
+    /// Gives an id to the disks that have none.
+    fn name_disks(&mut self) {
+        for index in 0..self.disks.len() {
+            if !self.disks[index].id.is_empty() {
+                continue;
+            }
+            let stem = if self.disks[index].cdrom { "cdrom" } else { "disk" };
+            let free = (0..).map(|number| format!("{stem}{number}")).find(|id| self.disks.iter().all(|d| d.id != *id));
+            self.disks[index].id = free.unwrap_or_default();
+        }
+    }
+}
+
+impl DiskDefinition {
+    /// A writable disk.
+    pub fn new(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
+        Self {
+            id: String::new(),
+            path: path.into(),
+            format,
+            read_only: false,
+            cdrom: false,
+            bus: DiskBus::default(),
+            serial: None,
+            boot: None,
+        }
+    }
+
+    /// A CD-ROM with this ISO image in it.
+    pub fn cdrom(path: impl Into<PathBuf>) -> Self {
+        Self { read_only: true, cdrom: true, ..Self::new(path, DiskFormat::Raw) }
+    }
+
+    /// Whether the guest cannot write to it.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only || self.cdrom
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_get_free_ids() {
+        let mut guest = Definition::new("web");
+
+        guest.add_disk(DiskDefinition { id: "disk1".into(), ..DiskDefinition::new("/a", DiskFormat::Raw) });
+        guest.add_disk(DiskDefinition::new("/b", DiskFormat::Raw));
+        guest.add_disk(DiskDefinition::cdrom("/c"));
+        guest.add_disk(DiskDefinition::new("/d", DiskFormat::Raw));
+
+        let ids: Vec<_> = guest.disks.iter().map(|disk| disk.id.as_str()).collect();
+        assert_eq!(ids, ["disk1", "disk0", "cdrom0", "disk2"]);
+    }
+
+    #[test]
+    fn chosen_places_come_first_then_disks_then_cdroms() {
+        let mut guest = Definition::new("web");
+        guest.add_disk(DiskDefinition::cdrom("/install.iso"));
+        guest.add_disk(DiskDefinition::new("/data", DiskFormat::Raw));
+        guest.add_disk(DiskDefinition { boot: Some(2), ..DiskDefinition::new("/second", DiskFormat::Raw) });
+        guest.add_disk(DiskDefinition { boot: Some(1), ..DiskDefinition::new("/first", DiskFormat::Raw) });
+
+        let order: Vec<_> = guest.boot_order().iter().map(|disk| disk.path.to_str().unwrap()).collect();
+
+        assert_eq!(order, ["/first", "/second", "/data", "/install.iso"]);
+    }
+}

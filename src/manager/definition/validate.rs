@@ -1,0 +1,295 @@
+//! What makes a definition a good one: every complaint at once, each with its field and how to mend it.
+
+use std::{collections::HashSet, fmt, path::Path};
+
+use super::{Definition, DiskDefinition, NetworkKind, VERSION};
+use crate::manager::size::{MIB, Size};
+
+/// Longest name, in characters.
+pub const NAME_MAX_CHARACTERS: usize = 64;
+/// Longest name, in bytes of UTF-8: it is the name of a folder.
+pub const NAME_MAX_BYTES: usize = 200;
+/// Most vCPUs of a guest: an xAPIC id has 8 bits, and 255 addresses all of them.
+pub const MAX_VCPUS: u32 = 255;
+/// Most disks of a guest: the slots of PCI bus 0 that the machine leaves free.
+pub const MAX_DISKS: usize = 24;
+
+/// Something wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The field as in the TOML file: `memory`, `disk[0].path`.
+    pub field: String,
+    /// What is wrong, and how to mend it.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Everything wrong with a definition, on one line when shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str("; ")?;
+            }
+            problem.fmt(formatter)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Problems {
+    /// The first complaint about `field`, to be shown beside it.
+    pub fn about(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|problem| problem.field == field).map(|problem| problem.message.as_str())
+    }
+}
+
+/// What this host can give to one guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostLimits {
+    /// The host's memory, in bytes.
+    pub memory_total: u64,
+    /// What is free or can be freed of it now, in bytes.
+    pub memory_available: u64,
+    /// The host's CPUs.
+    pub cpus: u32,
+    /// The most vCPUs that KVM gives to one guest.
+    pub max_vcpus: u32,
+    /// The width of the host's physical addresses, in bits.
+    pub address_bits: u32,
+}
+
+/// What [`Definition::review`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Review {
+    /// What keeps the guest from running.
+    pub errors: Problems,
+    /// What makes it slow or is likely a slip.
+    pub warnings: Problems,
+}
+
+impl Definition {
+    /// Checks everything that does not depend on the host.
+    pub fn validate(&self) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        if self.version == 0 || self.version > VERSION {
+            problems.push(Problem::new("version", format!("{} is not a known version. Write {VERSION}", self.version)));
+        }
+        if let Err(message) = check_name(&self.name) {
+            problems.push(Problem::new("name", message));
+        }
+        if self.uuid.is_nil() {
+            problems.push(Problem::new("uuid", "it is all zeroes. Write one from \"uuidgen\""));
+        }
+        if self.description.len() > 10_000 || self.description.contains('\0') {
+            problems.push(Problem::new("description", "it is too long. Write at most 10,000 bytes"));
+        }
+        if let Some(os) = &self.os
+            && (os.is_empty() || os.len() > 32 || !os.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)))
+        {
+            problems.push(Problem::new("os", "it is not a short word. Write one like debian, or remove it"));
+        }
+        self.validate_memory(&mut problems);
+        if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
+            problems.push(Problem::new("vcpus", format!("{} is not possible. Choose 1 to {MAX_VCPUS}", self.vcpus)));
+        }
+        self.validate_disks(&mut problems);
+        self.validate_networks(&mut problems);
+        if let Some(kernel) = &self.kernel {
+            check_path("kernel.path", &kernel.path, &mut problems);
+            if let Some(initrd) = &kernel.initrd {
+                check_path("kernel.initrd", initrd, &mut problems);
+            }
+            if kernel.cmdline.len() > 2047 || kernel.cmdline.contains(['\0', '\n']) {
+                problems.push(Problem::new("kernel.cmdline", "it is too long. Write one line of at most 2,047 bytes"));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+
+    /// [`Definition::validate`], and whether this host can run the guest.
+    pub fn review(&self, host: &HostLimits) -> Review {
+        let mut errors = self.validate().err().unwrap_or_default();
+        let mut warnings = Problems::default();
+        let memory = self.memory.bytes();
+        let total = Size(host.memory_total).approximate();
+        // Where the PCI hole pushes memory up, addresses end above the memory's size.
+        let addressable = 1u64.checked_shl(host.address_bits).unwrap_or(u64::MAX);
+        if errors.about("memory").is_none() {
+            if memory > addressable.saturating_sub(crate::manager::size::GIB) {
+                let message = format!("the host's CPU cannot address {}. Choose less", self.memory);
+                errors.0.push(Problem::new("memory", message));
+            } else if memory > host.memory_total.saturating_mul(4) {
+                let message = format!("{} is more than four times the host's {total}. Choose less", self.memory);
+                errors.0.push(Problem::new("memory", message));
+            } else if memory > host.memory_total {
+                let message = format!("{} is more than the host's {total}: it will swap. Choose less", self.memory);
+                warnings.0.push(Problem::new("memory", message));
+            } else if memory > host.memory_available {
+                let free = Size(host.memory_available).approximate();
+                let message =
+                    format!("only {free} of the host's {total} are free now. Stop other guests or choose less");
+                warnings.0.push(Problem::new("memory", message));
+            }
+        }
+        if errors.about("vcpus").is_none() {
+            if self.vcpus > host.max_vcpus {
+                let message = format!("KVM on this host gives at most {} to one guest. Choose less", host.max_vcpus);
+                errors.0.push(Problem::new("vcpus", message));
+            } else if self.vcpus > host.cpus {
+                let message = format!("the host has {} CPUs: more make the guest slower. Choose less", host.cpus);
+                warnings.0.push(Problem::new("vcpus", message));
+            }
+        }
+        Review { errors, warnings }
+    }
+
+    fn validate_memory(&self, problems: &mut Vec<Problem>) {
+        let memory = self.memory.bytes();
+        if memory < MIB {
+            problems.push(Problem::new("memory", format!("{} is too little. Choose at least 1 MiB", self.memory)));
+        } else if !memory.is_multiple_of(MIB) {
+            let near = Size((memory / MIB).saturating_mul(MIB));
+            problems
+                .push(Problem::new("memory", format!("{} is not a whole number of MiB. Write {near}", self.memory)));
+        }
+        let video = self.display.video_memory.bytes();
+        if !video.is_power_of_two() || !(8 * MIB..=256 * MIB).contains(&video) {
+            let message =
+                format!("{} is not possible. Choose 8, 16, 32, 64, 128 or 256 MiB", self.display.video_memory);
+            problems.push(Problem::new("display.video_memory", message));
+        }
+    }
+
+    fn validate_disks(&self, problems: &mut Vec<Problem>) {
+        if self.disks.len() > MAX_DISKS {
+            let message = format!("{} disks are too many. Keep at most {MAX_DISKS}", self.disks.len());
+            problems.push(Problem::new("disk", message));
+        }
+        let (mut ids, mut places, mut writable) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for (index, disk) in self.disks.iter().enumerate() {
+            let field = |name: &str| format!("disk[{index}].{name}");
+            check_path(&field("path"), &disk.path, problems);
+            validate_disk(disk, &field, problems);
+            if !ids.insert(&disk.id) {
+                problems
+                    .push(Problem::new(field("id"), format!("\"{}\" is taken by another disk. Change it", disk.id)));
+            }
+            if let Some(place) = disk.boot
+                && !places.insert(place)
+            {
+                problems
+                    .push(Problem::new(field("boot"), format!("place {place} is taken by another disk. Change it")));
+            }
+            if !disk.is_read_only() && !writable.insert(&disk.path) {
+                let message = format!("{} is already a disk of this guest. Remove one of them", disk.path.display());
+                problems.push(Problem::new(field("path"), message));
+            }
+        }
+    }
+
+    fn validate_networks(&self, problems: &mut Vec<Problem>) {
+        for (index, network) in self.networks.iter().enumerate() {
+            let field = |name: &str| format!("network[{index}].{name}");
+            match (network.kind, &network.bridge) {
+                (NetworkKind::Bridge, None) => {
+                    let message = "a bridge is needed. Write the name of one of the host's, like br0";
+                    problems.push(Problem::new(field("bridge"), message));
+                }
+                (NetworkKind::Nat | NetworkKind::None, Some(_)) => {
+                    problems.push(Problem::new(field("bridge"), "only kind = \"bridge\" has one. Remove it"));
+                }
+                // IFNAMSIZ is 16 with the closing zero.
+                (NetworkKind::Bridge, Some(name))
+                    if name.is_empty() || name.len() > 15 || name.contains(['/', ' ', '\n', '\0']) =>
+                {
+                    problems.push(Problem::new(
+                        field("bridge"),
+                        format!("{name:?} is no name of an interface. Correct it"),
+                    ));
+                }
+                _ => {}
+            }
+            if let Some(mac) = &network.mac
+                && !is_unicast_mac(mac)
+            {
+                let message = format!("{mac:?} is no address of a card. Write one like 52:54:00:12:34:56");
+                problems.push(Problem::new(field("mac"), message));
+            }
+        }
+    }
+}
+
+fn validate_disk(disk: &DiskDefinition, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+    if disk.id.is_empty()
+        || disk.id.len() > 32
+        || !disk.id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    {
+        let message = format!("{:?} is no id. Use up to 32 letters, digits, - and _, or remove it", disk.id);
+        problems.push(Problem::new(field("id"), message));
+    }
+    if let Some(serial) = &disk.serial
+        && (serial.len() > 20 || !serial.chars().all(|c| c.is_ascii_graphic()))
+    {
+        problems.push(Problem::new(field("serial"), "it is no serial number. Use up to 20 letters and digits"));
+    }
+    if disk.boot == Some(0) {
+        problems.push(Problem::new(field("boot"), "places count from 1. Write 1 for the first"));
+    }
+}
+
+fn check_path(field: &str, path: &Path, problems: &mut Vec<Problem>) {
+    let text = path.to_string_lossy();
+    if !path.is_absolute() || text.contains(['\0', '\n']) {
+        let message = format!("{text:?} is not an absolute path. Write it from the root: /…");
+        problems.push(Problem::new(field, message));
+    }
+}
+
+fn is_unicast_mac(text: &str) -> bool {
+    let bytes: Vec<_> =
+        text.split(':').map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok())).collect();
+    let bytes: Option<Vec<u8>> = bytes.into_iter().map(Option::flatten).collect();
+    bytes.is_some_and(|bytes| bytes.len() == 6 && bytes[0] & 1 == 0 && bytes.iter().any(|&byte| byte != 0))
+}
+
+/// Whether `name` can be a guest's name; says what is wrong when it can't. Names are names of folders, words of commands
+/// and titles of windows.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a name is needed. Write one".to_owned());
+    }
+    if name.chars().count() > NAME_MAX_CHARACTERS || name.len() > NAME_MAX_BYTES {
+        return Err(format!("the name is too long. Write at most {NAME_MAX_CHARACTERS} characters"));
+    }
+    if name.contains('/') {
+        return Err("a name cannot contain a slash. Remove it".to_owned());
+    }
+    if name.chars().any(char::is_control) {
+        return Err("a name cannot contain line breaks or control characters. Remove them".to_owned());
+    }
+    if name.starts_with(['.', '-']) {
+        return Err("a name cannot begin with a dot or a dash. Begin it with a letter or digit".to_owned());
+    }
+    if name.trim() != name {
+        return Err("a name cannot begin or end with a space. Remove it".to_owned());
+    }
+    Ok(())
+}
