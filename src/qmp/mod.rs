@@ -4,4 +4,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod codec;
+mod framing;
 pub mod message;
