@@ -26,3 +26,14 @@ pub trait PciFunction: Device {
     /// BAR `bar` now answers at `address`, or no longer does.
     fn bar_mapped(&mut self, _bar: usize, _address: Option<u64>) {}
 }
+
+/// Slots of the bus.
+pub const PCI_SLOTS: u8 = 32;
+
+/// The interrupts (GSI and ISA number) of PIRQA to PIRQD, as firmware programs them.
+pub const PIRQ_INTERRUPTS: [u8; 4] = [10, 10, 11, 11];
+
+/// The interrupt of pin `pin` (0 is INTA) of the function in slot `slot`, as the PIIX3 wires it.
+pub fn slot_interrupt(slot: u8, pin: u8) -> u8 {
+    PIRQ_INTERRUPTS[usize::from(slot.wrapping_add(pin).wrapping_sub(1) & 3)]
+}
