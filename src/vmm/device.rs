@@ -28,6 +28,13 @@ pub trait Device: Send {
     /// Puts the device into its state after power-on. Idempotent.
     fn reset(&mut self);
 
+    /// The machine has stopped its vCPUs: ends what the device does on its own (I/O in flight is completed, timers stop)
+    /// until [`Device::resume`]. A machine is paused when it is made. Idempotent.
+    fn pause(&mut self) {}
+
+    /// The machine is about to run its vCPUs. Idempotent.
+    fn resume(&mut self) {}
+
     /// The volatile state. A device that cannot be saved says so with an error, never with an empty state.
     fn save(&self) -> Result<Value, StateError>;
 

@@ -5,3 +5,6 @@ pub type GuestBitmap = ();
 
 /// The guest's RAM as devices see it. A clone is a handle to the same memory.
 pub type GuestMemory = vm_memory::GuestMemoryMmap<GuestBitmap>;
+
+/// A piece of the guest's RAM, to be read, written or handed to the kernel.
+pub type GuestSlice<'a> = vm_memory::VolatileSlice<'a, vm_memory::bitmap::BS<'a, GuestBitmap>>;

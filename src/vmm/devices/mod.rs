@@ -1,1 +1,8 @@
 //! The devices that are no PCI functions of their own: one file each.
+
+pub mod serial;
+
+use std::sync::Arc;
+
+/// The wire by which a device asks for a reset of the machine. It only reports; whoever drives the machine resets it.
+pub type ResetLine = Arc<dyn Fn() + Send + Sync>;

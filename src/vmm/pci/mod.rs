@@ -1,6 +1,7 @@
 //! PCI: configuration space, BARs, the host bridge and the PIIX functions.
 
 pub mod configuration;
+pub mod msix;
 
 use crate::vmm::{device::Device, interrupt::Interrupt};
 

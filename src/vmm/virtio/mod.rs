@@ -1,1 +1,7 @@
 //! Virtio 1.2 over PCI: transport, queue helpers and one file per device.
+//!
+//! <https://docs.oasis-open.org/virtio/virtio/v1.2/virtio-v1.2.html>
+
+pub mod device;
+pub mod interrupt;
+pub mod queue;

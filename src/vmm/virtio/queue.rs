@@ -1,0 +1,444 @@
+//! Virtqueues as the devices use them (virtio 1.2, section 2.7): [`Virtqueue`] hands out [`Chain`]s, checked as a whole
+//! before a device sees them, and takes them back.
+//!
+//! The rings' arithmetic is the virtio-queue crate's. What is added here is the judgement over a chain (a loop, a cut-off
+//! chain, a buffer outside of memory, a wrong order of buffers are errors, not a short chain), suppression of interrupts
+//! without the event index, and slices of guest memory that can be given to the kernel as they are.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{
+    Arc,
+    atomic::{Ordering, fence},
+};
+
+use serde::{Deserialize, Serialize};
+use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemory as _, Permissions};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::interrupt::VirtioInterrupt;
+use crate::vmm::memory::{GuestMemory, GuestSlice};
+
+/// How a driver has broken a queue. The device cannot go on until it is reset.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The queue was set up with an impossible size or address.
+    #[error("queue {queue} is set up wrongly: {reason}")]
+    Setup {
+        /// The queue's number.
+        queue: u16,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The rings could not be read or written.
+    #[error("queue {queue} has unusable rings: {source}")]
+    Ring {
+        /// The queue's number.
+        queue: u16,
+        /// What is wrong.
+        source: virtio_queue::Error,
+    },
+    /// A chain of descriptors is broken.
+    #[error("queue {queue} has a broken descriptor chain: {reason}")]
+    Chain {
+        /// The queue's number.
+        queue: u16,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The chain is sound but not what this kind of device takes.
+    #[error("a request makes no sense: {0}")]
+    Request(&'static str),
+    /// The device's back end has failed for good.
+    #[error("the device cannot go on: {0}")]
+    Device(#[from] std::io::Error),
+}
+
+/// How the driver has set up a queue (section 4.1.4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueSetup {
+    /// Size in descriptors.
+    pub size: u16,
+    /// Guest physical address of the descriptor table.
+    pub descriptors: u64,
+    /// Guest physical address of the available ring (the driver area).
+    pub available: u64,
+    /// Guest physical address of the used ring (the device area).
+    pub used: u64,
+}
+
+/// How far the device has come in a queue: the part of its state that is not in guest memory.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePosition {
+    /// The next entry of the available ring to take.
+    pub next_available: u16,
+    /// The next entry of the used ring to fill.
+    pub next_used: u16,
+}
+
+/// An enabled queue.
+pub struct Virtqueue {
+    index: u16,
+    queue: Queue,
+    kick: EventFd,
+    interrupt: Arc<VirtioInterrupt>,
+    unannounced: bool,
+}
+
+impl Virtqueue {
+    /// Queue number `index` as the driver has set it up, after checking that all of it lies in `memory`. `kick` is signalled
+    /// by the driver's notifications.
+    pub fn new(
+        index: u16,
+        setup: QueueSetup,
+        position: QueuePosition,
+        event_index: bool,
+        kick: EventFd,
+        interrupt: Arc<VirtioInterrupt>,
+        memory: &GuestMemory,
+    ) -> Result<Self, QueueError> {
+        let wrong = |reason: String| QueueError::Setup { queue: index, reason };
+        let mut queue = Queue::new(virtio_queue_max(setup.size)).map_err(|error| wrong(error.to_string()))?;
+        queue
+            .try_set_size(setup.size)
+            .and_then(|()| queue.try_set_desc_table_address(GuestAddress(setup.descriptors)))
+            .and_then(|()| queue.try_set_avail_ring_address(GuestAddress(setup.available)))
+            .and_then(|()| queue.try_set_used_ring_address(GuestAddress(setup.used)))
+            .map_err(|error| wrong(error.to_string()))?;
+        queue.set_event_idx(event_index);
+        queue.set_next_avail(position.next_available);
+        queue.set_next_used(position.next_used);
+        queue.set_ready(true);
+        // The crate takes an available ring at 0 for an unset one.
+        if setup.available == 0 || !queue.is_valid(memory) {
+            return Err(wrong("its rings are not in the guest's memory".to_owned()));
+        }
+        Ok(Self { index, queue, kick, interrupt, unannounced: false })
+    }
+
+    /// The queue's number.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Its size in descriptors.
+    pub fn size(&self) -> u16 {
+        self.queue.size()
+    }
+
+    /// Signalled when the driver has made buffers available.
+    pub fn kick(&self) -> &EventFd {
+        &self.kick
+    }
+
+    /// How far the device has come.
+    pub fn position(&self) -> QueuePosition {
+        QueuePosition { next_available: self.queue.next_avail(), next_used: self.queue.next_used() }
+    }
+
+    /// Takes the next chain, if there is one.
+    pub fn pop<'m>(&mut self, memory: &'m GuestMemory) -> Result<Option<Chain<'m>>, QueueError> {
+        let mut chain = Chain::default();
+        Ok(self.pop_into(memory, &mut chain)?.then_some(chain))
+    }
+
+    /// As [`Virtqueue::pop`], into a chain whose memory is used again. Returns whether there was one.
+    pub fn pop_into<'m>(&mut self, memory: &'m GuestMemory, chain: &mut Chain<'m>) -> Result<bool, QueueError> {
+        let index = self.index;
+        let size = usize::from(self.queue.size());
+        let next = self.queue.iter(memory).map_err(|source| QueueError::Ring { queue: index, source })?.next();
+        let Some(descriptors) = next else { return Ok(false) };
+        let broken = |reason| QueueError::Chain { queue: index, reason };
+
+        chain.head = descriptors.head_index();
+        chain.readable.clear();
+        chain.writable.clear();
+        // The iterator ends at the first descriptor it cannot follow, so one that announced another tells of a broken chain.
+        let mut more = true;
+        let mut descriptor_count = 0;
+        for descriptor in descriptors {
+            more = descriptor.has_next();
+            descriptor_count += 1;
+            if descriptor_count > size {
+                return Err(broken("it is longer than the queue"));
+            }
+            let (buffers, access) = if descriptor.is_write_only() {
+                (&mut chain.writable, Permissions::Write)
+            } else if chain.writable.is_empty() {
+                (&mut chain.readable, Permissions::Read)
+            } else {
+                return Err(broken("a buffer to read follows one to write"));
+            };
+            let slices = memory
+                .get_slices(descriptor.addr(), descriptor.len() as usize, access)
+                .map_err(|_| broken("a buffer is outside of the guest's memory"))?;
+            for slice in slices {
+                buffers.push(slice.map_err(|_| broken("a buffer is outside of the guest's memory"))?);
+            }
+        }
+        if more {
+            return Err(broken("it loops, is cut off or leads outside of the descriptor table"));
+        }
+        Ok(true)
+    }
+
+    /// Gives back the chain that was popped last, to be popped again later.
+    pub fn undo_pop(&mut self) {
+        self.queue.go_to_previous_position();
+    }
+
+    /// Gives the chain that began at descriptor `head` back to the driver, with `written` bytes written to it. The driver
+    /// learns of it by [`Virtqueue::announce`].
+    pub fn complete(&mut self, memory: &GuestMemory, head: u16, written: usize) -> Result<(), QueueError> {
+        // A chain has fewer than 2^32 bytes.
+        let written = u32::try_from(written).unwrap_or(u32::MAX);
+        self.unannounced = true;
+        self.queue.add_used(memory, head, written).map_err(|source| QueueError::Ring { queue: self.index, source })
+    }
+
+    /// Interrupts the driver if there is something it has not been told and it wants to be told.
+    pub fn announce(&mut self, memory: &GuestMemory) -> Result<(), QueueError> {
+        if std::mem::take(&mut self.unannounced) && self.interrupt_wanted(memory)? {
+            self.interrupt.queue_used(self.index);
+        }
+        Ok(())
+    }
+
+    /// Tells the driver that kicks are not needed for now.
+    pub fn suppress_kicks(&mut self, memory: &GuestMemory) -> Result<(), QueueError> {
+        self.queue.disable_notification(memory).map_err(|source| QueueError::Ring { queue: self.index, source })
+    }
+
+    /// Tells the driver to kick when it makes more available. Returns whether it has done so meanwhile, without a kick.
+    pub fn want_kicks(&mut self, memory: &GuestMemory) -> Result<bool, QueueError> {
+        self.queue.enable_notification(memory).map_err(|source| QueueError::Ring { queue: self.index, source })
+    }
+
+    /// Serves every available chain: `serve` gets each and returns how many bytes it has written to it. The driver is not
+    /// asked for kicks meanwhile and is interrupted once for all of them.
+    pub fn serve_all<'m>(
+        &mut self,
+        memory: &'m GuestMemory,
+        mut serve: impl FnMut(&mut Chain<'m>) -> Result<usize, QueueError>,
+    ) -> Result<(), QueueError> {
+        let mut chain = Chain::default();
+        loop {
+            self.suppress_kicks(memory)?;
+            while self.pop_into(memory, &mut chain)? {
+                let written = serve(&mut chain)?;
+                self.complete(memory, chain.head(), written)?;
+            }
+            self.announce(memory)?;
+            if !self.want_kicks(memory)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn interrupt_wanted(&mut self, memory: &GuestMemory) -> Result<bool, QueueError> {
+        let ring = |source| QueueError::Ring { queue: self.index, source };
+        if self.queue.event_idx_enabled() {
+            return self.queue.needs_notification(memory).map_err(ring);
+        }
+        // The used index must be visible before the flags are looked at.
+        fence(Ordering::SeqCst);
+        let flags: u16 = memory
+            .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
+            .map_err(|error| ring(virtio_queue::Error::GuestMemory(error)))?;
+        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+    }
+}
+
+/// The crate wants a power of two as the largest size; whether the size itself is one is checked by it as well.
+fn virtio_queue_max(size: u16) -> u16 {
+    size.checked_next_power_of_two().unwrap_or(1 << 15).max(1)
+}
+
+/// The enabled queues of a device, by number.
+#[derive(Default)]
+pub struct Queues(Vec<Option<Virtqueue>>);
+
+impl Queues {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a queue under its own number.
+    pub fn insert(&mut self, queue: Virtqueue) {
+        let index = usize::from(queue.index);
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(queue);
+    }
+
+    /// Queue `index`, if the driver has enabled it.
+    pub fn get(&mut self, index: u16) -> Option<&mut Virtqueue> {
+        self.0.get_mut(usize::from(index))?.as_mut()
+    }
+
+    /// Takes queue `index` out.
+    pub fn take(&mut self, index: u16) -> Option<Virtqueue> {
+        self.0.get_mut(usize::from(index))?.take()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Virtqueue> {
+        self.0.iter().flatten()
+    }
+
+    /// Adds all of `other`.
+    pub fn append(&mut self, other: Queues) {
+        other.0.into_iter().flatten().for_each(|queue| self.insert(queue));
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+/// A chain of buffers: first those that the device reads, then those that it writes.
+#[derive(Default)]
+pub struct Chain<'m> {
+    head: u16,
+    /// What the driver has sent.
+    pub readable: Buffers<'m>,
+    /// Where the answer goes.
+    pub writable: Buffers<'m>,
+}
+
+impl Chain<'_> {
+    /// The number of the first descriptor, by which the chain is given back.
+    pub fn head(&self) -> u16 {
+        self.head
+    }
+}
+
+/// Pieces of guest memory that are read or written as one, from front to back.
+#[derive(Default)]
+pub struct Buffers<'m> {
+    slices: Vec<GuestSlice<'m>>,
+    /// The first slice that is not used up.
+    first: usize,
+    length: usize,
+}
+
+impl<'m> Buffers<'m> {
+    /// The bytes that are left.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// What is left, to be handed to the kernel. None of them is empty.
+    pub fn slices(&self) -> &[GuestSlice<'m>] {
+        self.slices.get(self.first..).unwrap_or_default()
+    }
+
+    /// Takes `data.len()` bytes from the front, or nothing when there are fewer.
+    pub fn read(&mut self, data: &mut [u8]) -> Result<(), QueueError> {
+        if data.len() > self.length {
+            return Err(QueueError::Request("it is shorter than its header"));
+        }
+        let mut done = 0;
+        self.advance_with(data.len(), |slice| {
+            done += slice.copy_to(data.get_mut(done..).unwrap_or_default());
+        });
+        Ok(())
+    }
+
+    /// Takes a little-endian structure from the front.
+    pub fn read_object<T: ByteValued + Default>(&mut self) -> Result<T, QueueError> {
+        let mut object = T::default();
+        self.read(object.as_mut_slice())?;
+        Ok(object)
+    }
+
+    /// Puts `data` to the front, or nothing when there is not enough room.
+    pub fn write(&mut self, data: &[u8]) -> Result<(), QueueError> {
+        if data.len() > self.length {
+            return Err(QueueError::Request("it has no room for its answer"));
+        }
+        let mut done = 0;
+        self.advance_with(data.len(), |slice| {
+            let rest = data.get(done..).unwrap_or_default();
+            let part = slice.len().min(rest.len());
+            slice.copy_from(rest.get(..part).unwrap_or_default());
+            done += part;
+        });
+        Ok(())
+    }
+
+    /// Splits off everything from byte `at` on: `self` keeps the front.
+    pub fn split_off(&mut self, at: usize) -> Result<Buffers<'m>, QueueError> {
+        if at > self.length {
+            return Err(QueueError::Request("it is shorter than its parts"));
+        }
+        let mut kept = Vec::new();
+        let mut front = std::mem::take(self);
+        front.advance_with(at, |slice| kept.push(slice));
+        *self = Buffers { slices: kept, first: 0, length: at };
+        Ok(front)
+    }
+
+    /// Forgets everything after the first `length` bytes.
+    pub fn truncate(&mut self, length: usize) {
+        let mut excess = self.length.saturating_sub(length);
+        self.length -= excess;
+        while excess > 0 {
+            let Some(last) = self.slices.pop() else { return };
+            let keep = last.len().saturating_sub(excess);
+            excess = excess.saturating_sub(last.len());
+            if let Ok(kept) = last.subslice(0, keep)
+                && keep > 0
+            {
+                self.slices.push(kept);
+            }
+        }
+    }
+
+    /// Uses up `length` bytes at the front.
+    pub fn skip(&mut self, length: usize) {
+        self.advance_with(length.min(self.length), |_| ());
+    }
+
+    fn clear(&mut self) {
+        self.slices.clear();
+        self.first = 0;
+        self.length = 0;
+    }
+
+    fn push(&mut self, slice: GuestSlice<'m>) {
+        if !slice.is_empty() {
+            // A chain has fewer than 2^32 bytes, so the sum fits.
+            self.length += slice.len();
+            self.slices.push(slice);
+        }
+    }
+
+    /// Goes forward by `length` bytes, at most what is left, calling `visit` with each piece that is passed.
+    fn advance_with(&mut self, length: usize, mut visit: impl FnMut(GuestSlice<'m>)) {
+        let mut rest = length.min(self.length);
+        self.length -= rest;
+        while rest > 0 {
+            let Some(slice) = self.slices.get_mut(self.first) else { return };
+            if slice.len() <= rest {
+                rest -= slice.len();
+                self.first += 1;
+                visit(slice.clone());
+            } else if let Ok((front, back)) = slice.split_at(rest) {
+                rest = 0;
+                *slice = back;
+                visit(front);
+            }
+        }
+    }
+}
