@@ -65,4 +65,11 @@ pub enum InputEvent {
 pub trait InputSink: Send + Sync {
     /// Takes the events; never blocks. What the guest has no room for is dropped.
     fn send(&self, events: &[InputEvent]);
+
+    /// Whether the guest's pointer goes where [`InputEvent::Absolute`] says, as that of a tablet does. Otherwise it knows
+    /// only movement, and a viewer does best to send [`InputEvent::Relative`] while it holds the pointer. May change
+    /// while the guest runs.
+    fn follows_position(&self) -> bool {
+        false
+    }
 }

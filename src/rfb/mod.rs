@@ -1,1 +1,9 @@
-//! RFB 3.8 (RFC 6143), the protocol of VNC: server and client.
+//! The screen protocol: RFB, which VNC viewers speak. A [`server`] shows a [`Screen`](crate::screen::Screen) and takes
+//! input for an [`InputSink`](crate::input::InputSink); it knows no engine, so any screen can be served.
+//!
+//! - RFC 6143: <https://www.rfc-editor.org/rfc/rfc6143>
+//! - The community's specification with the extensions since: <https://github.com/rfbproto/rfbproto/blob/master/rfbproto.rst>
+
+#![forbid(unsafe_code)]
+
+pub mod server;
