@@ -1,5 +1,6 @@
 //! The devices that are no PCI functions of their own: one file each.
 
+pub mod pvpanic;
 pub mod serial;
 
 use std::sync::Arc;
