@@ -9,6 +9,7 @@ pub mod device;
 pub mod devices;
 pub mod display;
 pub mod interrupt;
+pub mod machine;
 pub mod memory;
 pub mod pci;
 pub mod virtio;

@@ -1,0 +1,61 @@
+//! What a machine is made of.
+
+#![forbid(unsafe_code)]
+
+use std::{fs::File, io::Write};
+
+use uuid::Uuid;
+
+use crate::vmm::{block::Disk, devices::serial::SerialOutput};
+
+/// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.
+pub const MAX_VCPUS: u32 = 254;
+/// The least memory that firmware starts with, in bytes.
+pub const MIN_MEMORY: u64 = 1 << 20;
+/// The unit of guest memory, in bytes.
+pub const MEMORY_UNIT: u64 = 1 << 20;
+
+/// A machine to be made. Every file and socket in it is open already.
+pub struct MachineConfig {
+    /// The guest's name, for errors and firmware tables.
+    pub name: String,
+    /// The guest's UUID.
+    pub uuid: Uuid,
+    /// RAM in bytes, a multiple of [`MEMORY_UNIT`].
+    pub memory: u64,
+    /// Virtual CPUs, 1 to [`MAX_VCPUS`].
+    pub vcpus: u32,
+    /// The firmware.
+    pub firmware: Firmware,
+    /// Video memory in bytes: a power of two.
+    pub video_memory: u32,
+    /// The disks, in the order of their PCI slots.
+    pub disks: Vec<DiskConfig>,
+    /// Where the serial port's output goes.
+    pub serial: Box<dyn SerialOutput>,
+    /// Where the firmware's debug port writes.
+    pub debug_log: Box<dyn Write + Send>,
+    /// Whether the firmware offers its boot menu.
+    pub boot_menu: bool,
+}
+
+/// The firmware's images.
+#[derive(Debug)]
+pub struct Firmware {
+    /// SeaBIOS: `bios-256k.bin`.
+    pub bios: File,
+    /// SeaVGABIOS: `vgabios-stdvga.bin`.
+    pub vga_bios: File,
+}
+
+/// A disk of the machine.
+pub struct DiskConfig {
+    /// Its name in QMP and logs, unique in the machine.
+    pub id: String,
+    /// Its content.
+    pub disk: Box<dyn Disk>,
+    /// The serial number the guest sees; up to 20 bytes count.
+    pub serial: String,
+    /// Its place in the boot order, the lowest first; `None` when it is not booted from.
+    pub bootindex: Option<u32>,
+}

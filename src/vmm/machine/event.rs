@@ -1,0 +1,46 @@
+//! What a machine tells the one who drives it.
+
+#![forbid(unsafe_code)]
+
+use crate::vmm::cpu::InternalErrorReport;
+
+/// Something the guest has done that is for the driver to decide on. It comes from the thread of a vCPU or device; the receiver
+/// only notes it down and never calls the machine from there.
+///
+/// After [`MachineEvent::Reset`] and [`MachineEvent::Shutdown`] the vCPUs stop at their next exit; no second such event
+/// comes before [`Machine::reset`](super::Machine::reset).
+#[derive(Debug, Clone)]
+pub enum MachineEvent {
+    /// The guest wants a reset: call [`Machine::reset`](super::Machine::reset), or end the machine.
+    Reset {
+        /// By which way.
+        cause: ResetCause,
+    },
+    /// The guest has powered itself off.
+    Shutdown {
+        /// By which way.
+        cause: ShutdownCause,
+    },
+    /// A vCPU cannot go on. It is stopped already; call [`Machine::pause`](super::Machine::pause) for the others.
+    InternalError(Box<InternalErrorReport>),
+}
+
+/// How a guest has reset itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetCause {
+    /// Bit 0 of port 0x92.
+    SystemControlPort,
+    /// The PIIX3's reset control register at port 0xCF9.
+    ResetControl,
+    /// The keyboard controller's pulse of the reset line.
+    KeyboardController,
+    /// A fault while delivering a double fault.
+    TripleFault,
+}
+
+/// How a guest has powered itself off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownCause {
+    /// It entered the ACPI state S5.
+    Acpi,
+}
