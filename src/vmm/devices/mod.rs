@@ -1,7 +1,9 @@
 //! The devices that are no PCI functions of their own: one file each.
 
+pub mod debug_port;
 pub mod pvpanic;
 pub mod serial;
+pub mod system_control;
 
 use std::sync::Arc;
 

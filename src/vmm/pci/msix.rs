@@ -154,9 +154,9 @@ impl Msix {
 
     /// Reads the pending bit array at `offset` (bytes). The guest cannot write it.
     pub fn read_pending(&self, offset: u64, data: &mut [u8]) {
-        for (byte, value) in (offset..).zip(data) {
+        for (step, value) in (0..).zip(data) {
             *value = (0..8u64).fold(0, |bits, bit| {
-                let index = byte.saturating_mul(8).saturating_add(bit);
+                let index = offset.saturating_add(step).saturating_mul(8).saturating_add(bit);
                 let pending = self.vector(index).is_some_and(|vector| lock(vector).entry.pending);
                 bits | u8::from(pending) << bit
             });
