@@ -1,13 +1,15 @@
 //! What the desktop application and `lodgectl` share; no GTK here.
 //!
 //! - [`paths`]: where everything lies. [`size`]: amounts of bytes as people write them.
-//! - [`definition`]: what a guest is. [`library`]: all guests on disk, which is the truth.
+//! - [`definition`]: what a guest is. [`library`]: all guests on disk, which is the truth. [`run_lock`]: what a running
+//!   guest holds. [`atomic_file`]: files that are there whole or not at all.
 //! - [`supervisor`]: starts workers, finds and ends them. [`client`]: talks to one worker.
 //! - [`guests`]: the live view of all guests, for the application. [`statistics`]: their graphs.
 //! - [`host`]: what this machine can do, and what is missing.
 //! - [`pool`]: disk images. [`media`]: what a file that a person chose is.
 //! - [`testcard`]: the built-in guest.
 
+pub mod atomic_file;
 pub mod client;
 pub mod definition;
 pub mod guests;
@@ -16,6 +18,7 @@ pub mod library;
 pub mod media;
 pub mod paths;
 pub mod pool;
+pub mod run_lock;
 pub mod size;
 pub mod statistics;
 pub mod supervisor;

@@ -101,3 +101,86 @@ fn unknown(key: &str) -> String {
         _ => "this field is unknown. Remove it, correct its spelling, or use the newer Lodge that wrote it".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::{
+        definition::{DiskDefinition, DiskFormat, KernelDefinition, NetworkDefinition, NetworkKind},
+        size::Size,
+    };
+
+    fn full() -> Definition {
+        let mut guest = Definition::new("web");
+        guest.os = Some("debian".into());
+        guest.memory = Size::mib(1536);
+        guest.kernel = Some(KernelDefinition {
+            path: "/boot/vmlinuz".into(),
+            initrd: Some("/boot/initrd".into()),
+            cmdline: "quiet".into(),
+        });
+        guest.add_disk(DiskDefinition { boot: Some(1), ..DiskDefinition::new("/web.qcow2", DiskFormat::Qcow2) });
+        guest.add_disk(DiskDefinition::cdrom("/debian.iso"));
+        guest.networks.push(NetworkDefinition { kind: NetworkKind::Nat, bridge: None, mac: None });
+        guest
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        let guest = full();
+
+        let read = Definition::from_toml(&guest.to_toml(), "web").unwrap();
+
+        assert_eq!(read, guest);
+    }
+
+    #[test]
+    fn people_may_leave_out_what_is_usual_and_write_sizes_as_they_like() {
+        let text = "version = 1\nuuid = \"abcd1234-0000-4000-8000-000000000001\"\nmemory = 1073741824\n\
+                    [[disk]]\npath = \"/web.raw\"\nformat = \"raw\"\n";
+
+        let guest = Definition::from_toml(text, "web").unwrap();
+
+        assert_eq!((guest.memory, guest.vcpus, guest.disks[0].id.as_str()), (Size::gib(1), 1, "disk0"));
+    }
+
+    #[test]
+    fn every_unknown_field_and_every_bad_value_is_named_at_once() {
+        let text = full()
+            .to_toml()
+            .replace("vcpus = 1", "vcpus = 0\ncolour = \"red\"\nname = \"x\"")
+            .replace("format = \"qcow2\"", "format = \"qcow2\"\ncache = \"none\"");
+
+        let DefinitionError::Invalid(problems) = Definition::from_toml(&text, "a/b").unwrap_err() else { panic!() };
+
+        let mut fields: Vec<_> = problems.0.iter().map(|problem| problem.field.as_str()).collect();
+        fields.sort_unstable();
+        assert_eq!(fields, ["colour", "disk[0].cache", "name", "name", "vcpus"]);
+    }
+
+    #[test]
+    fn a_newer_version_is_named_before_anything_else_is_complained_about() {
+        let error = Definition::from_toml("version = 2\nnovelty = true", "web").unwrap_err();
+
+        assert_eq!(error, DefinitionError::Newer { found: 2 });
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_line() {
+        let error = Definition::from_toml("version = 1\nmemory = \"much\"", "web").unwrap_err().to_string();
+
+        assert!(error.contains("line 2"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn random_damage_never_panics() {
+        let text = full().to_toml().into_bytes();
+        for at in 0..text.len() {
+            let mut damaged = text.clone();
+            damaged[at] = damaged[at].wrapping_add(1);
+            let _ = Definition::from_toml(&String::from_utf8_lossy(&damaged), "web");
+            let _ = Definition::from_toml(&String::from_utf8_lossy(&text[..at]), "web");
+        }
+    }
+}

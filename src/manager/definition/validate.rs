@@ -293,3 +293,98 @@ pub fn check_name(name: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::{
+        definition::{DiskFormat, NetworkDefinition},
+        size::{GIB, TIB},
+    };
+
+    const HOST: HostLimits =
+        HostLimits { memory_total: 16 * GIB, memory_available: 8 * GIB, cpus: 4, max_vcpus: 16, address_bits: 39 };
+
+    fn fields(problems: &Problems) -> Vec<&str> {
+        problems.0.iter().map(|problem| problem.field.as_str()).collect()
+    }
+
+    #[test]
+    fn a_new_guest_has_no_problems() {
+        let guest = Definition::new("Büro 2 (alt)");
+
+        assert_eq!(guest.validate(), Ok(()));
+        assert_eq!(guest.review(&HOST), Review::default());
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let mut guest = Definition::new("a/b");
+        guest.memory = Size(0);
+        guest.vcpus = 1000;
+        guest.disks = vec![
+            DiskDefinition { id: "x".into(), boot: Some(1), ..DiskDefinition::new("relative.raw", DiskFormat::Raw) },
+            DiskDefinition { id: "x".into(), boot: Some(1), ..DiskDefinition::new("relative.raw", DiskFormat::Raw) },
+        ];
+        guest.networks =
+            vec![NetworkDefinition { kind: NetworkKind::Bridge, bridge: None, mac: Some("01:00:00:00:00:01".into()) }];
+
+        let problems = guest.validate().unwrap_err();
+
+        assert_eq!(
+            fields(&problems),
+            [
+                "name",
+                "memory",
+                "vcpus",
+                "disk[0].path",
+                "disk[1].path",
+                "disk[1].id",
+                "disk[1].boot",
+                "disk[1].path",
+                "network[0].bridge",
+                "network[0].mac"
+            ]
+        );
+        assert!(!problems.to_string().contains('\n'));
+    }
+
+    #[test]
+    fn memory_is_whole_mebibytes_and_the_nearest_is_offered() {
+        let mut guest = Definition::new("web");
+        guest.memory = Size(2_000_000_000);
+
+        let problems = guest.validate().unwrap_err();
+
+        assert!(problems.about("memory").unwrap().contains("1907 MiB"), "{problems}");
+    }
+
+    #[test]
+    fn what_the_host_cannot_give_is_refused_and_what_makes_it_swap_is_warned_of() {
+        let review = |memory: u64, vcpus: u32| {
+            let mut guest = Definition::new("web");
+            (guest.memory, guest.vcpus) = (Size(memory), vcpus);
+            let review = guest.review(&HOST);
+            (fields(&review.errors).join(","), fields(&review.warnings).join(","))
+        };
+
+        assert_eq!(review(TIB, 17), ("memory,vcpus".into(), String::new()));
+        assert_eq!(review(65 * GIB, 1), ("memory".into(), String::new()));
+        assert_eq!(review(17 * GIB, 5), (String::new(), "memory,vcpus".into()));
+        assert_eq!(review(9 * GIB, 4), (String::new(), "memory".into()));
+        assert_eq!(review(u64::MAX / MIB * MIB, 1).0, "memory");
+    }
+
+    #[test]
+    fn every_problem_says_how_to_mend_it() {
+        let mut guest = Definition::new("");
+        guest.memory = Size(1);
+        guest.vcpus = 0;
+        guest.os = Some("two words".into());
+        guest.display.video_memory = Size(3);
+
+        for problem in guest.validate().unwrap_err().0 {
+            assert!(problem.message.contains(". "), "{problem}");
+        }
+    }
+}

@@ -14,7 +14,9 @@ use super::{
     paths::Paths,
 };
 
-pub use state::{Exit, GuestState};
+pub use state::GuestState;
+
+pub use crate::worker::exit_report::{ExitReport, Outcome};
 
 /// Starts, finds and ends the workers of one person's guests. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -117,7 +119,7 @@ impl Supervisor {
     }
 
     /// How the guest's last run ended, when that was told.
-    pub async fn last_exit(&self, name: &str) -> Option<Exit> {
+    pub async fn last_exit(&self, name: &str) -> Option<ExitReport> {
         let _ = name;
         None
     }

@@ -59,16 +59,3 @@ impl GuestState {
         }
     }
 }
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Exit {
-    /// Seconds since 1970 (UTC).
-    pub time: u64,
-    /// Whether it was a fault (and not a shutdown or a forced end).
-    pub crashed: bool,
-    /// What happened, for a person.
-    pub message: String,
-    /// The last lines of the worker's log.
-    pub log_tail: String,
-}

@@ -1,0 +1,112 @@
+//! Deleting guests, and their disks where nobody else needs them.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{Entry, Library, LibraryError};
+use crate::manager::{
+    atomic_file,
+    definition::{Definition, DiskDefinition, DiskFormat},
+    media,
+};
+
+/// What [`Library::delete`] did with the disks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Disk images that are gone.
+    pub removed: Vec<PathBuf>,
+    /// Disk images that are kept, and why.
+    pub kept: Vec<(PathBuf, String)>,
+}
+
+impl Library {
+    /// Removes a guest that does not run. With `disks` also its disk images that no other guest uses; never CD-ROM images
+    /// and kernels. The definition goes first: a crash may leave a disk without a guest, never a guest without its disk.
+    pub fn delete(&self, name: &str, disks: bool) -> Result<Deleted, LibraryError> {
+        let _change = self.lock()?;
+        let _off = self.keep_off(name)?;
+        let stored = self.load(name).ok();
+        let mut plan = match &stored {
+            Some(stored) if disks => self.plan(&stored.definition)?,
+            _ => Deleted::default(),
+        };
+        let folder = self.paths.guest_folder(name);
+        let trash = self.paths.guests().join(format!(".deleted-{}", uuid::Uuid::new_v4()));
+        let refused = LibraryError::io(&folder, "Make the library writable for you");
+        atomic_file::move_to_free(&folder, &trash).map_err(&refused)?;
+        // The guest is gone now; what cannot be removed of its folder is removed by the next change.
+        let _ = fs::remove_dir_all(&trash);
+        if let Some(stored) = stored {
+            let _ = fs::remove_dir_all(self.paths.running(stored.definition.uuid).folder);
+        }
+        let removed = std::mem::take(&mut plan.removed);
+        for path in removed {
+            match fs::remove_file(&path) {
+                Ok(()) => plan.removed.push(path),
+                Err(error) => plan.kept.push((path, error.to_string())),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What [`Library::delete`] with `disks` would remove and keep.
+    pub fn preview_delete(&self, name: &str) -> Result<Deleted, LibraryError> {
+        self.plan(&self.load(name)?.definition)
+    }
+
+    fn plan(&self, definition: &Definition) -> Result<Deleted, LibraryError> {
+        let others: Vec<Entry> = self.list()?.into_iter().filter(|entry| entry.name != definition.name).collect();
+        let mut plan = Deleted::default();
+        for disk in &definition.disks {
+            match reason_to_keep(disk, &others) {
+                Some(reason) => plan.kept.push((disk.path.clone(), reason)),
+                None => plan.removed.push(disk.path.clone()),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+fn reason_to_keep(disk: &DiskDefinition, others: &[Entry]) -> Option<String> {
+    if disk.cdrom {
+        return Some("it is a CD-ROM image".to_owned());
+    }
+    if disk.read_only {
+        return Some("the guest could only read it".to_owned());
+    }
+    match fs::symlink_metadata(&disk.path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Some("it is not a plain file".to_owned()),
+        Err(error) => return Some(error.to_string()),
+    }
+    for other in others {
+        match &other.definition {
+            Ok(stored) if uses(&stored.definition, &disk.path) => return Some(format!("\"{}\" uses it", other.name)),
+            Ok(_) => {}
+            Err(_) => {
+                return Some(format!("\"{}\" cannot be read and may use it", other.name));
+            }
+        }
+    }
+    None
+}
+
+/// Whether the guest needs the file at `path`, by whatever name.
+fn uses(definition: &Definition, path: &Path) -> bool {
+    let kernel = definition.kernel.iter().flat_map(|kernel| [Some(&kernel.path), kernel.initrd.as_ref()]).flatten();
+    let backing = definition
+        .disks
+        .iter()
+        .filter(|disk| disk.format == DiskFormat::Qcow2)
+        .flat_map(|disk| media::backing_files(&disk.path));
+    let files = definition.disks.iter().map(|disk| &disk.path).chain(kernel).cloned().chain(backing);
+    files.into_iter().any(|file| same_file(&file, path))
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    one == other || matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}

@@ -1,0 +1,105 @@
+//! The lock of a running guest: an open-file-description lock on its `run.lock`.
+//!
+//! Whoever starts a guest takes it before the worker is there and lets the worker inherit it; the kernel frees it when the
+//! last of them is gone, however that happens. [`is_held`] only asks (`F_OFD_GETLK`), so that looking at a guest never
+//! keeps anybody from starting it.
+//!
+//! Specification: fcntl_locking(2), "Open file description locks (non-POSIX)".
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::Path,
+};
+
+/// The lock, held for as long as this value, or a process that inherited its descriptor, lives.
+#[derive(Debug)]
+pub struct RunLock(File);
+
+impl RunLock {
+    /// Takes the lock at `path`, making the file when it is not there. `None` when somebody else holds it.
+    pub fn acquire(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match fcntl_lock(&file, libc::F_OFD_SETLK) {
+            Ok(_) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        // The guest may have been renamed or deleted between the opening and the lock: then this is a lock on nothing.
+        let (ours, there) = (file.metadata()?, std::fs::metadata(path)?);
+        if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Some(Self(file)))
+    }
+}
+
+impl From<RunLock> for OwnedFd {
+    fn from(lock: RunLock) -> Self {
+        lock.0.into()
+    }
+}
+
+/// Whether somebody holds the lock at `path`. Takes nothing.
+pub fn is_held(path: &Path) -> io::Result<bool> {
+    match File::open(path) {
+        Ok(file) => fcntl_lock(&file, libc::F_OFD_GETLK).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks for or about a write lock on the whole file.
+fn fcntl_lock(file: &File, command: libc::c_int) -> io::Result<libc::flock> {
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: both commands take a pointer to a `flock`, which lives for the whole call; the descriptor is open.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
+    if result == 0 { Ok(lock) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_held_until_its_last_descriptor_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.lock");
+        let lock = RunLock::acquire(&path).unwrap().unwrap();
+        let inherited = lock.0.try_clone().unwrap();
+
+        drop(lock);
+
+        assert!(is_held(&path).unwrap());
+        assert!(RunLock::acquire(&path).unwrap().is_none());
+        drop(inherited);
+        assert!(!is_held(&path).unwrap());
+    }
+
+    #[test]
+    fn asking_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.lock");
+        std::fs::write(&path, "").unwrap();
+
+        let held = is_held(&path).unwrap();
+
+        assert!(!held);
+        assert!(RunLock::acquire(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_never_was_is_free() {
+        assert!(!is_held(Path::new("/nonexistent/run.lock")).unwrap());
+    }
+}
