@@ -111,7 +111,7 @@ pub fn set2_release(key: Key) -> Option<Vec<u8>> {
     let tells_release = !matches!(make, [0xE1, ..] | [0xF1 | 0xF2]);
     // Print is two codes: each begins with 0xE0.
     let codes = make.split_inclusive(|byte| *byte != 0xE0).filter(|_| tells_release);
-    Some(codes.rev().flat_map(|code| release_of(code)).collect())
+    Some(codes.rev().flat_map(release_of).collect())
 }
 
 /// The X keysym of a key on the US layout.

@@ -6,4 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod encoding;
+pub mod pixel_format;
+pub mod protocol;
 pub mod server;
