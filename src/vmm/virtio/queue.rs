@@ -433,7 +433,7 @@ impl<'m> Buffers<'m> {
             if slice.len() <= rest {
                 rest -= slice.len();
                 self.first += 1;
-                visit(*slice);
+                visit(slice.clone());
             } else if let Ok((front, back)) = slice.split_at(rest) {
                 rest = 0;
                 *slice = back;
