@@ -39,7 +39,7 @@ pub struct Phases {
 impl Phases {
     /// The phases `time` after the screen was switched on.
     pub fn at(time: Duration) -> Self {
-        let on = |period: Duration| time.as_millis() / period.as_millis() % 2 == 0;
+        let on = |period: Duration| (time.as_millis() / period.as_millis()).is_multiple_of(2);
         Self { cursor: on(CURSOR_PERIOD), characters: on(BLINK_PERIOD) }
     }
 }

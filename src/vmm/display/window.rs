@@ -112,7 +112,7 @@ fn compose(registers: &[u8; 9], latches: Latches, value: u8) -> u32 {
     let (planes, bit_mask) = match registers[graphics::MODE] & 3 {
         0 => {
             let enabled = spread(registers[graphics::ENABLE_SET_RESET]);
-            (u32::from(rotated) * LANES & !enabled | set_reset & enabled, bit_mask)
+            ((u32::from(rotated) * LANES) & !enabled | set_reset & enabled, bit_mask)
         }
         1 => return latches,
         2 => (spread(value), bit_mask),
@@ -131,7 +131,7 @@ fn compose(registers: &[u8; 9], latches: Latches, value: u8) -> u32 {
 /// Four bits to four bytes: each bit fills its plane.
 fn spread(bits: u8) -> u32 {
     // The multiplication puts bit n at bit 8n; what it leaves elsewhere is masked away.
-    (u32::from(bits & 0x0f) * 0x0020_4081 & LANES) * 0xff
+    ((u32::from(bits & 0x0f) * 0x0020_4081) & LANES) * 0xff
 }
 
 fn decode(registers: &Registers, extension: Extension, offset: u64) -> Target {
