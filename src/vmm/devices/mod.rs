@@ -1,6 +1,7 @@
 //! The devices that are no PCI functions of their own: one file each.
 
 pub mod debug_port;
+pub mod i8042;
 pub mod pvpanic;
 pub mod serial;
 pub mod system_control;
