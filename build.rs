@@ -1,54 +1,28 @@
-//! Assembles the test card (`resources/testcard/`) with the assembler and the linker of binutils, which every system that
-//! can link Rust programs has. The image lands in `OUT_DIR` and is included by `src/manager/testcard.rs`.
+//! What is made before the Rust code is compiled: the test card's image, and for the desktop application its resources
+//! (style sheet, icons) and translations.
 
-use std::{
-    env,
-    error::Error,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{error::Error, process::Command};
 
-/// Where the firmware loads sector 0, and the image's first address.
-const LOAD_ADDRESS: &str = "0x7c00";
-/// The image is padded to whole 32 KiB: a size that every firmware, tool and disk format takes.
-const IMAGE_BLOCK: usize = 32 << 10;
+#[path = "build/desktop.rs"]
+mod desktop;
+#[path = "build/test_card.rs"]
+mod test_card;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let sources = Path::new("resources/testcard");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={}", sources.display());
-    println!("cargo::rerun-if-env-changed=LODGE_AS");
-    println!("cargo::rerun-if-env-changed=LODGE_LD");
-
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this with cargo")?);
-    let object = out.join("testcard.o");
-    let image = out.join("testcard.img");
-    run(Command::new(tool("LODGE_AS", "as"))
-        .arg("--64")
-        .arg("--fatal-warnings")
-        .args(["-I".as_ref(), sources.as_os_str()])
-        .args(["-o".as_ref(), object.as_os_str()])
-        .arg(sources.join("testcard.s")))?;
-    run(Command::new(tool("LODGE_LD", "ld"))
-        .args(["-m", "elf_x86_64", "--oformat", "binary", "-e", "start", "-Ttext", LOAD_ADDRESS])
-        .args(["-o".as_ref(), image.as_os_str()])
-        .arg(&object))?;
-
-    let mut bytes = fs::read(&image)?;
-    bytes.resize(bytes.len().next_multiple_of(IMAGE_BLOCK), 0);
-    fs::write(&image, bytes)?;
+    println!("cargo::rerun-if-changed=build");
+    test_card::assemble()?;
+    if std::env::var_os("CARGO_FEATURE_GUI").is_some() {
+        desktop::compile_resources()?;
+        desktop::compile_translations()?;
+    }
     Ok(())
 }
 
-/// The program to call: `variable`'s value, for those who cross-compile, or `default`.
-fn tool(variable: &str, default: &str) -> String {
-    env::var(variable).unwrap_or_else(|_| default.to_owned())
-}
-
-fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
+/// Runs a program of the build; `package` is what to install when it is missing.
+fn run(command: &mut Command, package: &str) -> Result<(), Box<dyn Error>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status =
-        command.status().map_err(|error| format!("{name} cannot be run: {error}. Install the package binutils"))?;
+        command.status().map_err(|error| format!("{name} cannot be run: {error}. Install the package {package}"))?;
     if status.success() { Ok(()) } else { Err(format!("{name} failed ({status})").into()) }
 }

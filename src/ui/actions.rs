@@ -1,0 +1,292 @@
+//! Every action of the application: its name, label and shortcuts, in one table ([`Action::entry`]). Menus, shortcuts and
+//! the shortcuts window are made from it, so that they cannot disagree.
+//!
+//! An action lives in the [`Scope`] that its group of GIO actions is inserted under: menus name it `scope.name`.
+
+use gtk::{gdk, gio, glib, prelude::*};
+
+use crate::ui::i18n::gettext;
+
+/// Where an action works, which is also the prefix of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everywhere in the application.
+    Application,
+    /// In the main window.
+    MainWindow,
+    /// On the guest that is selected in the list.
+    Guest,
+    /// On the guest of a guest window. These shortcuts carry Shift, so that the guest keeps the plain ones.
+    GuestWindow,
+}
+
+impl Scope {
+    const ALL: [Self; 4] = [Self::Application, Self::MainWindow, Self::Guest, Self::GuestWindow];
+
+    /// The prefix of the scope's actions in menus.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Application => "app",
+            Self::MainWindow => "win",
+            Self::Guest => "guest",
+            Self::GuestWindow => "machine",
+        }
+    }
+
+    /// The heading in the shortcuts window.
+    fn title(self) -> String {
+        match self {
+            Self::Application => gettext("General"),
+            Self::MainWindow => gettext("Guest List"),
+            Self::Guest => gettext("Selected Guest"),
+            Self::GuestWindow => gettext("Guest Window"),
+        }
+    }
+}
+
+/// An action of the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Opens the wizard.
+    NewGuest,
+    /// Makes the test card guest and opens it.
+    TryTestCard,
+    /// Shows or hides the search entry.
+    Search,
+    /// Opens the main menu.
+    MainMenu,
+    /// Shows what the host offers.
+    HostCheck,
+    /// Shows the shortcuts window.
+    Shortcuts,
+    /// Shows the about window.
+    About,
+    /// Closes the main window.
+    CloseMainWindow,
+    /// Closes all windows; guests run on.
+    Quit,
+    /// Follows or overrides the system's light or dark style; takes a [`crate::ui::settings::Style`] by name.
+    Style,
+    /// Opens the guest's window.
+    Open,
+    /// Starts the guest, or lets it go on when it is paused.
+    Run,
+    /// Holds the guest.
+    Pause,
+    /// Presses the guest's reset button.
+    Reset,
+    /// Pulls the guest's plug.
+    ForceOff,
+    /// Gives the guest another name.
+    Rename,
+    /// Deletes the guest.
+    Delete,
+    /// Opens the guest's menu.
+    GuestMenu,
+}
+
+/// What the table says about an action.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where it works.
+    pub scope: Scope,
+    /// Its name within the scope.
+    pub name: &'static str,
+    /// Its label in menus, with a mnemonic.
+    pub label: String,
+    /// Its shortcuts, as GTK spells them. The first is shown.
+    pub accelerators: &'static [&'static str],
+}
+
+impl Action {
+    /// All of them, in the order of the shortcuts window.
+    pub const ALL: [Self; 18] = [
+        Self::NewGuest,
+        Self::TryTestCard,
+        Self::Search,
+        Self::MainMenu,
+        Self::HostCheck,
+        Self::CloseMainWindow,
+        Self::Shortcuts,
+        Self::About,
+        Self::Style,
+        Self::Quit,
+        Self::Open,
+        Self::Run,
+        Self::Pause,
+        Self::Reset,
+        Self::ForceOff,
+        Self::Rename,
+        Self::Delete,
+        Self::GuestMenu,
+    ];
+
+    /// The table.
+    pub fn entry(self) -> Entry {
+        use Scope::{Application, Guest, MainWindow};
+        let (scope, name, label, accelerators): (_, _, _, &'static [&'static str]) = match self {
+            Self::NewGuest => (MainWindow, "new-guest", gettext("_New Guest…"), &["<Control>n"]),
+            Self::TryTestCard => (MainWindow, "try-test-card", gettext("_Try the Test Card"), &["<Control>t"]),
+            Self::Search => (MainWindow, "search", gettext("_Search"), &["<Control>f"]),
+            Self::MainMenu => (MainWindow, "main-menu", gettext("_Main Menu"), &["F10"]),
+            Self::HostCheck => (MainWindow, "host-check", gettext("_Host Check"), &["<Control>h"]),
+            Self::CloseMainWindow => (MainWindow, "close", gettext("_Close Window"), &["<Control>w"]),
+            Self::Shortcuts => {
+                (Application, "shortcuts", gettext("_Keyboard Shortcuts"), &["<Control>question", "<Control>slash"])
+            }
+            Self::About => (Application, "about", gettext("_About Lodge"), &[]),
+            Self::Style => (Application, "style", gettext("S_tyle"), &[]),
+            Self::Quit => (Application, "quit", gettext("_Quit"), &["<Control>q"]),
+            Self::Open => (Guest, "open", gettext("_Open"), &["<Control>o"]),
+            Self::Run => (Guest, "run", gettext("_Run"), &["<Control>r"]),
+            Self::Pause => (Guest, "pause", gettext("_Pause"), &["<Control>p"]),
+            Self::Reset => (Guest, "reset", gettext("R_eset"), &["<Control><Shift>r"]),
+            Self::ForceOff => (Guest, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
+            Self::Rename => (Guest, "rename", gettext("Re_name…"), &["F2"]),
+            Self::Delete => (Guest, "delete", gettext("_Delete…"), &["Delete"]),
+            Self::GuestMenu => (Guest, "menu", gettext("Guest _Menu"), &["Menu", "<Shift>F10"]),
+        };
+        Entry { scope, name, label, accelerators }
+    }
+
+    /// The name that menus and buttons use: `scope.name`.
+    pub fn detailed_name(self) -> String {
+        let Entry { scope, name, .. } = self.entry();
+        format!("{}.{name}", scope.prefix())
+    }
+
+    /// The label without the mnemonic's underscore: for buttons, tooltips and screen readers.
+    pub fn title(self) -> String {
+        self.entry().label.replace('_', "")
+    }
+
+    /// The title with the first shortcut behind it.
+    pub fn tooltip(self) -> String {
+        let accelerator = self.entry().accelerators.first().and_then(|text| gtk::accelerator_parse(*text));
+        let title = self.title();
+        match accelerator {
+            Some((key, modifiers)) => format!("{title} ({})", gtk::accelerator_get_label(key, modifiers)),
+            None => title,
+        }
+    }
+
+    /// An entry for a menu.
+    pub fn menu_item(self) -> gio::MenuItem {
+        gio::MenuItem::new(Some(&self.entry().label), Some(&self.detailed_name()))
+    }
+
+    /// Makes the GIO action and adds it to `map`.
+    pub fn add_to(self, map: &impl IsA<gio::ActionMap>, activate: impl Fn() + 'static) -> gio::SimpleAction {
+        let action = gio::SimpleAction::new(self.entry().name, None);
+        action.connect_activate(move |_, _| activate());
+        map.add_action(&action);
+        action
+    }
+}
+
+/// Sets the shortcuts of the application's and the windows' own actions, which win over the focused widget.
+pub fn install_accelerators(application: &impl IsA<gtk::Application>) {
+    for action in Action::ALL {
+        let entry = action.entry();
+        if matches!(entry.scope, Scope::Application | Scope::MainWindow) {
+            application.set_accels_for_action(&action.detailed_name(), entry.accelerators);
+        }
+    }
+}
+
+/// The shortcuts of a scope for one widget. The focused widget comes first, so that Delete in an entry deletes text.
+pub fn shortcut_controller(scope: Scope) -> gtk::ShortcutController {
+    let controller = gtk::ShortcutController::new();
+    for action in Action::ALL {
+        let entry = action.entry();
+        if entry.scope != scope {
+            continue;
+        }
+        for trigger in entry.accelerators.iter().filter_map(|text| gtk::ShortcutTrigger::parse_string(text)) {
+            let named = gtk::NamedAction::new(&action.detailed_name());
+            controller.add_shortcut(gtk::Shortcut::new(Some(trigger), Some(named)));
+        }
+    }
+    controller
+}
+
+/// The window that lists all shortcuts.
+pub fn shortcuts_window() -> gtk::ShortcutsWindow {
+    let builder = gtk::Builder::from_string(&shortcuts_xml());
+    builder.object("shortcuts").expect("the XML made here has this object")
+}
+
+/// GTK 4.8 takes the contents of a shortcuts window from XML only.
+fn shortcuts_xml() -> String {
+    let property =
+        |name: &str, value: &str| format!("<property name=\"{name}\">{}</property>", glib::markup_escape_text(value));
+    let mut groups = String::new();
+    for scope in Scope::ALL {
+        let shortcuts: String = Action::ALL
+            .into_iter()
+            .filter(|action| action.entry().scope == scope && !action.entry().accelerators.is_empty())
+            .map(|action| {
+                let accelerators = property("accelerator", &action.entry().accelerators.join(" "));
+                let title = property("title", action.title().trim_end_matches('…'));
+                format!("<child><object class=\"GtkShortcutsShortcut\">{title}{accelerators}</object></child>")
+            })
+            .collect();
+        if !shortcuts.is_empty() {
+            let title = property("title", &scope.title());
+            groups += &format!("<child><object class=\"GtkShortcutsGroup\">{title}{shortcuts}</object></child>");
+        }
+    }
+    format!(
+        "<interface><object class=\"GtkShortcutsWindow\" id=\"shortcuts\">{modal}<child>\
+         <object class=\"GtkShortcutsSection\">{section}{height}{groups}</object></child></object></interface>",
+        modal = property("modal", "1"),
+        section = property("section-name", "shortcuts"),
+        height = property("max-height", "12"),
+    )
+}
+
+/// Adds a shortcut for `key` to `widget`.
+pub fn add_key(widget: &impl IsA<gtk::Widget>, key: gdk::Key, activate: impl Fn() + 'static) {
+    let controller = gtk::ShortcutController::new();
+    let action = gtk::CallbackAction::new(move |_, _| {
+        activate();
+        glib::Propagation::Stop
+    });
+    let trigger = gtk::KeyvalTrigger::new(key, gdk::ModifierType::empty());
+    controller.add_shortcut(gtk::Shortcut::new(Some(trigger), Some(action)));
+    widget.add_controller(controller);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_actions_share_a_name() {
+        let names: HashSet<_> = Action::ALL.into_iter().map(Action::detailed_name).collect();
+
+        assert_eq!(names.len(), Action::ALL.len());
+    }
+
+    #[test]
+    fn no_two_actions_of_the_main_window_share_a_shortcut() {
+        let mut seen = HashSet::new();
+        for action in Action::ALL.into_iter().filter(|action| action.entry().scope != Scope::GuestWindow) {
+            for accelerator in action.entry().accelerators {
+                assert!(seen.insert(*accelerator), "{accelerator} is there twice");
+            }
+        }
+    }
+
+    #[test]
+    fn every_action_with_a_shortcut_is_in_the_shortcuts_window() {
+        let xml = shortcuts_xml();
+
+        for action in Action::ALL.into_iter().filter(|action| !action.entry().accelerators.is_empty()) {
+            let title = action.title();
+            assert!(xml.contains(title.trim_end_matches('…')), "{title} is missing");
+        }
+    }
+}

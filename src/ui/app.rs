@@ -1,0 +1,418 @@
+//! The application and its main window: the guest list, a bar for what is wrong with the host, the main menu. It opens the
+//! other windows and tells them what happens to the guests.
+//!
+//! Closing the application leaves the guests running; nothing is asked and nothing is ended.
+
+use adw::prelude::*;
+use gtk::{accessible::Property, gio, glib};
+use lodge::manager::{host::Finding, paths::Paths};
+use relm4::prelude::*;
+
+use crate::ui::{
+    about,
+    actions::{self, Action, Scope},
+    backend::{Backend, GuestChange, GuestId, GuestView},
+    dialogs,
+    guest_list::{GuestList, GuestListMsg, GuestListOutput, GuestRequest},
+    guest_window::GuestWindowOutput,
+    host_check,
+    i18n::{self, gettext},
+    operations::{self, Place},
+    settings::{Settings, Style},
+    widgets::info_bar::{InfoBar, InfoBarMsg, InfoBarOutput},
+    windows::GuestWindows,
+    wizard::{Wizard, WizardInit, WizardOutput},
+};
+
+/// The application's name on the session bus, of its desktop file and of its icon.
+pub const APPLICATION_ID: &str = "org.lodgevm.Lodge";
+
+/// Runs the application until its last window is closed. Where one runs already, that one comes to the front.
+pub fn run() -> anyhow::Result<()> {
+    let paths = Paths::from_environment()?;
+    if gtk::init().is_err() {
+        anyhow::bail!("there is no display to open a window on. Use lodgectl, or log in to a graphical session");
+    }
+    i18n::init();
+    adw::init()?;
+    gio::resources_register_include!("lodge.gresource")?;
+    glib::set_application_name("Lodge");
+    gtk::Window::set_default_icon_name(APPLICATION_ID);
+    let application = adw::Application::new(Some(APPLICATION_ID), gio::ApplicationFlags::empty());
+    // The arguments were read already; GLib would read them once more.
+    let no_arguments = std::env::args().take(1).collect();
+    relm4::RelmApp::from_app(application).visible_on_activate(false).with_args(no_arguments).run::<App>(paths);
+    Ok(())
+}
+
+/// The main window.
+pub struct App {
+    backend: Backend,
+    list: Controller<GuestList>,
+    host_bar: Controller<InfoBar>,
+    windows: GuestWindows,
+    wizard: Option<Controller<Wizard>>,
+    place: Place,
+    settings: Settings,
+    findings: Vec<Finding>,
+    searching: bool,
+    /// The guest to select and open as soon as the list has it: it was just made.
+    awaited: Option<GuestId>,
+}
+
+/// What the main window is told.
+#[derive(Debug)]
+pub enum AppMsg {
+    /// Guests have changed.
+    Changes(Vec<GuestChange>),
+    /// The list tells something.
+    List(GuestListOutput),
+    /// A guest's window tells something.
+    GuestWindow(GuestWindowOutput),
+    /// The wizard tells something.
+    Wizard(WizardOutput),
+    /// An action of the application or the main window was activated.
+    Action(Action),
+    /// Light or dark was chosen.
+    Style(Style),
+    /// The main window is about to close.
+    Closing,
+}
+
+/// What the manager has answered.
+#[derive(Debug)]
+pub enum AppCommand {
+    /// The first look at the library is over.
+    Loaded,
+    /// The host was looked at; show the window if the person has asked for it.
+    Host {
+        /// What was found.
+        findings: anyhow::Result<Vec<Finding>>,
+        /// Whether to show it.
+        show: bool,
+    },
+    /// The test card guest was made.
+    TestCard(anyhow::Result<GuestId>),
+}
+
+#[relm4::component(pub)]
+impl Component for App {
+    type Init = Paths;
+    type Input = AppMsg;
+    type Output = ();
+    type CommandOutput = AppCommand;
+
+    view! {
+        adw::ApplicationWindow {
+            set_title: Some("Lodge"),
+            set_size_request: (360, 294),
+            set_default_size: (model.settings.width, model.settings.height),
+            set_maximized: model.settings.maximized,
+            connect_close_request[sender] => move |_| {
+                sender.input(AppMsg::Closing);
+                glib::Propagation::Stop
+            },
+
+            gtk::Box {
+                set_orientation: gtk::Orientation::Vertical,
+
+                adw::HeaderBar {
+                    pack_start = &gtk::Button {
+                        set_icon_name: "list-add-symbolic",
+                        set_tooltip_text: Some(&Action::NewGuest.tooltip()),
+                        set_action_name: Some(&Action::NewGuest.detailed_name()),
+                        update_property: &[Property::Label(&Action::NewGuest.title())],
+                    },
+                    #[name = "menu_button"]
+                    pack_end = &gtk::MenuButton {
+                        set_icon_name: "open-menu-symbolic",
+                        set_tooltip_text: Some(&Action::MainMenu.tooltip()),
+                        set_menu_model: Some(&main_menu()),
+                        set_primary: true,
+                        update_property: &[Property::Label(&Action::MainMenu.title())],
+                    },
+                    pack_end = &gtk::ToggleButton {
+                        set_icon_name: "system-search-symbolic",
+                        set_tooltip_text: Some(&Action::Search.tooltip()),
+                        set_action_name: Some(&Action::Search.detailed_name()),
+                        update_property: &[Property::Label(&Action::Search.title())],
+                        #[watch]
+                        set_active: model.searching,
+                    },
+                },
+
+                #[local_ref]
+                host_bar -> gtk::Revealer {},
+
+                #[local_ref]
+                toasts -> adw::ToastOverlay {
+                    set_vexpand: true,
+                    set_child: Some(model.list.widget()),
+                },
+            },
+        }
+    }
+
+    fn init(paths: Paths, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
+        let (backend, mut changes) = Backend::watch(paths);
+        let input = sender.input_sender().clone();
+        relm4::spawn(async move {
+            // What has gathered meanwhile is told at once: a thousand guests are one message.
+            let mut batch = Vec::new();
+            while changes.recv_many(&mut batch, 4096).await > 0
+                && input.send(AppMsg::Changes(batch.split_off(0))).is_ok()
+            {}
+        });
+        look_around(&backend, &sender);
+
+        let settings = Settings::load();
+        settings.style.apply();
+        let toasts = adw::ToastOverlay::new();
+        let model = Self {
+            list: GuestList::builder().launch(backend.guests().clone()).forward(sender.input_sender(), AppMsg::List),
+            host_bar: InfoBar::builder()
+                .launch(())
+                .forward(sender.input_sender(), |InfoBarOutput::Pressed| AppMsg::Action(Action::HostCheck)),
+            windows: GuestWindows::new(backend.clone()),
+            wizard: None,
+            place: Place { window: root.clone().upcast(), toasts: toasts.clone() },
+            settings,
+            findings: Vec::new(),
+            searching: false,
+            awaited: None,
+            backend,
+        };
+        add_actions(&root, model.settings.style, &sender);
+        let host_bar = model.host_bar.widget();
+        let toasts = &toasts;
+        let widgets = view_output!();
+        let window = root.clone();
+        relm4::main_application().connect_activate(move |_| window.present());
+        ComponentParts { model, widgets }
+    }
+
+    fn update_with_view(
+        &mut self,
+        widgets: &mut Self::Widgets,
+        message: AppMsg,
+        sender: ComponentSender<Self>,
+        root: &Self::Root,
+    ) {
+        match message {
+            AppMsg::Changes(changes) => self.tell(changes, &sender),
+            AppMsg::List(GuestListOutput::Searching(searching)) => {
+                self.searching = searching;
+                self.update_view(widgets, sender);
+            }
+            AppMsg::List(GuestListOutput::Request(request, guest)) => self.request(request, *guest, &sender),
+            AppMsg::GuestWindow(GuestWindowOutput::Closed(id)) => {
+                self.windows.closed(&id);
+                self.quit_without_windows(root);
+            }
+            AppMsg::Wizard(WizardOutput::Closed) => self.wizard = None,
+            AppMsg::Wizard(WizardOutput::Created { id, started }) => {
+                self.wizard = None;
+                self.list.emit(GuestListMsg::Select(id.clone()));
+                if started {
+                    self.open_soon(id, &sender);
+                }
+            }
+            AppMsg::Action(Action::MainMenu) => widgets.menu_button.popup(),
+            AppMsg::Action(action) => self.act(action, &sender, root),
+            AppMsg::Style(style) => {
+                self.settings.style = style;
+                style.apply();
+                self.save_settings();
+            }
+            AppMsg::Closing => {
+                self.remember_size(root);
+                root.set_visible(false);
+                self.quit_without_windows(root);
+            }
+        }
+    }
+
+    fn update_cmd(&mut self, message: AppCommand, sender: ComponentSender<Self>, root: &Self::Root) {
+        match message {
+            AppCommand::Loaded => self.list.emit(GuestListMsg::Loaded),
+            AppCommand::Host { findings: Ok(findings), show } => {
+                self.host_bar.emit(InfoBarMsg::Set(host_check::notice(&findings)));
+                if show {
+                    host_check::present(root, &findings);
+                }
+                self.findings = findings;
+            }
+            AppCommand::Host { findings: Err(error), .. } => tracing::warn!("the host check failed: {error:#}"),
+            AppCommand::TestCard(Ok(id)) => {
+                self.list.emit(GuestListMsg::Select(id.clone()));
+                self.open_soon(id, &sender);
+            }
+            AppCommand::TestCard(Err(error)) => {
+                dialogs::error(root, &gettext("The Test Card Could Not Be Run"), &format!("{error:#}"));
+            }
+        }
+    }
+
+    fn shutdown(&mut self, _widgets: &mut Self::Widgets, _output: relm4::Sender<()>) {
+        // The windows are gone by now, so nothing waits for the disk.
+        if let Err(error) = self.settings.save() {
+            tracing::warn!("the window's settings cannot be saved: {error}");
+        }
+    }
+}
+
+impl App {
+    fn tell(&mut self, changes: Vec<GuestChange>, sender: &ComponentSender<Self>) {
+        self.windows.tell(&changes);
+        self.list.emit(GuestListMsg::Apply(changes));
+        if let Some(guest) = self.awaited.as_ref().and_then(|id| self.backend.guests().get(id)) {
+            self.awaited = None;
+            self.list.emit(GuestListMsg::Select(guest.id.clone()));
+            self.open(guest, sender);
+        }
+    }
+
+    fn request(&mut self, request: GuestRequest, guest: GuestView, sender: &ComponentSender<Self>) {
+        match request {
+            GuestRequest::Open => self.open(guest, sender),
+            GuestRequest::Operate(operation) => operations::operate(&self.backend, &self.place, operation, &guest),
+            GuestRequest::Rename => operations::rename(&self.backend, &self.place, &guest),
+            GuestRequest::Delete => operations::delete(&self.backend, &self.place, &guest),
+            GuestRequest::Menu => {}
+        }
+    }
+
+    fn act(&mut self, action: Action, sender: &ComponentSender<Self>, root: &adw::ApplicationWindow) {
+        match action {
+            Action::NewGuest => match &self.wizard {
+                Some(wizard) => wizard.widget().present(),
+                None => {
+                    let init = WizardInit { backend: self.backend.clone(), parent: self.place.window.clone() };
+                    let wizard = Wizard::builder().launch(init).forward(sender.input_sender(), AppMsg::Wizard);
+                    self.wizard = Some(wizard);
+                }
+            },
+            Action::TryTestCard => {
+                let backend = self.backend.clone();
+                sender.oneshot_command(async move { AppCommand::TestCard(backend.create_test_card().await) });
+            }
+            Action::Search => self.list.emit(GuestListMsg::Search(!self.searching)),
+            Action::HostCheck => check_host(&self.backend, true, sender),
+            Action::CloseMainWindow => root.close(),
+            Action::Shortcuts => {
+                let window = actions::shortcuts_window();
+                window.set_transient_for(relm4::main_application().active_window().as_ref());
+                window.present();
+            }
+            Action::About => about::present(relm4::main_application().active_window().as_ref()),
+            Action::Quit => {
+                self.remember_size(root);
+                relm4::main_application().quit();
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, guest: GuestView, sender: &ComponentSender<Self>) {
+        let input = sender.input_sender().clone();
+        self.windows.open(guest, move |output| input.emit(AppMsg::GuestWindow(output)));
+    }
+
+    /// Opens the guest's window now or when the live view tells of the guest.
+    fn open_soon(&mut self, id: GuestId, sender: &ComponentSender<Self>) {
+        match self.backend.guests().get(&id) {
+            Some(guest) => self.open(guest, sender),
+            None => self.awaited = Some(id),
+        }
+    }
+
+    fn quit_without_windows(&self, root: &adw::ApplicationWindow) {
+        if self.windows.is_empty() && !root.is_visible() {
+            relm4::main_application().quit();
+        }
+    }
+
+    fn remember_size(&mut self, root: &adw::ApplicationWindow) {
+        if root.is_visible() {
+            self.settings.maximized = root.is_maximized();
+            (self.settings.width, self.settings.height) = root.default_size();
+        }
+    }
+
+    fn save_settings(&self) {
+        let settings = self.settings.clone();
+        relm4::spawn_blocking(move || {
+            if let Err(error) = settings.save() {
+                tracing::warn!("the window's settings cannot be saved: {error}");
+            }
+        });
+    }
+}
+
+/// Asks what the window cannot know by itself: whether there are no guests, and how the host stands.
+fn look_around(backend: &Backend, sender: &ComponentSender<App>) {
+    let watched = backend.clone();
+    sender.oneshot_command(async move {
+        watched.loaded().await;
+        AppCommand::Loaded
+    });
+    check_host(backend, false, sender);
+}
+
+fn check_host(backend: &Backend, show: bool, sender: &ComponentSender<App>) {
+    let backend = backend.clone();
+    sender.oneshot_command(async move { AppCommand::Host { findings: backend.host_check().await, show } });
+}
+
+fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &ComponentSender<App>) {
+    let application = relm4::main_application();
+    for action in Action::ALL {
+        let input = sender.input_sender().clone();
+        let activate = move || input.emit(AppMsg::Action(action));
+        match action.entry().scope {
+            Scope::Application if action != Action::Style => drop(action.add_to(&application, activate)),
+            Scope::MainWindow => drop(action.add_to(window, activate)),
+            _ => {}
+        }
+    }
+    let choose_style = gio::SimpleAction::new_stateful(
+        Action::Style.entry().name,
+        Some(glib::VariantTy::STRING),
+        &style.name().to_variant(),
+    );
+    let input = sender.input_sender().clone();
+    choose_style.connect_activate(move |action, parameter| {
+        if let Some(style) = parameter.and_then(|name| Style::from_name(name.str()?)) {
+            action.set_state(&style.name().to_variant());
+            input.emit(AppMsg::Style(style));
+        }
+    });
+    application.add_action(&choose_style);
+    actions::install_accelerators(&application);
+}
+
+fn main_menu() -> gio::Menu {
+    let section = |items: &[gio::MenuItem]| {
+        let section = gio::Menu::new();
+        items.iter().for_each(|item| section.append_item(item));
+        section
+    };
+    let style = |label: String, style: Style| {
+        let item = gio::MenuItem::new(Some(&label), None);
+        item.set_action_and_target_value(Some(&Action::Style.detailed_name()), Some(&style.name().to_variant()));
+        item
+    };
+    let styles = section(&[
+        style(gettext("As the S_ystem"), Style::System),
+        style(gettext("_Light"), Style::Light),
+        style(gettext("_Dark"), Style::Dark),
+    ]);
+    let menu = gio::Menu::new();
+    menu.append_section(None, &section(&[Action::TryTestCard.menu_item(), Action::HostCheck.menu_item()]));
+    menu.append_section(None, &section(&[gio::MenuItem::new_submenu(Some(&Action::Style.entry().label), &styles)]));
+    menu.append_section(
+        None,
+        &section(&[Action::Shortcuts.menu_item(), Action::About.menu_item(), Action::Quit.menu_item()]),
+    );
+    menu
+}

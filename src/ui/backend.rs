@@ -1,0 +1,278 @@
+//! The application's thin face on the manager: what its windows ask for, as calls that run on tokio. Nothing here knows GTK
+//! and nothing in the windows knows sockets, files or processes.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use lodge::manager::{
+    definition::{Definition, DiskDefinition, DiskFormat, HostLimits},
+    guests::{Guests, WatchLevel},
+    host::{self, Finding},
+    library::{Deleted, Library},
+    media::{self, Media},
+    paths::Paths,
+    pool::{Pool, Space},
+    size::Size,
+    supervisor::Supervisor,
+    testcard,
+};
+use tokio::{sync::mpsc::UnboundedReceiver, task::spawn_blocking};
+
+pub use lodge::manager::{
+    guests::{GuestChange, GuestId, GuestView},
+    supervisor::GuestState,
+};
+
+/// The test card guest's memory.
+const TEST_CARD_MEMORY: Size = Size::mib(64);
+
+/// The manager. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    guests: Guests,
+    library: Library,
+    paths: Paths,
+}
+
+/// Something that can be done to a guest with one press.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Start it, or let it go on when it is paused.
+    Run,
+    /// Hold it.
+    Pause,
+    /// Press its reset button.
+    Reset,
+    /// Pull its plug.
+    ForceOff,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Run, Self::Pause, Self::Reset, Self::ForceOff];
+
+    /// Whether it makes sense for a guest in this state.
+    pub fn allowed(self, state: &GuestState) -> bool {
+        match (self, state) {
+            (Self::Run, GuestState::Off | GuestState::Crashed { .. } | GuestState::Paused) => true,
+            (Self::Pause, GuestState::Running) => true,
+            (Self::Reset, GuestState::Running | GuestState::Paused | GuestState::InternalError { .. }) => true,
+            (Self::ForceOff, state) => state.is_active(),
+            _ => false,
+        }
+    }
+}
+
+/// A guest to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGuest {
+    /// What it is to be, without the disk of `disk`.
+    pub definition: Definition,
+    /// The disk that is to be made for it.
+    pub disk: Option<NewDisk>,
+    /// Whether to start it at once.
+    pub start: bool,
+}
+
+/// A disk image to be made in the default pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewDisk {
+    /// An empty one.
+    Empty {
+        /// Its size, in bytes.
+        size: u64,
+        /// Its format.
+        format: DiskFormat,
+    },
+    /// A copy of the test card.
+    TestCard,
+}
+
+/// What the wizard needs to know before it can judge what is entered.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// What the host can give to a guest.
+    pub limits: HostLimits,
+    /// The room in the default pool.
+    pub space: Option<Space>,
+    /// Where the default pool lies.
+    pub pool: PathBuf,
+    /// The names that are taken.
+    pub names: Vec<String>,
+}
+
+impl Backend {
+    /// Begins to watch the guests, on the current tokio runtime.
+    pub fn watch(paths: Paths) -> (Self, UnboundedReceiver<GuestChange>) {
+        let (guests, changes) = Guests::watch(Supervisor::new(paths.clone()));
+        guests.set_level(WatchLevel::Statistics);
+        (Self { guests, library: Library::new(paths.clone()), paths }, changes)
+    }
+
+    /// The live view: histories and connections.
+    pub fn guests(&self) -> &Guests {
+        &self.guests
+    }
+
+    /// The folders of the guests.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// Waits until the first look at the library is over: what the live view has not told of by then is not there.
+    pub async fn loaded(&self) {
+        let library = self.library.clone();
+        let _ = blocking(move || Ok(library.list()?.len())).await;
+    }
+
+    /// Does `operation` to the guest.
+    pub async fn operate(&self, operation: Operation, id: &GuestId) -> Result<()> {
+        let guest = self.guests.get(id).ok_or_else(|| anyhow!("the guest is gone"))?;
+        let supervisor = self.guests.supervisor();
+        match operation {
+            Operation::Run if guest.state != GuestState::Paused => drop(supervisor.start(&guest.name).await?),
+            Operation::Run => supervisor.attach(&guest.name).await?.resume().await?,
+            Operation::Pause => supervisor.attach(&guest.name).await?.pause().await?,
+            Operation::Reset => supervisor.attach(&guest.name).await?.reset().await?,
+            Operation::ForceOff => supervisor.force_off(&guest.name).await?,
+        }
+        Ok(())
+    }
+
+    /// Gives the guest another name.
+    pub async fn rename(&self, name: String, new_name: String) -> Result<()> {
+        let library = self.library.clone();
+        blocking(move || Ok(library.rename(&name, &new_name)?)).await
+    }
+
+    /// What would be deleted with the guest's disks, and what would be kept.
+    pub async fn preview_delete(&self, name: String) -> Result<Deleted> {
+        let library = self.library.clone();
+        blocking(move || Ok(library.preview_delete(&name)?)).await
+    }
+
+    /// Deletes the guest, and its disks when asked.
+    pub async fn delete(&self, name: String, disks: bool) -> Result<Deleted> {
+        let library = self.library.clone();
+        blocking(move || Ok(library.delete(&name, disks)?)).await
+    }
+
+    /// Makes a guest. What was made before something failed is removed again.
+    pub async fn create(&self, new: NewGuest) -> Result<GuestId> {
+        let NewGuest { mut definition, disk, start } = new;
+        let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
+        let definition = blocking(move || {
+            let made = disk.map(|disk| make_disk(&pool, &definition.name, disk)).transpose()?;
+            if let Some(disk) = &made {
+                definition.add_disk(disk.clone());
+            }
+            if let Err(error) = library.create(&definition) {
+                if let Some(disk) = made {
+                    std::fs::remove_file(&disk.path).context("the new disk image could not be removed again")?;
+                }
+                return Err(error.into());
+            }
+            Ok(definition)
+        })
+        .await?;
+        if start {
+            self.guests.supervisor().start(&definition.name).await?;
+        }
+        Ok(GuestId::Known(definition.uuid))
+    }
+
+    /// Makes a test card guest under the first free name, and starts it.
+    pub async fn create_test_card(&self) -> Result<GuestId> {
+        let taken = self.surroundings().await?.names;
+        let mut definition = Definition::new(free_name("testcard", &taken));
+        definition.memory = TEST_CARD_MEMORY;
+        definition.os = Some("testcard".to_owned());
+        self.create(NewGuest { definition, disk: Some(NewDisk::TestCard), start: true }).await
+    }
+
+    /// What the host check finds.
+    pub async fn host_check(&self) -> Result<Vec<Finding>> {
+        let paths = self.paths.clone();
+        blocking(move || Ok(host::check(&paths))).await
+    }
+
+    /// What the wizard judges by.
+    pub async fn surroundings(&self) -> Result<Surroundings> {
+        let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
+        blocking(move || {
+            Ok(Surroundings {
+                limits: host::limits(),
+                space: pool.space().ok(),
+                pool: pool.folder().to_owned(),
+                names: library.list()?.into_iter().map(|entry| entry.name).collect(),
+            })
+        })
+        .await
+    }
+}
+
+/// `stem`, or with a number behind it when that is taken.
+pub fn free_name(stem: &str, taken: &[String]) -> String {
+    let is_free = |name: &String| !taken.contains(name);
+    let numbered = || (2..).map(|number| format!("{stem}-{number}")).find(is_free);
+    Some(stem.to_owned()).filter(is_free).or_else(numbered).unwrap_or_default()
+}
+
+/// What the file at `path` is.
+pub async fn inspect(path: PathBuf) -> Result<Media> {
+    blocking(move || Ok(media::inspect(&path)?)).await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work).await.context("a task of the application failed")?
+}
+
+fn make_disk(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition> {
+    match disk {
+        NewDisk::Empty { size, format } => Ok(DiskDefinition::new(pool.create(stem, size, format)?, format)),
+        NewDisk::TestCard => {
+            let image = testcard::image();
+            let path = pool.create(stem, image.len() as u64, DiskFormat::Raw)?;
+            std::fs::write(&path, image).with_context(|| format!("{} could not be written", path.display()))?;
+            Ok(DiskDefinition::new(path, DiskFormat::Raw))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_is_off_can_only_be_run() {
+        for state in [GuestState::Off, GuestState::Crashed { reason: "it was killed".into() }] {
+            let allowed: Vec<_> = Operation::ALL.into_iter().filter(|operation| operation.allowed(&state)).collect();
+
+            assert_eq!(allowed, [Operation::Run]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_gets_the_first_free_number() {
+        let taken = ["web".to_owned(), "web-2".to_owned()];
+
+        assert_eq!(free_name("mail", &taken), "mail");
+        assert_eq!(free_name("web", &taken), "web-3");
+    }
+
+    #[test]
+    fn a_guest_that_hangs_can_be_forced_off() {
+        for state in [GuestState::NotResponding, GuestState::Starting, GuestState::Stopping] {
+            assert!(Operation::ForceOff.allowed(&state));
+            assert!(!Operation::Pause.allowed(&state));
+        }
+    }
+
+    #[test]
+    fn after_an_internal_error_a_guest_can_be_reset_but_not_run_on() {
+        let state = GuestState::InternalError { reason: "emulation failed".into() };
+
+        assert!(Operation::Reset.allowed(&state) && Operation::ForceOff.allowed(&state));
+        assert!(!Operation::Run.allowed(&state));
+    }
+}

@@ -1,0 +1,160 @@
+//! Questions and complaints: small dialogs over a window.
+
+use adw::prelude::*;
+use gtk::{accessible::Property, glib};
+use lodge::manager::{definition::check_name, library::Deleted};
+use tokio::sync::oneshot;
+
+use crate::ui::i18n::{gettext, gettext_f};
+
+/// The response of closing a dialog without an answer.
+const CANCEL: &str = "cancel";
+const ACCEPT: &str = "accept";
+
+/// Says that something failed.
+pub fn error(parent: &impl IsA<gtk::Window>, heading: &str, message: &str) {
+    let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(message));
+    dialog.add_response(CANCEL, &gettext("_Close"));
+    dialog.present();
+}
+
+/// Asks before something that cannot be taken back. True when the person wants it.
+pub async fn confirm(parent: &impl IsA<gtk::Window>, heading: &str, message: &str, accept: &str) -> bool {
+    let dialog = question(parent, heading, message, accept, adw::ResponseAppearance::Destructive);
+    // A slip of the Enter key must not do it.
+    dialog.set_default_response(Some(CANCEL));
+    choose(&dialog).await
+}
+
+/// Asks before a guest is deleted, showing which disk images could go with it. `None` when it is to be kept, else whether
+/// its disks are to be deleted too.
+pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &Deleted) -> Option<bool> {
+    let dialog = question(
+        parent,
+        &gettext_f("Delete “{name}”?", &[("name", name)]),
+        &gettext("The guest's definition is deleted for good."),
+        &gettext("_Delete"),
+        adw::ResponseAppearance::Destructive,
+    );
+    dialog.set_default_response(Some(CANCEL));
+    let with_disks = gtk::CheckButton::with_mnemonic(&gettext("Delete its _disk images too"));
+    let list = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).build();
+    if !disks.removed.is_empty() {
+        list.append(&with_disks);
+    }
+    for path in &disks.removed {
+        list.append(&disk_label(&path.display().to_string(), None));
+    }
+    for (path, reason) in &disks.kept {
+        list.append(&disk_label(&path.display().to_string(), Some(reason)));
+    }
+    if list.first_child().is_some() {
+        dialog.set_extra_child(Some(&list));
+    }
+    choose(&dialog).await.then(|| with_disks.is_active())
+}
+
+/// Asks for another name for the guest; `taken` are the names that others have.
+pub async fn ask_name(parent: &impl IsA<gtk::Window>, name: &str, taken: Vec<String>) -> Option<String> {
+    let dialog = question(
+        parent,
+        &gettext_f("Rename “{name}”", &[("name", name)]),
+        "",
+        &gettext("_Rename"),
+        adw::ResponseAppearance::Suggested,
+    );
+    dialog.set_default_response(Some(ACCEPT));
+    let entry = adw::EntryRow::builder().title(gettext("Name")).text(name).activates_default(true).build();
+    let problem = gtk::Label::builder().css_classes(["error", "caption"]).xalign(0.0).wrap(true).build();
+    let group = adw::PreferencesGroup::new();
+    group.add(&entry);
+    let content = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).width_request(320).build();
+    content.append(&group);
+    content.append(&problem);
+    dialog.set_extra_child(Some(&content));
+    let old_name = name.to_owned();
+    let judge = glib::clone!(
+        #[weak]
+        dialog,
+        #[weak]
+        problem,
+        move |entry: &adw::EntryRow| {
+            let complaint = complaint_about_name(&entry.text(), &old_name, &taken);
+            show_complaint(entry, &problem, complaint.as_deref());
+            dialog.set_response_enabled(ACCEPT, complaint.is_none() && entry.text() != old_name.as_str());
+        }
+    );
+    judge(&entry);
+    entry.connect_changed(judge);
+    entry.grab_focus();
+    choose(&dialog).await.then(|| entry.text().into())
+}
+
+/// What is wrong with a guest's name, if anything. `own` is the name that the guest has already.
+pub fn complaint_about_name(name: &str, own: &str, taken: &[String]) -> Option<String> {
+    if name.is_empty() {
+        return Some(gettext("Give the guest a name."));
+    }
+    if let Err(message) = check_name(name) {
+        return Some(gettext_f("This name cannot be used: {reason}.", &[("reason", &message)]));
+    }
+    let is_taken = name != own && taken.iter().any(|other| other == name);
+    is_taken.then(|| gettext("Another guest has this name."))
+}
+
+/// Shows what is wrong with a field at the field, for eyes and for screen readers, or that it is fine.
+pub fn show_complaint(
+    field: &(impl IsA<gtk::Widget> + IsA<gtk::Accessible>),
+    label: &gtk::Label,
+    complaint: Option<&str>,
+) {
+    label.set_visible(complaint.is_some());
+    label.set_label(complaint.unwrap_or_default());
+    let (invalid, class): (_, fn(&gtk::Widget)) = match complaint {
+        Some(_) => (gtk::AccessibleInvalidState::True, |field| field.add_css_class("error")),
+        None => (gtk::AccessibleInvalidState::False, |field| field.remove_css_class("error")),
+    };
+    class(field.upcast_ref());
+    field.update_state(&[gtk::accessible::State::Invalid(invalid)]);
+    field.update_property(&[Property::Description(complaint.unwrap_or_default())]);
+}
+
+fn question(
+    parent: &impl IsA<gtk::Window>,
+    heading: &str,
+    message: &str,
+    accept: &str,
+    appearance: adw::ResponseAppearance,
+) -> adw::MessageDialog {
+    let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(message));
+    dialog.add_responses(&[(CANCEL, &gettext("_Cancel")), (ACCEPT, accept)]);
+    dialog.set_response_appearance(ACCEPT, appearance);
+    dialog.set_close_response(CANCEL);
+    dialog
+}
+
+async fn choose(dialog: &adw::MessageDialog) -> bool {
+    let (sender, answer) = oneshot::channel();
+    let sender = std::cell::Cell::new(Some(sender));
+    dialog.connect_response(None, move |_, response| {
+        if let Some(sender) = sender.take() {
+            let _ = sender.send(response == ACCEPT);
+        }
+    });
+    dialog.present();
+    answer.await.unwrap_or(false)
+}
+
+fn disk_label(path: &str, kept: Option<&str>) -> gtk::Label {
+    let text = match kept {
+        Some(reason) => gettext_f("{path} is kept: {reason}", &[("path", path), ("reason", reason)]),
+        None => path.to_owned(),
+    };
+    gtk::Label::builder()
+        .label(text)
+        .css_classes(["caption", "dim-label"])
+        .xalign(0.0)
+        .wrap(true)
+        .wrap_mode(gtk::pango::WrapMode::WordChar)
+        .build()
+}

@@ -1,0 +1,125 @@
+//! A guest as an item of GTK's list models. The list's rows listen to its signals, so that only rows that are on the screen
+//! do any work when a guest changes.
+
+use gtk::{
+    glib,
+    prelude::*,
+    subclass::prelude::{ObjectSubclassIsExt, *},
+};
+
+use crate::ui::backend::{GuestId, GuestView};
+
+glib::wrapper! {
+    /// The item.
+    pub struct GuestItem(ObjectSubclass<imp::GuestItem>);
+}
+
+impl GuestItem {
+    /// An item for this guest.
+    pub fn new(view: GuestView) -> Self {
+        let item: Self = glib::Object::new();
+        item.imp().set_view(view);
+        item
+    }
+
+    /// What is known of the guest.
+    pub fn view(&self) -> std::cell::Ref<'_, GuestView> {
+        self.imp().view()
+    }
+
+    /// Which guest it is.
+    pub fn id(&self) -> GuestId {
+        self.view().id.clone()
+    }
+
+    /// The guest's name.
+    pub fn name(&self) -> String {
+        self.view().name.clone()
+    }
+
+    /// What the list is sorted by: names with numbers in their natural order.
+    pub fn sort_key(&self) -> std::cell::Ref<'_, glib::FilenameCollationKey> {
+        self.imp().sort_key()
+    }
+
+    /// Whether a search for `needle` (lowercase) finds the guest.
+    pub fn matches(&self, needle: &str) -> bool {
+        self.imp().folded_name.borrow().contains(needle)
+    }
+
+    /// Takes over what has changed and tells the row. Returns whether the name is another, which may move the row.
+    pub fn set_view(&self, view: GuestView) -> bool {
+        let renamed = self.view().name != view.name;
+        if *self.view() != view {
+            self.imp().set_view(view);
+            self.emit_by_name::<()>("changed", &[]);
+        }
+        renamed
+    }
+
+    /// Tells the row that the guest's history has a new point.
+    pub fn tell_sampled(&self) {
+        self.emit_by_name::<()>("sampled", &[]);
+    }
+
+    /// Calls back when anything but the history has changed.
+    pub fn connect_changed(&self, callback: impl Fn(&Self) + 'static) -> glib::SignalHandlerId {
+        self.connect_local("changed", false, move |values| {
+            callback(&values[0].get().expect("the signal's first value is its emitter"));
+            None
+        })
+    }
+
+    /// Calls back when the history has grown.
+    pub fn connect_sampled(&self, callback: impl Fn(&Self) + 'static) -> glib::SignalHandlerId {
+        self.connect_local("sampled", false, move |values| {
+            callback(&values[0].get().expect("the signal's first value is its emitter"));
+            None
+        })
+    }
+}
+
+mod imp {
+    use std::{
+        cell::{Ref, RefCell},
+        sync::OnceLock,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    pub struct GuestItem {
+        view: RefCell<Option<(GuestView, glib::FilenameCollationKey)>>,
+        pub folded_name: RefCell<String>,
+    }
+
+    impl GuestItem {
+        pub fn view(&self) -> Ref<'_, GuestView> {
+            Ref::map(self.view.borrow(), |view| &view.as_ref().expect("new() sets it").0)
+        }
+
+        pub fn sort_key(&self) -> Ref<'_, glib::FilenameCollationKey> {
+            Ref::map(self.view.borrow(), |view| &view.as_ref().expect("new() sets it").1)
+        }
+
+        pub fn set_view(&self, view: GuestView) {
+            *self.folded_name.borrow_mut() = view.name.to_lowercase();
+            let key = glib::FilenameCollationKey::from(view.name.as_str());
+            self.view.replace(Some((view, key)));
+        }
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for GuestItem {
+        const NAME: &'static str = "LodgeGuestItem";
+        type Type = super::GuestItem;
+    }
+
+    impl ObjectImpl for GuestItem {
+        fn signals() -> &'static [glib::subclass::Signal] {
+            static SIGNALS: OnceLock<Vec<glib::subclass::Signal>> = OnceLock::new();
+            SIGNALS
+                .get_or_init(|| ["changed", "sampled"].map(|name| glib::subclass::Signal::builder(name).build()).into())
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The guest's menu, and the actions that it and the shortcuts call for the guest that is selected.
+
+use gtk::{gdk, gio, glib, prelude::*};
+
+use crate::ui::{
+    actions::{Action, Scope},
+    backend::{GuestState, GuestView, Operation},
+    i18n::gettext,
+};
+
+/// What a person can ask for the selected guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuestRequest {
+    /// Open its window.
+    Open,
+    /// Do this to it.
+    Operate(Operation),
+    /// Give it another name.
+    Rename,
+    /// Delete it.
+    Delete,
+    /// Show its menu.
+    Menu,
+}
+
+const REQUESTS: [(Action, GuestRequest); 8] = [
+    (Action::Open, GuestRequest::Open),
+    (Action::Run, GuestRequest::Operate(Operation::Run)),
+    (Action::Pause, GuestRequest::Operate(Operation::Pause)),
+    (Action::Reset, GuestRequest::Operate(Operation::Reset)),
+    (Action::ForceOff, GuestRequest::Operate(Operation::ForceOff)),
+    (Action::Rename, GuestRequest::Rename),
+    (Action::Delete, GuestRequest::Delete),
+    (Action::GuestMenu, GuestRequest::Menu),
+];
+
+impl GuestRequest {
+    /// Whether it makes sense for this guest now.
+    pub fn allowed(self, view: &GuestView) -> bool {
+        match self {
+            Self::Operate(operation) => view.definition.is_ok() && operation.allowed(&view.state),
+            Self::Rename | Self::Delete => !view.state.is_active(),
+            Self::Open => view.definition.is_ok(),
+            Self::Menu => true,
+        }
+    }
+}
+
+/// The actions of [`Scope::Guest`], for the guest that is selected.
+pub struct GuestActions {
+    group: gio::SimpleActionGroup,
+    actions: Vec<(gio::SimpleAction, GuestRequest)>,
+}
+
+impl GuestActions {
+    /// Makes them; `request` is called when one is activated.
+    pub fn new(request: impl Fn(GuestRequest) + Clone + 'static) -> Self {
+        let group = gio::SimpleActionGroup::new();
+        let actions = REQUESTS
+            .into_iter()
+            .map(|(action, wanted)| {
+                let request = request.clone();
+                (action.add_to(&group, move || request(wanted)), wanted)
+            })
+            .collect();
+        Self { group, actions }
+    }
+
+    /// Makes them reachable from `widget` and below.
+    pub fn insert_into(&self, widget: &impl IsA<gtk::Widget>) {
+        widget.insert_action_group(Scope::Guest.prefix(), Some(&self.group));
+    }
+
+    /// Enables what makes sense for this guest.
+    pub fn enable_for(&self, view: Option<&GuestView>) {
+        for (action, request) in &self.actions {
+            let enabled = view.is_some_and(|view| request.allowed(view));
+            if action.is_enabled() != enabled {
+                action.set_enabled(enabled);
+            }
+        }
+    }
+}
+
+/// Opens the menu of a guest in this state, pointing at `place` in `parent`.
+pub fn popup(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle, state: &GuestState) {
+    let menu = gtk::PopoverMenu::from_model(Some(&model(state)));
+    menu.set_parent(parent);
+    menu.set_has_arrow(false);
+    menu.set_pointing_to(Some(&place));
+    menu.set_position(gtk::PositionType::Bottom);
+    menu.set_halign(gtk::Align::Start);
+    // The menu's action is activated after it has closed, so its parent is taken from it only then.
+    menu.connect_closed(|menu| {
+        let menu = menu.clone();
+        glib::idle_add_local_once(move || menu.unparent());
+    });
+    menu.popup();
+}
+
+fn model(state: &GuestState) -> gio::Menu {
+    let section = |actions: &[Action]| {
+        let section = gio::Menu::new();
+        for action in actions {
+            let item = action.menu_item();
+            if (*action, state) == (Action::Run, &GuestState::Paused) {
+                item.set_label(Some(&gettext("_Resume")));
+            }
+            section.append_item(&item);
+        }
+        section
+    };
+    let menu = gio::Menu::new();
+    menu.append_section(None, &section(&[Action::Open]));
+    menu.append_section(None, &section(&[Action::Run, Action::Pause, Action::Reset, Action::ForceOff]));
+    menu.append_section(None, &section(&[Action::Rename, Action::Delete]));
+    menu
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::testing::guest_view;
+
+    #[test]
+    fn every_action_on_a_guest_has_its_request() {
+        for action in Action::ALL.into_iter().filter(|action| action.entry().scope == Scope::Guest) {
+            assert!(REQUESTS.iter().any(|(candidate, _)| *candidate == action), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn a_running_guest_is_not_renamed_or_deleted() {
+        let running = GuestView { state: GuestState::Running, ..guest_view("web") };
+
+        assert!(!GuestRequest::Rename.allowed(&running) && !GuestRequest::Delete.allowed(&running));
+        assert!(GuestRequest::Open.allowed(&running));
+    }
+
+    #[test]
+    fn a_guest_that_cannot_be_read_can_only_be_renamed_or_deleted() {
+        let broken = GuestView { definition: Err("unknown field".into()), ..guest_view("web") };
+
+        let allowed: Vec<_> = REQUESTS.into_iter().map(|(_, request)| request).filter(|r| r.allowed(&broken)).collect();
+
+        assert_eq!(allowed, [GuestRequest::Rename, GuestRequest::Delete, GuestRequest::Menu]);
+    }
+
+    #[test]
+    fn actions_follow_the_selected_guest() {
+        let actions = GuestActions::new(|_| {});
+
+        actions.enable_for(Some(&guest_view("web")));
+        assert!(actions.group.is_action_enabled("run") && !actions.group.is_action_enabled("pause"));
+        actions.enable_for(None);
+
+        assert!(actions.group.list_actions().iter().all(|name| !actions.group.is_action_enabled(name)));
+    }
+}

@@ -1,0 +1,349 @@
+//! The list of all guests: rows with live graphs, a search, the guest's menu, and a page for when there is nothing to list.
+
+mod item;
+mod menu;
+mod model;
+mod row;
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use gtk::{accessible::Property, gdk, glib, graphene, prelude::*};
+use lodge::manager::guests::Guests;
+use relm4::prelude::*;
+
+pub use menu::GuestRequest;
+
+use self::{
+    item::GuestItem,
+    menu::GuestActions,
+    model::GuestModel,
+    row::{GuestRow, RowRequest},
+};
+use crate::ui::{
+    actions::{self, Action, Scope},
+    backend::{GuestChange, GuestId, GuestView},
+    i18n::gettext,
+};
+
+/// The list.
+pub struct GuestList {
+    model: GuestModel,
+    rows: Rows,
+    actions: GuestActions,
+    searching: bool,
+    /// Whether the first look at the library is over; until then the list is blank rather than "empty".
+    loaded: bool,
+}
+
+/// The rows that are bound now, by their guests: the menu points to one of them.
+type Rows = Rc<RefCell<HashMap<GuestId, GuestRow>>>;
+
+/// What the list is told.
+#[derive(Debug)]
+pub enum GuestListMsg {
+    /// Guests have changed.
+    Apply(Vec<GuestChange>),
+    /// The library was looked at: if nothing has come by now, there is nothing.
+    Loaded,
+    /// Show or hide the search entry.
+    Search(bool),
+    /// The text to search for.
+    Find(String),
+    /// Another guest is selected.
+    Selected,
+    /// Select this guest.
+    Select(GuestId),
+    /// A row was activated.
+    Activated(u32),
+    /// The selected guest is asked something, by shortcut or menu.
+    Request(GuestRequest),
+    /// A row's buttons were pressed.
+    Row(RowRequest),
+    /// The second button was pressed at this place of the list.
+    MenuAt(f64, f64),
+}
+
+/// What the list tells.
+#[derive(Debug)]
+pub enum GuestListOutput {
+    /// A person wants this of a guest.
+    Request(GuestRequest, Box<GuestView>),
+    /// The search entry was shown or hidden.
+    Searching(bool),
+}
+
+#[relm4::component(pub)]
+impl Component for GuestList {
+    type Init = Guests;
+    type Input = GuestListMsg;
+    type Output = GuestListOutput;
+    type CommandOutput = ();
+
+    view! {
+        gtk::Box {
+            set_orientation: gtk::Orientation::Vertical,
+
+            #[name = "search_bar"]
+            gtk::SearchBar {
+                #[watch]
+                set_search_mode: model.searching,
+                connect_search_mode_enabled_notify[sender] => move |bar| {
+                    sender.input(GuestListMsg::Search(bar.is_search_mode()));
+                },
+
+                #[wrap(Some)]
+                set_child = &adw::Clamp {
+                    set_maximum_size: 400,
+                    set_hexpand: true,
+
+                    #[name = "search_entry"]
+                    gtk::SearchEntry {
+                        set_placeholder_text: Some(&gettext("Search guests")),
+                        update_property: &[Property::Label(&gettext("Search guests"))],
+                        connect_search_changed[sender] => move |entry| {
+                            sender.input(GuestListMsg::Find(entry.text().into()));
+                        },
+                        connect_activate => GuestListMsg::Request(GuestRequest::Open),
+                    },
+                },
+            },
+
+            #[name = "stack"]
+            gtk::Stack {
+                set_vexpand: true,
+                set_vhomogeneous: false,
+
+                add_named[Some("loading")] = &gtk::Box {},
+
+                add_named[Some("empty")] = &adw::StatusPage {
+                    set_icon_name: Some("org.lodgevm.Lodge"),
+                    set_title: &gettext("No Guests Yet"),
+                    set_description: Some(&gettext(
+                        "Install an operating system from an image, or see the test card draw, count and listen in seconds.",
+                    )),
+
+                    gtk::Box {
+                        set_orientation: gtk::Orientation::Vertical,
+                        set_spacing: 12,
+                        set_halign: gtk::Align::Center,
+
+                        #[name = "new_button"]
+                        gtk::Button {
+                            set_label: &Action::NewGuest.entry().label,
+                            set_use_underline: true,
+                            set_action_name: Some(&Action::NewGuest.detailed_name()),
+                            set_css_classes: &["pill", "suggested-action"],
+                        },
+                        gtk::Button {
+                            set_label: &Action::TryTestCard.entry().label,
+                            set_use_underline: true,
+                            set_action_name: Some(&Action::TryTestCard.detailed_name()),
+                            add_css_class: "pill",
+                        },
+                    },
+                },
+
+                add_named[Some("nothing-found")] = &adw::StatusPage {
+                    set_icon_name: Some("system-search-symbolic"),
+                    set_title: &gettext("No Guest Found"),
+                    set_description: Some(&gettext("Try another part of its name.")),
+                },
+
+                add_named[Some("guests")] = &gtk::ScrolledWindow {
+                    set_hscrollbar_policy: gtk::PolicyType::Never,
+
+                    adw::ClampScrollable {
+                        set_maximum_size: 900,
+                        set_tightening_threshold: 700,
+
+                        #[name = "view"]
+                        gtk::ListView {
+                            set_css_classes: &["guest-list"],
+                            set_model: Some(&model.model.selection),
+                            set_factory: Some(&factory),
+                            set_show_separators: true,
+                            update_property: &[Property::Label(&gettext("Guests"))],
+                            connect_activate[sender] => move |_, position| {
+                                sender.input(GuestListMsg::Activated(position));
+                            },
+                        },
+                    },
+                },
+            },
+        }
+    }
+
+    fn init(guests: Guests, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
+        let input = sender.input_sender().clone();
+        let actions = GuestActions::new(move |request| input.emit(GuestListMsg::Request(request)));
+        actions.insert_into(&root);
+        let rows = Rows::default();
+        let factory = row_factory(guests, &rows, &sender);
+        let model = Self { model: GuestModel::default(), rows, actions, searching: false, loaded: false };
+        model.model.selection.connect_selection_changed({
+            let input = sender.input_sender().clone();
+            move |_, _, _| input.emit(GuestListMsg::Selected)
+        });
+        let widgets = view_output!();
+        widgets.search_bar.connect_entry(&widgets.search_entry);
+        widgets.view.add_controller(actions::shortcut_controller(Scope::Guest));
+        let second_button = gtk::GestureClick::builder().button(gdk::BUTTON_SECONDARY).build();
+        second_button.connect_pressed(move |_, _, x, y| sender.input(GuestListMsg::MenuAt(x, y)));
+        widgets.view.add_controller(second_button);
+        ComponentParts { model, widgets }
+    }
+
+    fn update_with_view(
+        &mut self,
+        widgets: &mut Self::Widgets,
+        message: GuestListMsg,
+        sender: ComponentSender<Self>,
+        _root: &Self::Root,
+    ) {
+        let page = self.page();
+        match message {
+            GuestListMsg::Apply(changes) => {
+                self.model.apply(changes);
+                self.enable_actions();
+            }
+            GuestListMsg::Loaded => self.loaded = true,
+            GuestListMsg::Search(searching) => self.search(searching, &sender),
+            GuestListMsg::Find(text) => self.model.search(&text),
+            GuestListMsg::Selected => self.enable_actions(),
+            GuestListMsg::Select(id) => {
+                if let Some(position) = self.model.select(&id) {
+                    // GTK 4.8's list views scroll to an item by this action only.
+                    let _ = widgets.view.activate_action("list.scroll-to-item", Some(&position.to_variant()));
+                }
+            }
+            GuestListMsg::Activated(position) => {
+                self.model.selection.set_selected(position);
+                self.request(GuestRequest::Open, widgets, &sender);
+            }
+            GuestListMsg::Request(request) => self.request(request, widgets, &sender),
+            GuestListMsg::Row(RowRequest::Operate(id, operation)) => {
+                self.model.select(&id);
+                self.request(GuestRequest::Operate(operation), widgets, &sender);
+            }
+            GuestListMsg::Row(RowRequest::Menu(id)) => {
+                self.model.select(&id);
+                self.request(GuestRequest::Menu, widgets, &sender);
+            }
+            GuestListMsg::MenuAt(x, y) => self.menu_at(x, y, &widgets.view),
+        }
+        // Nothing around the rows changes when only they do, which is once a second.
+        if page != self.page() {
+            widgets.stack.set_visible_child_name(self.page());
+        }
+        if widgets.search_bar.is_search_mode() != self.searching {
+            self.update_view(widgets, sender);
+        }
+    }
+}
+
+impl GuestList {
+    fn page(&self) -> &'static str {
+        match (self.model.len(), self.model.found()) {
+            (0, _) if self.loaded => "empty",
+            (0, _) => "loading",
+            (_, 0) => "nothing-found",
+            _ => "guests",
+        }
+    }
+
+    fn search(&mut self, searching: bool, sender: &ComponentSender<Self>) {
+        if self.searching != searching {
+            self.searching = searching;
+            let _ = sender.output(GuestListOutput::Searching(searching));
+        }
+    }
+
+    fn enable_actions(&self) {
+        match self.model.selected() {
+            Some(item) => self.actions.enable_for(Some(&item.view())),
+            None => self.actions.enable_for(None),
+        }
+    }
+
+    fn request(&self, request: GuestRequest, widgets: &GuestListWidgets, sender: &ComponentSender<Self>) {
+        let Some(item) = self.model.selected() else { return };
+        let view = item.view().clone();
+        if !request.allowed(&view) {
+            return;
+        }
+        if request == GuestRequest::Menu {
+            self.menu_of(&item, &widgets.view);
+        } else {
+            let _ = sender.output(GuestListOutput::Request(request, Box::new(view)));
+        }
+    }
+
+    /// Opens the guest's menu at its row's menu button.
+    fn menu_of(&self, item: &GuestItem, view: &gtk::ListView) {
+        self.enable_actions();
+        let rows = self.rows.borrow();
+        let bounds = rows.get(&item.id()).and_then(|row| row.menu_button().compute_bounds(view));
+        let place = bounds.map_or(gdk::Rectangle::new(0, 0, 1, 1), |bounds| rectangle(&bounds));
+        menu::popup(view, place, &item.view().state);
+    }
+
+    fn menu_at(&self, x: f64, y: f64, view: &gtk::ListView) {
+        let row = view.pick(x, y, gtk::PickFlags::DEFAULT).and_then(|widget| {
+            let mut widget = Some(widget);
+            while let Some(current) = widget {
+                let inner = current.first_child().and_downcast::<GuestRow>();
+                if let Some(row) = current.clone().downcast().ok().or(inner) {
+                    return Some(row);
+                }
+                widget = current.parent();
+            }
+            None::<GuestRow>
+        });
+        let Some(item) = row.and_then(|row| row.item()) else { return };
+        self.model.select(&item.id());
+        self.enable_actions();
+        menu::popup(view, gdk::Rectangle::new(x as i32, y as i32, 1, 1), &item.view().state);
+    }
+}
+
+fn rectangle(bounds: &graphene::Rect) -> gdk::Rectangle {
+    gdk::Rectangle::new(bounds.x() as i32, bounds.y() as i32, bounds.width() as i32, bounds.height() as i32)
+}
+
+fn row_factory(guests: Guests, rows: &Rows, sender: &ComponentSender<GuestList>) -> gtk::SignalListItemFactory {
+    let factory = gtk::SignalListItemFactory::new();
+    let input = sender.input_sender().clone();
+    factory.connect_setup(move |_, object| {
+        if let Some(list_item) = object.downcast_ref::<gtk::ListItem>() {
+            let input = input.clone();
+            let row = GuestRow::new(guests.clone(), move |request| input.emit(GuestListMsg::Row(request)));
+            list_item.set_child(Some(&row));
+        }
+    });
+    let parts = |object: &glib::Object| {
+        let list_item = object.downcast_ref::<gtk::ListItem>()?;
+        Some((list_item.child().and_downcast::<GuestRow>()?, list_item.item().and_downcast::<GuestItem>()?))
+    };
+    factory.connect_bind({
+        let rows = rows.clone();
+        move |_, object| {
+            if let Some((row, item)) = parts(object) {
+                row.bind(&item);
+                rows.borrow_mut().insert(item.id(), row);
+            }
+        }
+    });
+    factory.connect_unbind({
+        let rows = rows.clone();
+        move |_, object| {
+            if let Some((row, item)) = parts(object) {
+                row.unbind();
+                // Another row may have been bound to the guest meanwhile.
+                if rows.borrow().get(&item.id()) == Some(&row) {
+                    rows.borrow_mut().remove(&item.id());
+                }
+            }
+        }
+    });
+    factory
+}

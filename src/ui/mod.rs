@@ -1,0 +1,26 @@
+//! The desktop application's windows. They show what the manager knows and ask it to do things; every such call runs on
+//! tokio, so that nothing holds up the window.
+//!
+//! - [`app`]: the application and its main window. [`actions`]: every action, its label and shortcuts.
+//! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one.
+//! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]).
+//! - [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
+//! - [`backend`]: the face of the manager. [`settings`]: what is remembered. [`wording`], [`i18n`]: texts.
+
+mod about;
+mod actions;
+pub mod app;
+mod backend;
+mod dialogs;
+mod guest_list;
+mod guest_window;
+mod host_check;
+mod i18n;
+mod operations;
+mod settings;
+#[cfg(test)]
+mod testing;
+mod widgets;
+mod windows;
+mod wizard;
+mod wording;

@@ -1,0 +1,126 @@
+//! What the application remembers between runs: the main window's size and the chosen style. It lies in
+//! `$XDG_CONFIG_HOME/lodge/window.toml`; when it cannot be read or written, the application works without.
+
+use std::{fs, io, path::PathBuf};
+
+use gtk::glib;
+use serde::{Deserialize, Serialize};
+
+/// What is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Light, dark, or as the system has it.
+    pub style: Style,
+    /// The main window's width in logical pixels.
+    pub width: i32,
+    /// The main window's height in logical pixels.
+    pub height: i32,
+    /// Whether the main window is maximized.
+    pub maximized: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { style: Style::System, width: 840, height: 640, maximized: false }
+    }
+}
+
+/// Light or dark.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// As the system has it.
+    #[default]
+    System,
+    /// Always light.
+    Light,
+    /// Always dark.
+    Dark,
+}
+
+impl Style {
+    /// The word for it in settings and actions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+
+    /// The style of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::System, Self::Light, Self::Dark].into_iter().find(|style| style.name() == name)
+    }
+
+    /// Draws the application's windows in this style.
+    pub fn apply(self) {
+        adw::StyleManager::default().set_color_scheme(match self {
+            Self::System => adw::ColorScheme::Default,
+            Self::Light => adw::ColorScheme::ForceLight,
+            Self::Dark => adw::ColorScheme::ForceDark,
+        });
+    }
+}
+
+impl Settings {
+    /// Reads them, or gives the usual ones.
+    pub fn load() -> Self {
+        let mut settings = match fs::read_to_string(path()) {
+            Ok(text) => toml::from_str(&text).unwrap_or_else(|error| {
+                tracing::warn!("{} cannot be used: {error}", path().display());
+                Self::default()
+            }),
+            Err(_) => Self::default(),
+        };
+        settings.width = settings.width.clamp(360, 10_000);
+        settings.height = settings.height.clamp(294, 10_000);
+        settings
+    }
+
+    /// Writes them. It touches the disk: call it from a worker thread, or when the windows are gone.
+    pub fn save(&self) -> io::Result<()> {
+        let path = path();
+        let text = toml::to_string(self).map_err(io::Error::other)?;
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let temporary = path.with_extension("toml.new");
+        fs::write(&temporary, text)?;
+        fs::rename(temporary, path)
+    }
+}
+
+fn path() -> PathBuf {
+    glib::user_config_dir().join("lodge/window.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_being_written() {
+        let settings = Settings { style: Style::Dark, width: 1000, height: 700, maximized: true };
+
+        let text = toml::to_string(&settings).unwrap();
+
+        assert_eq!(toml::from_str::<Settings>(&text).unwrap(), settings);
+    }
+
+    #[test]
+    fn what_is_missing_has_its_usual_value() {
+        let settings: Settings = toml::from_str("style = \"light\"").unwrap();
+
+        assert_eq!(settings, Settings { style: Style::Light, ..Settings::default() });
+    }
+
+    #[test]
+    fn every_style_is_found_by_its_name() {
+        for style in [Style::System, Style::Light, Style::Dark] {
+            assert_eq!(Style::from_name(style.name()), Some(style));
+        }
+        assert_eq!(Style::from_name("pink"), None);
+    }
+}

@@ -1,0 +1,4 @@
+//! Widgets that know nothing of guests.
+
+pub mod graph;
+pub mod info_bar;

@@ -1,0 +1,116 @@
+//! How the manager's figures and states are put for people, in their language.
+
+use gtk::glib;
+use lodge::manager::{guests::GuestView, host::Verdict, media::MediaKind, supervisor::GuestState};
+
+use crate::ui::i18n::{gettext, gettext_f};
+
+/// What the guest is doing, in a word or two.
+pub fn state(state: &GuestState) -> String {
+    match state {
+        GuestState::Off => gettext("Off"),
+        GuestState::Starting => gettext("Starting…"),
+        GuestState::Running => gettext("Running"),
+        GuestState::Paused => gettext("Paused"),
+        GuestState::Stopping => gettext("Turning off…"),
+        GuestState::NotResponding => gettext("Not responding"),
+        GuestState::Crashed { .. } => gettext("Crashed"),
+        GuestState::InternalError { .. } => gettext("Stopped by an internal error"),
+    }
+}
+
+/// [`state`], and what went wrong if something did.
+pub fn status(view: &GuestView) -> String {
+    let state = state(&view.state);
+    match (&view.definition, view.state.reason()) {
+        (Err(reason), _) => gettext_f("Unreadable definition: {reason}", &[("reason", reason)]),
+        (Ok(_), Some(reason)) if !reason.is_empty() => {
+            gettext_f("{state}: {reason}", &[("state", &state), ("reason", reason)])
+        }
+        _ => state,
+    }
+}
+
+/// The CSS class of what shows the state.
+pub fn state_class(view: &GuestView) -> &'static str {
+    match view.state {
+        _ if view.definition.is_err() => "failed",
+        GuestState::Off => "off",
+        GuestState::Running => "running",
+        GuestState::Starting | GuestState::Stopping => "changing",
+        GuestState::Paused => "paused",
+        GuestState::NotResponding | GuestState::Crashed { .. } | GuestState::InternalError { .. } => "failed",
+    }
+}
+
+/// The icon of what runs in the guest.
+pub fn guest_icon(view: &GuestView) -> &'static str {
+    match &view.definition {
+        Err(_) => "computer-fail-symbolic",
+        Ok(definition) if definition.os.as_deref() == Some("testcard") => "lodge-card-symbolic",
+        Ok(_) => "lodge-guest-symbolic",
+    }
+}
+
+/// An amount of bytes in binary units, rounded for people: `2 GiB`, `1.5 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    glib::format_size_full(bytes, glib::FormatSizeFlags::IEC_UNITS).replace(".0\u{a0}", "\u{a0}")
+}
+
+/// A share (0 to 1) in percent.
+pub fn percent(share: f32) -> String {
+    gettext_f("{n} %", &[("n", &format!("{:.0}", share * 100.0))])
+}
+
+/// What a file is.
+pub fn media_kind(kind: MediaKind) -> String {
+    match kind {
+        MediaKind::HybridIso => gettext("ISO image, boots as CD-ROM and as disk"),
+        MediaKind::BootableIso => gettext("ISO image, boots only from a CD-ROM drive"),
+        MediaKind::Iso => gettext("ISO image that does not boot"),
+        MediaKind::BootableDisk => gettext("Bootable raw disk image"),
+        MediaKind::Disk => gettext("Raw disk image"),
+        MediaKind::Qcow2 => gettext("qcow2 disk image"),
+        MediaKind::Vmdk => gettext("VMware disk image"),
+        MediaKind::Vdi => gettext("VirtualBox disk image"),
+        MediaKind::Vhdx => gettext("Hyper-V disk image"),
+        MediaKind::LinuxKernel => gettext("Linux kernel"),
+        MediaKind::Elf => gettext("ELF program"),
+    }
+}
+
+/// How one thing of the host stands.
+pub fn verdict(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Fine => gettext("Fine"),
+        Verdict::Limited => gettext("Limited"),
+        Verdict::Missing => gettext("Missing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::testing::guest_view;
+
+    #[test]
+    fn a_crashed_guest_says_why() {
+        let state = GuestState::Crashed { reason: "its worker was killed".into() };
+
+        assert_eq!(status(&GuestView { state, ..guest_view("web") }), "Crashed: its worker was killed");
+    }
+
+    #[test]
+    fn an_unreadable_definition_is_more_important_than_the_state() {
+        let view = GuestView { definition: Err("line 3: unknown field".into()), ..guest_view("web") };
+
+        assert_eq!(status(&view), "Unreadable definition: line 3: unknown field");
+        assert_eq!(state_class(&view), "failed");
+    }
+
+    #[test]
+    fn whole_amounts_have_no_fraction() {
+        assert_eq!(bytes(2 << 30), "2\u{a0}GiB");
+        assert_eq!(bytes(3 << 29), "1.5\u{a0}GiB");
+    }
+}
