@@ -2,7 +2,10 @@
 //!
 //! Devices know only these traits, so that they can be tested without KVM ([`testing`]).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use vmm_sys_util::eventfd::EventFd;
 
@@ -20,6 +23,43 @@ pub trait InterruptLine: Send + Sync {
 
 /// A shared [`InterruptLine`].
 pub type Interrupt = Arc<dyn InterruptLine>;
+
+/// A line that several devices share: it is high while one of them holds it high.
+pub struct SharedLine {
+    line: Interrupt,
+    holders: Mutex<usize>,
+}
+
+impl SharedLine {
+    /// Shares `line`, which is low.
+    pub fn new(line: Interrupt) -> Arc<Self> {
+        Arc::new(Self { line, holders: Mutex::default() })
+    }
+
+    /// A connection for one more device.
+    pub fn connect(self: &Arc<Self>) -> Interrupt {
+        Arc::new(Connection { shared: self.clone(), high: AtomicBool::new(false) })
+    }
+}
+
+struct Connection {
+    shared: Arc<SharedLine>,
+    high: AtomicBool,
+}
+
+impl InterruptLine for Connection {
+    fn set_level(&self, high: bool) {
+        if self.high.swap(high, Ordering::AcqRel) == high {
+            return;
+        }
+        let mut holders = self.shared.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *holders > 0;
+        *holders = if high { *holders + 1 } else { *holders - 1 };
+        if before != (*holders > 0) {
+            self.shared.line.set_level(high);
+        }
+    }
+}
 
 /// An MSI message: what the device would write where (PCI Local Bus Specification 3.0, section 6.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +102,7 @@ pub trait Doorbells: Send + Sync {
 
 /// Stand-ins for tests without KVM.
 pub mod testing {
-    use std::sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    };
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
@@ -141,5 +178,29 @@ pub mod testing {
             self.doorbells.lock().unwrap().retain(|&registered| registered != address);
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::FakeLine, *};
+
+    #[test]
+    fn a_shared_line_is_high_while_anyone_holds_it() {
+        let line = Arc::new(FakeLine::default());
+        let shared = SharedLine::new(line.clone());
+        let (one, other) = (shared.connect(), shared.connect());
+
+        one.set_level(true);
+        one.set_level(true);
+        other.set_level(true);
+        one.set_level(false);
+        let held = line.is_high();
+        other.set_level(false);
+        other.set_level(false);
+
+        assert!(held);
+        assert!(!line.is_high());
+        assert_eq!(line.edges(), 1);
     }
 }

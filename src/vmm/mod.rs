@@ -9,6 +9,7 @@ pub mod device;
 pub mod devices;
 pub mod display;
 pub mod interrupt;
+pub mod kvm;
 pub mod machine;
 pub mod memory;
 pub mod pci;

@@ -1,5 +1,7 @@
 //! What a guest finds at power-on: firmware and its configuration.
 
 pub mod acpi;
+pub mod firmware;
+pub mod fw_cfg;
 pub mod linux;
 pub mod smbios;

@@ -2,6 +2,7 @@
 
 pub mod debug_port;
 pub mod i8042;
+pub mod power_management;
 pub mod pvpanic;
 pub mod serial;
 pub mod system_control;

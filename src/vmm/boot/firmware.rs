@@ -1,0 +1,181 @@
+//! SeaBIOS: where its image lies and what fw_cfg tells it.
+
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+
+use vm_memory::{GuestAddress, GuestMemoryBackend, MmapRegion, VolatileMemory};
+
+use super::fw_cfg::{Content, FwCfg, key};
+use crate::vmm::{
+    kvm::{KVM_RESERVED, MappedMemory, MemorySlots},
+    memory::{GuestMemory, HIGH_MEMORY, Layout},
+    pci::PciAddress,
+};
+
+/// The BIOS's last 128 KiB appear here too, in RAM, where the CPU finds them in real mode.
+const SHADOW: u64 = 0xe_0000;
+const SHADOW_SIZE: usize = 0x2_0000;
+/// The largest BIOS image in bytes: what fits above the pages that KVM reserves.
+const MAX_BIOS: u64 = 0x100_0000;
+/// The largest option ROM in bytes (its length is one byte of 512-byte units).
+const MAX_OPTION_ROM: u64 = 255 * 512;
+/// The name under which SeaBIOS looks for the ROM of the VGA: its PCI vendor and device ID.
+const VGA_ROM_FILE: &str = "pci1234,1111.rom";
+
+const E820_RAM: u32 = 1;
+const E820_RESERVED: u32 = 2;
+
+/// Why firmware could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum FirmwareError {
+    /// The image could not be read.
+    #[error("the {what} image could not be read: {source}")]
+    Read {
+        /// Which image.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image cannot be what it should be.
+    #[error("the {what} image cannot be firmware: it has {len} bytes. install the package `seabios` anew")]
+    Size {
+        /// Which image.
+        what: &'static str,
+        /// Its length.
+        len: u64,
+    },
+    /// It could not be put into the guest's memory.
+    #[error("the BIOS could not be mapped into the guest: {0}")]
+    Map(#[source] io::Error),
+}
+
+/// The BIOS in the guest's memory: read-only below 4 GiB, its end in RAM below 1 MiB.
+pub struct Bios {
+    rom: MappedMemory,
+    memory: Arc<GuestMemory>,
+}
+
+impl Bios {
+    /// Reads the image and maps it. RAM gets its copy with [`Bios::reset`].
+    pub fn load(file: &File, slots: &Arc<MemorySlots>, memory: Arc<GuestMemory>) -> Result<Self, FirmwareError> {
+        let read = |source| FirmwareError::Read { what: "BIOS", source };
+        let len = file.metadata().map_err(read)?.len();
+        if len < SHADOW_SIZE as u64 || len > MAX_BIOS || len % 4096 != 0 {
+            return Err(FirmwareError::Size { what: "BIOS", len });
+        }
+        // A copy, not a mapping of the file: a package upgrade must not change a running guest's firmware.
+        let mut image = vec![0; len as usize];
+        file.read_exact_at(&mut image, 0).map_err(read)?;
+        let region = MmapRegion::new(image.len()).map_err(|error| FirmwareError::Map(io::Error::other(error)))?;
+        region.as_volatile_slice().copy_from(&image);
+        let mut rom = MappedMemory::read_only(slots, region);
+        rom.map(Some(HIGH_MEMORY - len)).map_err(FirmwareError::Map)?;
+        Ok(Self { rom, memory })
+    }
+
+    /// Puts the copy below 1 MiB back into its state at power-on.
+    pub fn reset(&self) -> Result<(), FirmwareError> {
+        let rom = self.rom.memory();
+        let shadowed = rom
+            .get_slice(rom.size() - SHADOW_SIZE, SHADOW_SIZE)
+            .map_err(|error| FirmwareError::Map(io::Error::other(error)))?;
+        let shadow = self
+            .memory
+            .get_slice(GuestAddress(SHADOW), SHADOW_SIZE)
+            .map_err(|error| FirmwareError::Map(io::Error::other(error)))?;
+        shadowed.copy_to_volatile_slice(shadow);
+        Ok(())
+    }
+}
+
+/// What SeaBIOS is told.
+pub struct FirmwareConfig<'a> {
+    /// The machine's UUID.
+    pub uuid: uuid::Uuid,
+    /// Where its RAM is.
+    pub layout: Layout,
+    /// Its virtual CPUs.
+    pub vcpus: u16,
+    /// Whether the boot menu is offered.
+    pub boot_menu: bool,
+    /// The PCI functions of the disks to boot from, first one first.
+    pub boot_order: &'a [PciAddress],
+    /// SeaVGABIOS.
+    pub vga_bios: File,
+}
+
+/// Makes the fw_cfg device that tells it.
+pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<FwCfg, FirmwareError> {
+    let read = |source| FirmwareError::Read { what: "VGA BIOS", source };
+    let len = config.vga_bios.metadata().map_err(read)?.len();
+    if len == 0 || len > MAX_OPTION_ROM {
+        return Err(FirmwareError::Size { what: "VGA BIOS", len });
+    }
+    let items = vec![
+        (key::UUID, config.uuid.into_bytes().to_vec()),
+        (key::CPUS, config.vcpus.to_le_bytes().to_vec()),
+        (key::MAX_CPUS, config.vcpus.to_le_bytes().to_vec()),
+        (key::BOOT_MENU, u16::from(config.boot_menu).to_le_bytes().to_vec()),
+    ];
+    let files = vec![
+        ("etc/e820".to_owned(), Content::Bytes(e820(&config.layout))),
+        ("bootorder".to_owned(), Content::Bytes(boot_order(config.boot_order))),
+        (VGA_ROM_FILE.to_owned(), Content::File { file: config.vga_bios, len: len as u32 }),
+    ];
+    Ok(FwCfg::new(memory, items, files))
+}
+
+/// The memory map: address, length and type of each range. SeaBIOS itself cuts out the window of the VGA and the BIOS.
+fn e820(layout: &Layout) -> Vec<u8> {
+    let ranges = [
+        (0, layout.below_4g, E820_RAM),
+        (KVM_RESERVED.start, KVM_RESERVED.end - KVM_RESERVED.start, E820_RESERVED),
+        (HIGH_MEMORY, layout.above_4g, E820_RAM),
+    ];
+    let mut table = Vec::new();
+    for (address, len, kind) in ranges.into_iter().filter(|(_, len, _)| *len > 0) {
+        table.extend(address.to_le_bytes());
+        table.extend(len.to_le_bytes());
+        table.extend(kind.to_le_bytes());
+    }
+    table
+}
+
+/// The boot order as Open Firmware device paths, one a line. SeaBIOS compares as far as the PCI function.
+fn boot_order(disks: &[PciAddress]) -> Vec<u8> {
+    let mut lines = String::new();
+    for disk in disks {
+        let function = match disk.function() {
+            0 => String::new(),
+            function => format!(",{function:x}"),
+        };
+        lines.push_str(&format!("/pci@i0cf8/scsi@{:x}{function}/disk@0,0\n", disk.slot()));
+    }
+    lines.push('\0');
+    lines.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_map_tells_ram_and_what_kvm_reserves() {
+        let table = e820(&Layout::new(5 << 30));
+
+        let entries: Vec<_> = table
+            .chunks(20)
+            .map(|entry| {
+                let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().unwrap());
+                (word(0), word(8), entry[16])
+            })
+            .collect();
+        assert_eq!(entries, [(0, 3 << 30, 1), (0xfeff_c000, 0x4000, 2), (4 << 30, 2 << 30, 1)]);
+    }
+
+    #[test]
+    fn the_boot_order_names_pci_functions() {
+        let order = boot_order(&[PciAddress::new(4, 0), PciAddress::new(0x1f, 2)]);
+
+        assert_eq!(order, b"/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/scsi@1f,2/disk@0,0\n\0");
+    }
+}
