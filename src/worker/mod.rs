@@ -1,6 +1,20 @@
 //! The process that runs one guest.
 //!
 //! - [`launch`]: what the worker is told by whoever starts it. [`exit_report`]: what it leaves behind.
+//! - [`driver`]: the one queue, and the thread that owns the [`machine`].
+//! - [`control`]: QMP; [`commands`]: what can be asked for.
+//! - [`log`], [`reporter`], [`usage`]: what there is to tell.
 
+pub mod commands;
+pub mod control;
+pub mod driver;
 pub mod exit_report;
+pub mod fdset;
+pub mod guest;
 pub mod launch;
+pub mod log;
+pub mod machine;
+pub mod reporter;
+pub mod testing;
+pub mod typing;
+pub mod usage;

@@ -1,0 +1,117 @@
+//! The commands of QMP, in one table.
+//!
+//! Most run in the driver's thread, one at a time. Those that may take long and change nothing (`screendump`) and those that
+//! concern only the client run in the thread of the client's connection.
+
+#![forbid(unsafe_code)]
+
+mod descriptors;
+mod input;
+mod query;
+mod run_state;
+mod screendump;
+mod statistics;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{control::session::Session, driver::Driver};
+use crate::qmp::{
+    arguments,
+    message::{Error, ErrorClass, VersionInfo, VersionTriple},
+    types::CommandInfo,
+};
+
+pub use query::viewer_event_data;
+
+/// A command that the driver runs.
+pub type Run = fn(&mut Driver, Map<String, Value>) -> Result<Value, Error>;
+
+/// Who runs a command.
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// The driver.
+    Driver(Run),
+    /// The client's own thread.
+    Session(fn(&mut Session, Map<String, Value>) -> Result<Value, Error>),
+}
+
+/// Every command.
+const COMMANDS: &[(&str, Handler)] = &[
+    ("add-fd", Handler::Session(descriptors::add_fd)),
+    ("cont", Handler::Driver(run_state::cont)),
+    ("input-send-event", Handler::Driver(input::input_send_event)),
+    ("qmp_capabilities", Handler::Session(Session::qmp_capabilities)),
+    ("query-block", Handler::Driver(query::query_block)),
+    ("query-blockstats", Handler::Driver(query::query_blockstats)),
+    ("query-commands", Handler::Session(query_commands)),
+    ("query-cpus-fast", Handler::Driver(query::query_cpus_fast)),
+    ("query-fdsets", Handler::Session(descriptors::query_fdsets)),
+    ("query-name", Handler::Driver(query::query_name)),
+    ("query-status", Handler::Driver(query::query_status)),
+    ("query-uuid", Handler::Driver(query::query_uuid)),
+    ("query-version", Handler::Session(query_version)),
+    ("query-vnc", Handler::Driver(query::query_vnc)),
+    ("quit", Handler::Driver(run_state::quit)),
+    ("remove-fd", Handler::Session(descriptors::remove_fd)),
+    ("screendump", Handler::Session(screendump::screendump)),
+    ("send-key", Handler::Driver(input::send_key)),
+    ("stop", Handler::Driver(run_state::stop)),
+    ("system_reset", Handler::Driver(run_state::system_reset)),
+    ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
+];
+
+/// The handler of a command.
+pub fn find(name: &str) -> Result<Handler, Error> {
+    let found = COMMANDS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, handler)| *handler).ok_or_else(|| Error {
+        class: ErrorClass::CommandNotFound,
+        desc: format!("The command {name} has not been found"),
+    })
+}
+
+/// The version in the greeting: that of the QEMU release whose words are spoken, and our own.
+pub fn version() -> VersionInfo {
+    VersionInfo {
+        qemu: VersionTriple { major: 7, minor: 2, micro: 0 },
+        package: concat!("Lodge ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// The arguments of a command that has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoArguments {}
+
+fn no_arguments(arguments: Map<String, Value>) -> Result<(), Error> {
+    arguments::parse(arguments).map(|NoArguments {}| ())
+}
+
+/// The result of a command that has nothing to say.
+fn nothing() -> Result<Value, Error> {
+    Ok(json!({}))
+}
+
+fn answer(value: impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(value).map_err(|error| Error::generic(error.to_string()))
+}
+
+fn query_version(_: &mut Session, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    answer(version())
+}
+
+fn query_commands(_: &mut Session, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    answer(COMMANDS.iter().map(|(name, _)| CommandInfo { name: (*name).to_owned() }).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_has_nothing_twice() {
+        assert!(COMMANDS.is_sorted_by(|(a, _), (b, _)| a < b));
+    }
+}

@@ -1,0 +1,141 @@
+//! Commands that ask: `query-status`, `query-name`, `query-uuid`, `query-cpus-fast`, `query-block`, `query-blockstats`,
+//! `query-vnc`.
+
+use serde_json::{Map, Value, json};
+
+use super::{Driver, Error, answer, no_arguments};
+use crate::{
+    qmp::{
+        arguments,
+        types::{
+            BlockDeviceInfo, BlockInfo, BlockStats, BlockdevCacheInfo, CpuInfoFast, CpuInstanceProperties, ImageInfo,
+            NameInfo, StatusInfo, UuidInfo, VncClientInfo, VncInfo,
+        },
+    },
+    worker::{guest::Guest, guest::GuestDisk, machine::DiskFigures},
+};
+
+pub(super) fn query_status(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    let status = driver.state();
+    answer(StatusInfo { running: status.is_running(), singlestep: false, status })
+}
+
+pub(super) fn query_name(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    answer(NameInfo { name: Some(driver.guest().name.clone()) })
+}
+
+pub(super) fn query_uuid(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    answer(UuidInfo { uuid: driver.guest().uuid })
+}
+
+pub(super) fn query_cpus_fast(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    let vcpus = driver.machine().vcpus().into_iter();
+    let infos = vcpus.map(|vcpu| CpuInfoFast {
+        cpu_index: vcpu.index,
+        qom_path: format!("/machine/cpu[{}]", vcpu.index),
+        thread_id: vcpu.thread_id.into(),
+        props: CpuInstanceProperties { socket_id: vcpu.index, core_id: 0, thread_id: 0 },
+        target: "x86_64".to_owned(),
+    });
+    answer(infos.collect::<Vec<_>>())
+}
+
+/// The arguments of `query-blockstats`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct BlockstatsArguments {
+    /// Whether nodes are asked for instead of disks. Each disk is its own only node, so it makes no difference.
+    #[serde(rename = "query-nodes")]
+    _query_nodes: Option<bool>,
+}
+
+pub(super) fn query_block(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    let infos = disks(driver).into_iter().map(|(disk, figures)| BlockInfo {
+        device: disk.id.clone(),
+        qdev: Some(device_path(disk)),
+        kind: "unknown".to_owned(),
+        removable: false,
+        locked: false,
+        inserted: Some(block_device_info(disk, figures.capacity)),
+        io_status: Some("ok".to_owned()),
+    });
+    answer(infos.collect::<Vec<_>>())
+}
+
+pub(super) fn query_blockstats(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    let BlockstatsArguments { .. } = arguments::parse(arguments)?;
+    let stats = disks(driver).into_iter().map(|(disk, figures)| BlockStats {
+        device: disk.id.clone(),
+        qdev: Some(device_path(disk)),
+        node_name: disk.id.clone(),
+        stats: figures.counters,
+    });
+    answer(stats.collect::<Vec<_>>())
+}
+
+/// The disks with their figures.
+pub(super) fn disks(driver: &Driver) -> Vec<(&GuestDisk, DiskFigures)> {
+    driver.guest().disks.iter().zip(driver.machine().disks()).collect()
+}
+
+fn device_path(disk: &GuestDisk) -> String {
+    format!("/machine/peripheral/{}/virtio-backend", disk.id)
+}
+
+fn block_device_info(disk: &GuestDisk, capacity: u64) -> BlockDeviceInfo {
+    BlockDeviceInfo {
+        file: disk.file_name.clone(),
+        node_name: disk.id.clone(),
+        ro: disk.read_only,
+        drv: disk.format.to_owned(),
+        backing_file_depth: disk.backing_depth,
+        encrypted: false,
+        detect_zeroes: "off".to_owned(),
+        bps: 0,
+        bps_rd: 0,
+        bps_wr: 0,
+        iops: 0,
+        iops_rd: 0,
+        iops_wr: 0,
+        image: ImageInfo {
+            filename: disk.file_name.clone(),
+            format: disk.format.to_owned(),
+            virtual_size: capacity,
+            actual_size: disk.actual_size(),
+        },
+        cache: BlockdevCacheInfo { writeback: true, direct: false, no_flush: false },
+        write_threshold: 0,
+    }
+}
+
+pub(super) fn query_vnc(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    answer(VncInfo {
+        enabled: true,
+        auth: "none".to_owned(),
+        family: "unix".to_owned(),
+        service: driver.guest().vnc_socket.to_string_lossy().into_owned(),
+        host: String::new(),
+        clients: driver.viewers.iter().map(|&viewer| viewer_info(viewer)).collect(),
+    })
+}
+
+fn viewer_info(viewer: u64) -> VncClientInfo {
+    VncClientInfo { host: String::new(), service: viewer.to_string(), family: "unix".to_owned(), websocket: false }
+}
+
+/// The data of the events about viewers (`VNC_CONNECTED` and so on).
+pub fn viewer_event_data(guest: &Guest, viewer: u64) -> Value {
+    json!({
+        "server": {
+            "auth": "none", "family": "unix", "service": guest.vnc_socket.to_string_lossy(), "host": "",
+            "websocket": false,
+        },
+        "client": viewer_info(viewer),
+    })
+}

@@ -1,0 +1,542 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    input::{Button, InputEvent, Key},
+    rfb::server::{ViewerEvent, ViewerId},
+    worker::{
+        driver::Request,
+        exit_report::Outcome,
+        launch::Action,
+        machine::{InternalErrorReport, MachineReport},
+        testing::{Client, FakeLaunch, FakeWorker},
+    },
+};
+
+fn worker() -> FakeWorker {
+    FakeWorker::start(FakeLaunch::default()).unwrap()
+}
+
+fn paused_worker() -> FakeWorker {
+    FakeWorker::start(FakeLaunch { start_paused: true, ..FakeLaunch::default() }).unwrap()
+}
+
+fn error_of(response: &Value) -> (&str, &str) {
+    (response["error"]["class"].as_str().unwrap(), response["error"]["desc"].as_str().unwrap())
+}
+
+#[test]
+fn nothing_but_negotiation_is_accepted_at_first() {
+    let worker = worker();
+    let mut client = Client::greeted(worker.connect().unwrap()).unwrap();
+
+    let early = client.execute(json!({"execute": "query-status"})).unwrap();
+    let oob = client.execute(json!({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})).unwrap();
+    let first = client.execute(json!({"execute": "qmp_capabilities"})).unwrap();
+    let second = client.execute(json!({"execute": "qmp_capabilities"})).unwrap();
+
+    assert_eq!(error_of(&early), ("CommandNotFound", "Expecting capabilities negotiation with 'qmp_capabilities'"));
+    assert_eq!(error_of(&oob), ("GenericError", "Capability 'oob' not available"));
+    assert_eq!(first, json!({"return": {}}));
+    assert_eq!(error_of(&second), ("CommandNotFound", "Capabilities negotiation is already complete, command ignored"));
+}
+
+#[test]
+fn every_command_that_is_listed_is_there_and_complains_of_unexpected_arguments() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    let commands = client.ask("query-commands").unwrap();
+
+    let names: Vec<&str> =
+        commands.as_array().unwrap().iter().map(|command| command["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"query-status") && names.contains(&"quit"), "{names:?}");
+    for name in names.into_iter().filter(|name| *name != "qmp_capabilities") {
+        let response = client.execute(json!({"execute": name, "arguments": {"x-unheard-of": 1}})).unwrap();
+        assert_eq!(error_of(&response), ("GenericError", "Parameter 'x-unheard-of' is unexpected"), "{name}");
+    }
+}
+
+#[test]
+fn what_is_asked_is_answered_with_qemus_names() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    let status = client.ask("query-status").unwrap();
+    let cpus = client.ask("query-cpus-fast").unwrap();
+    let block = client.ask("query-block").unwrap();
+    let blockstats = client.ask("query-blockstats").unwrap();
+    let vnc = client.ask("query-vnc").unwrap();
+    let statistics = client.ask("x-lodge-statistics").unwrap();
+
+    assert_eq!(status, json!({"running": true, "singlestep": false, "status": "running"}));
+    assert_eq!(client.ask("query-name").unwrap(), json!({"name": "fake"}));
+    assert_eq!(client.ask("query-uuid").unwrap(), json!({"UUID": "00000000-0000-0000-0000-000000010d6e"}));
+    assert_eq!(client.ask("query-version").unwrap()["qemu"], json!({"major": 7, "minor": 2, "micro": 0}));
+    assert!(cpus[0]["thread-id"].as_i64().unwrap() > 0 && cpus[0]["target"] == "x86_64", "{cpus}");
+    assert_eq!(block[0]["inserted"]["image"]["virtual-size"], 10 << 20);
+    assert_eq!(blockstats[0]["stats"]["rd_bytes"], 0);
+    assert_eq!((&vnc["enabled"], &vnc["service"]), (&json!(true), &json!("/run/lodge/vnc.sock")));
+    assert_eq!(statistics["memory"]["total"], 64 << 20);
+    assert!(statistics["cpu-time-ns"].as_u64().unwrap() > 0, "{statistics}");
+}
+
+#[test]
+fn nonsense_is_answered_and_does_not_disturb_what_follows() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    for nonsense in
+        ["[]", "3 ", "{}", "}", "foo ", "{\"execute\": 3}", "{\"execute\": \"no-such\"}", "{\"a\" 1}", "\u{0}\n"]
+    {
+        client.send(nonsense.as_bytes()).unwrap();
+        let response = client.response().unwrap();
+        assert!(response.get("error").is_some(), "{nonsense}: {response}");
+    }
+
+    assert_eq!(client.ask("query-status").unwrap()["status"], "running");
+}
+
+#[test]
+fn an_oversized_message_is_refused_and_the_client_goes_on() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let oversized = format!("{{\"execute\": \"query-name\", \"id\": \"{}\"}}", "x".repeat(2 << 20));
+
+    client.send(oversized.as_bytes()).unwrap();
+
+    assert_eq!(error_of(&client.response().unwrap()), ("GenericError", "QMP input is longer than 1048576 bytes"));
+    assert_eq!(client.ask("query-status").unwrap()["status"], "running");
+}
+
+#[test]
+fn a_client_that_nests_deeply_is_answered() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let deep = format!("{{\"execute\": \"query-name\", \"id\": {}{}}}", "[".repeat(125), "]".repeat(125));
+
+    client.send(deep.as_bytes()).unwrap();
+    let answer = client.response().unwrap();
+    client.send("[".repeat(10_000).as_bytes()).unwrap();
+    let refusal = client.response().unwrap();
+
+    assert_eq!(answer["return"]["name"], "fake");
+    assert_eq!(error_of(&refusal), ("GenericError", "JSON nesting depth limit exceeded"));
+}
+
+#[test]
+fn commands_sent_in_one_go_are_answered_in_order() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let commands: String = (0..1000).map(|id| format!("{{\"execute\":\"query-name\",\"id\":{id}}}")).collect();
+
+    client.send(commands.as_bytes()).unwrap();
+
+    for id in 0..1000 {
+        assert_eq!(client.response().unwrap()["id"], id);
+    }
+}
+
+#[test]
+fn half_a_message_holds_up_only_its_own_client() {
+    let worker = worker();
+    let mut half = worker.client().unwrap();
+    half.send(b"{\"execute\": \"query-").unwrap();
+
+    let mut other = worker.client().unwrap();
+
+    assert_eq!(other.ask("query-name").unwrap(), json!({"name": "fake"}));
+    half.send(b"name\"}").unwrap();
+    assert_eq!(half.response().unwrap()["return"]["name"], "fake");
+}
+
+#[test]
+fn a_client_that_floods_and_never_reads_holds_up_nobody() {
+    let worker = worker();
+    let flooding = worker.client().unwrap();
+    let flood = thread::spawn({
+        let mut stream = flooding.stream().try_clone().unwrap();
+        move || while stream.write_all(b"{\"execute\":\"query-block\"}").is_ok() {}
+    });
+    let mut other = worker.client().unwrap();
+
+    // Far more events than the queue of the flooding client holds.
+    for _ in 0..outbox::CAPACITY {
+        other.ask("stop").unwrap();
+        other.ask("cont").unwrap();
+    }
+
+    assert_eq!(other.ask("query-status").unwrap()["status"], "running");
+    flooding.stream().shutdown(Shutdown::Both).unwrap();
+    flood.join().unwrap();
+}
+
+#[test]
+fn clients_beyond_the_limit_are_refused_until_one_goes() {
+    let worker = worker();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| worker.client().unwrap()).collect();
+
+    assert!(worker.connect().is_err());
+
+    clients.pop();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while worker.connect().is_err() {
+        assert!(Instant::now() < deadline, "the place of a client that has gone was never given away");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_client_that_only_sends_gets_its_answers_still() {
+    let worker = worker();
+    let mut client = Client::greeted(worker.connect().unwrap()).unwrap();
+
+    client.send(b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"query-name\"}").unwrap();
+    client.stream().shutdown(Shutdown::Write).unwrap();
+
+    assert_eq!(client.response().unwrap(), json!({"return": {}}));
+    assert_eq!(client.response().unwrap()["return"]["name"], "fake");
+    assert!(client.response().is_err(), "then the connection ends");
+}
+
+#[test]
+fn stop_and_cont_are_told_to_every_client_before_they_are_answered() {
+    let worker = worker();
+    let mut watching = worker.client().unwrap();
+    let mut acting = worker.client().unwrap();
+
+    acting.send(b"{\"execute\":\"stop\"}").unwrap();
+    let first = acting.message().unwrap();
+    let second = acting.message().unwrap();
+
+    assert_eq!((&first["event"], &second), (&json!("STOP"), &json!({"return": {}})));
+    assert_eq!(acting.ask("query-status").unwrap()["status"], "paused");
+    acting.ask("cont").unwrap();
+    assert_eq!(watching.event().unwrap()["event"], "STOP");
+    assert_eq!(watching.event().unwrap()["event"], "RESUME");
+    assert_eq!(
+        [worker.next_call(), worker.next_call(), worker.next_call()],
+        [Some("resume"), Some("pause"), Some("resume")]
+    );
+}
+
+#[test]
+fn a_guest_may_wait_for_cont() {
+    let worker = paused_worker();
+    let mut client = worker.client().unwrap();
+
+    assert_eq!(client.ask("query-status").unwrap()["status"], "prelaunch");
+    client.ask("cont").unwrap();
+    assert_eq!(client.ask("query-status").unwrap()["status"], "running");
+}
+
+#[test]
+fn a_reset_of_a_running_guest_leaves_it_running_and_of_a_paused_one_in_prelaunch() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    client.ask("system_reset").unwrap();
+    let event = client.event().unwrap();
+    let running = client.ask("query-status").unwrap();
+    client.ask("stop").unwrap();
+    client.ask("system_reset").unwrap();
+    let paused = client.ask("query-status").unwrap();
+
+    assert_eq!(event["event"], "RESET");
+    assert_eq!(event["data"], json!({"guest": false, "reason": "host-qmp-system-reset"}));
+    assert_eq!((&running["status"], &paused["status"]), (&json!("running"), &json!("prelaunch")));
+}
+
+#[test]
+fn the_guests_own_reset_happens_in_place() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    worker.report(MachineReport::Reset);
+
+    assert_eq!(client.event().unwrap()["data"], json!({"guest": true, "reason": "guest-reset"}));
+    assert_eq!([worker.next_call(), worker.next_call()], [Some("resume"), Some("reset")]);
+    assert_eq!(client.ask("query-status").unwrap()["status"], "running");
+}
+
+#[test]
+fn the_guests_reset_ends_it_where_the_definition_says_so() {
+    let worker = FakeWorker::start(FakeLaunch { on_reboot: Action::Destroy, ..FakeLaunch::default() }).unwrap();
+    let mut client = worker.client().unwrap();
+
+    worker.report(MachineReport::Reset);
+
+    let event = client.event().unwrap();
+    assert_eq!((&event["event"], &event["data"]["reason"]), (&json!("SHUTDOWN"), &json!("guest-reset")));
+    assert_eq!(worker.wait().unwrap().outcome, Outcome::Reset);
+}
+
+#[test]
+fn a_guest_that_powers_off_ends_or_is_held_as_the_definition_says() {
+    let ending = worker();
+    let holding = FakeWorker::start(FakeLaunch { on_poweroff: Action::Preserve, ..FakeLaunch::default() }).unwrap();
+    let mut client = holding.client().unwrap();
+
+    ending.report(MachineReport::Shutdown);
+    holding.report(MachineReport::Shutdown);
+
+    assert_eq!(ending.wait().unwrap().outcome, Outcome::Shutdown);
+    assert_eq!(client.event().unwrap()["event"], "SHUTDOWN");
+    assert_eq!(client.event().unwrap()["event"], "STOP");
+    assert_eq!(client.ask("query-status").unwrap()["status"], "shutdown");
+    assert_eq!(holding.exit_report().unwrap().outcome, Outcome::Shutdown);
+}
+
+#[test]
+fn a_guest_that_panics_is_told_of() {
+    let worker = FakeWorker::start(FakeLaunch { on_crash: Action::Preserve, ..FakeLaunch::default() }).unwrap();
+    let mut client = worker.client().unwrap();
+
+    worker.report(MachineReport::Panicked);
+
+    assert_eq!(client.event().unwrap()["data"], json!({"action": "pause"}));
+    assert_eq!(client.ask("query-status").unwrap()["status"], "guest-panicked");
+    assert_eq!(worker.exit_report().unwrap().outcome, Outcome::GuestPanicked);
+}
+
+#[test]
+fn an_internal_error_holds_the_guest_and_is_reported_at_once() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let error = InternalErrorReport {
+        vcpu: 0,
+        message: "an instruction cannot be emulated".to_owned(),
+        suberror: Some(1),
+        rip: 0x7c3e,
+        bytes: vec![0x0f, 0x0b],
+    };
+
+    worker.report(MachineReport::InternalError(error.clone()));
+    worker.report(MachineReport::InternalError(InternalErrorReport { vcpu: 1, ..error }));
+
+    assert_eq!(client.event().unwrap()["event"], "STOP");
+    let event = client.event().unwrap();
+    assert_eq!(event["event"], "x-lodge-internal-error");
+    assert_eq!((&event["data"]["rip"], &event["data"]["bytes"]), (&json!(0x7c3e), &json!("0f 0b")));
+    assert_eq!(client.ask("query-status").unwrap()["status"], "internal-error");
+    let report = worker.exit_report().unwrap();
+    assert_eq!((report.outcome, report.internal_error.unwrap().vcpu), (Outcome::InternalError, 0));
+    let cont = client.execute(json!({"execute": "cont"})).unwrap();
+    assert_eq!(error_of(&cont), ("GenericError", "Resetting the Virtual Machine is required"));
+    client.ask("system_reset").unwrap();
+    assert_eq!(client.ask("cont").unwrap(), json!({}));
+}
+
+#[test]
+fn a_machine_that_fails_to_reset_is_held() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    worker.fail("reset");
+
+    worker.report(MachineReport::Reset);
+
+    assert_eq!(client.event().unwrap()["event"], "STOP");
+    assert_eq!(client.ask("query-status").unwrap()["status"], "internal-error");
+    assert!(worker.exit_report().unwrap().message.contains("reset fails on purpose"));
+}
+
+#[test]
+fn quit_is_announced_and_answered_before_the_connection_ends() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    client.send(b"{\"execute\":\"quit\"}").unwrap();
+    let report = worker.wait().unwrap();
+
+    assert_eq!(client.message().unwrap()["data"], json!({"guest": false, "reason": "host-qmp-quit"}));
+    assert_eq!(client.message().unwrap(), json!({"return": {}}));
+    assert!(client.message().is_err());
+    assert_eq!(report.outcome, Outcome::Quit);
+}
+
+#[test]
+fn a_signal_ends_the_guest_cleanly() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    worker.driver().send(Request::Terminate { signal: "SIGTERM" });
+
+    assert_eq!(client.event().unwrap()["data"]["reason"], "host-signal");
+    assert_eq!(worker.wait().unwrap().outcome, Outcome::Terminated);
+}
+
+#[test]
+fn keys_go_down_in_order_and_come_up_in_reverse_order() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let keys =
+        json!([{"type": "qcode", "data": "ctrl"}, {"type": "number", "data": 56}, {"type": "qcode", "data": "delete"}]);
+
+    let response = client.execute(json!({"execute": "send-key", "arguments": {"keys": keys, "hold-time": 1}})).unwrap();
+
+    assert_eq!(response, json!({"return": {}}));
+    let key = |code, down| InputEvent::Key { key: Key(code), down };
+    assert_eq!(
+        worker.input(6),
+        [key(29, true), key(56, true), key(111, true), key(111, false), key(56, false), key(29, false)]
+    );
+}
+
+#[test]
+fn pointer_events_of_one_command_become_one_movement() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let events = json!([
+        {"type": "abs", "data": {"axis": "x", "value": 100}},
+        {"type": "abs", "data": {"axis": "y", "value": 99999}},
+        {"type": "btn", "data": {"button": "left", "down": true}},
+        {"type": "rel", "data": {"axis": "x", "value": -3}},
+        {"type": "rel", "data": {"axis": "y", "value": 4}},
+        {"type": "key", "data": {"key": {"type": "qcode", "data": "a"}, "down": true}},
+    ]);
+
+    client.execute(json!({"execute": "input-send-event", "arguments": {"events": events}})).unwrap();
+
+    assert_eq!(
+        worker.input(4),
+        [
+            InputEvent::Absolute { x: 100, y: 32767 },
+            InputEvent::Button { button: Button::Left, down: true },
+            InputEvent::Relative { dx: -3, dy: 4 },
+            InputEvent::Key { key: Key(30), down: true },
+        ]
+    );
+}
+
+#[test]
+fn wrong_keys_and_pointers_are_named() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let cases = [
+        (
+            "send-key",
+            json!({"keys": [{"type": "qcode", "data": "foo"}]}),
+            "Parameter 'keys[0].data' does not accept value 'foo'",
+        ),
+        (
+            "send-key",
+            json!({"keys": [{"type": "number", "data": 3000}]}),
+            "Parameter 'keys[0].data' does not accept value '3000'",
+        ),
+        ("send-key", json!({"keys": [{"type": "qcode"}]}), "Parameter 'keys[0].data' is missing"),
+        (
+            "input-send-event",
+            json!({"events": [{"type": "btn", "data": {"button": "left", "down": 1}}]}),
+            "Invalid parameter type for 'events[0].data.down', expected: boolean",
+        ),
+        (
+            "input-send-event",
+            json!({"events": [{"type": "key", "data": {"key": {"type": "qcode", "data": "zz"}, "down": true}}]}),
+            "Parameter 'events[0].data.key.data' does not accept value 'zz'",
+        ),
+        (
+            "input-send-event",
+            json!({"events": [{"type": "abs", "data": {"axis": "z", "value": 1}}]}),
+            "Parameter 'events[0].data.axis' does not accept value 'z'",
+        ),
+    ];
+
+    for (execute, arguments, expected) in cases {
+        let response = client.execute(json!({"execute": execute, "arguments": arguments})).unwrap();
+        assert_eq!(error_of(&response), ("GenericError", expected));
+    }
+    assert_eq!(worker.input(0), []);
+}
+
+#[test]
+fn keys_for_a_guest_that_stands_still_are_refused() {
+    let worker = paused_worker();
+    let mut client = worker.client().unwrap();
+
+    let response = client
+        .execute(json!({"execute": "send-key", "arguments": {"keys": [{"type": "qcode", "data": "a"}]}}))
+        .unwrap();
+
+    assert_eq!(error_of(&response), ("GenericError", "VM not running"));
+}
+
+#[test]
+fn viewers_are_told_of_and_listed() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    for event in [ViewerEvent::Connected(ViewerId(7)), ViewerEvent::Initialized(ViewerId(7))] {
+        worker.driver().send(Request::Viewer(event));
+    }
+
+    let connected = client.event().unwrap();
+    assert_eq!((&connected["event"], &connected["data"]["client"]["service"]), (&json!("VNC_CONNECTED"), &json!("7")));
+    assert_eq!(client.event().unwrap()["event"], "VNC_INITIALIZED");
+    assert_eq!(client.ask("query-vnc").unwrap()["clients"].as_array().unwrap().len(), 1);
+    worker.driver().send(Request::Viewer(ViewerEvent::Disconnected(ViewerId(7))));
+    assert_eq!(client.event().unwrap()["event"], "VNC_DISCONNECTED");
+    assert_eq!(client.ask("x-lodge-statistics").unwrap()["viewers"], 0);
+}
+
+/// Sends a file descriptor with a blank, as QEMU's own Python client does.
+fn send_fd(client: &Client, file: &std::fs::File) {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::AsFd;
+
+    let fds = [file.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+    sendmsg(client.stream(), &[io::IoSlice::new(b" ")], &mut ancillary, SendFlags::empty()).unwrap();
+}
+
+#[test]
+fn a_picture_goes_into_a_file_that_the_client_hands_over() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    send_fd(&client, file.as_file());
+
+    let added = client.ask("add-fd").unwrap();
+    let name = format!("/dev/fdset/{}", added["fdset-id"]);
+    let response = client.execute(json!({"execute": "screendump", "arguments": {"filename": name}})).unwrap();
+
+    assert_eq!(response, json!({"return": {}}));
+    assert_eq!(std::fs::read(file.path()).unwrap(), b"P6\n2 1\n255\n\xff\0\0\0\0\xff");
+    client.execute(json!({"execute": "remove-fd", "arguments": {"fdset-id": added["fdset-id"]}})).unwrap();
+    assert_eq!(client.ask("query-fdsets").unwrap(), json!([]));
+}
+
+#[test]
+fn a_picture_is_not_written_to_a_file_by_name() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("picture.ppm");
+
+    let by_name = client.execute(json!({"execute": "screendump", "arguments": {"filename": path}})).unwrap();
+    let missing = client.execute(json!({"execute": "screendump", "arguments": {"filename": "/dev/fdset/9"}})).unwrap();
+    let no_fd = client.execute(json!({"execute": "add-fd"})).unwrap();
+
+    assert!(error_of(&by_name).1.contains("/dev/fdset/"), "{by_name}");
+    assert!(!path.exists());
+    assert!(error_of(&missing).1.starts_with("failed to open file '/dev/fdset/9'"), "{missing}");
+    assert_eq!(error_of(&no_fd).1, "No file descriptor supplied via SCM_RIGHTS");
+}
+
+#[test]
+fn file_descriptors_go_with_the_client_that_added_them() {
+    let worker = worker();
+    let mut adding = worker.client().unwrap();
+    let mut other = worker.client().unwrap();
+    send_fd(&adding, &tempfile::tempfile().unwrap());
+    adding.ask("add-fd").unwrap();
+    assert_eq!(other.ask("query-fdsets").unwrap().as_array().unwrap().len(), 1);
+
+    drop(adding);
+
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while other.ask("query-fdsets").unwrap() != json!([]) {
+        assert!(Instant::now() < deadline, "the descriptors stayed");
+    }
+}

@@ -1,0 +1,379 @@
+//! The driver: the one thread that owns the machine and changes its state, and the one queue from which it takes what is to
+//! be done: commands of QMP clients, the machine's own reports, viewers that come and go, signals.
+//!
+//! ```text
+//!                      ┌───────────── system_reset ─────────────┐
+//!                      ▼                                        │
+//!  start ──▶ prelaunch ──cont──▶ running ──stop──▶ paused ──────┤
+//!                      (unless      │ ▲              │          │
+//!                   start_paused)   │ └────cont──────┘          │
+//!                                   │                           │
+//!                                   ├─ KVM cannot go on ──▶ internal-error ─┤   cont is refused in these,
+//!                                   ├─ guest powers off ──▶ shutdown ───────┤   since there is nothing
+//!                                   └─ guest panics ──────▶ guest-panicked ─┘   to go on with
+//!
+//!  running: the guest's reset and system_reset reset in place, it stays running.
+//!  any state: quit, a signal, or an action "destroy" ──▶ the driver ends with an exit report.
+//! ```
+//!
+//! What the guest's power-off, reset and panic lead to is the definition's `on_poweroff`, `on_reboot` and `on_crash`.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+    },
+    time::Instant,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    commands::{self, Run},
+    control::events::EventHub,
+    exit_report::{ExitReport, InternalError, Outcome},
+    guest::Guest,
+    launch::Action,
+    machine::{InternalErrorReport, Machine, MachineFault, MachineReport},
+    reporter::Reporter,
+    typing::Typist,
+    usage::Usage,
+};
+use crate::{
+    input::InputSink,
+    qmp::{
+        message::Error,
+        types::{InternalErrorInfo, RunState, ShutdownCause},
+    },
+    rfb::server::ViewerEvent,
+};
+
+/// Something for the driver to do.
+pub enum Request {
+    /// A QMP client's command.
+    Command {
+        /// What runs it.
+        run: Run,
+        /// Its arguments.
+        arguments: Map<String, Value>,
+        /// Where the result goes.
+        reply: SyncSender<Result<Value, Error>>,
+    },
+    /// The machine has something to say.
+    Machine(MachineReport),
+    /// A viewer comes or goes.
+    Viewer(ViewerEvent),
+    /// A signal asks the worker to end.
+    Terminate {
+        /// Its name.
+        signal: &'static str,
+    },
+}
+
+/// The way into the driver's queue, for any thread.
+#[derive(Clone)]
+pub struct DriverHandle {
+    queue: Sender<Request>,
+}
+
+impl DriverHandle {
+    /// Hands a request over; never waits. When the driver has ended nothing happens.
+    pub fn send(&self, request: Request) {
+        // The worker is about to end then.
+        let _ = self.queue.send(request);
+    }
+
+    /// Has a command run, and waits for its result.
+    pub fn execute(&self, run: Run, arguments: Map<String, Value>) -> Result<Value, Error> {
+        let (reply, result) = mpsc::sync_channel(1);
+        self.send(Request::Command { run, arguments, reply });
+        result.recv().unwrap_or_else(|_| Err(Error::generic("the guest has ended")))
+    }
+}
+
+/// A queue for a driver that is yet to be made: the machine needs the handle first.
+pub fn queue() -> (DriverHandle, Receiver<Request>) {
+    let (sender, receiver) = mpsc::channel();
+    (DriverHandle { queue: sender }, receiver)
+}
+
+/// What a driver works with, besides the machine.
+pub struct Wiring {
+    /// What there is to know about the guest.
+    pub guest: Arc<Guest>,
+    /// Where keys and pointer go.
+    pub input: Arc<dyn InputSink>,
+    /// Who is told of events.
+    pub events: Arc<EventHub>,
+    /// Who writes the exit report.
+    pub reporter: Arc<Reporter>,
+    /// What the worker uses of the host.
+    pub usage: Usage,
+}
+
+/// The driver; see the module.
+pub struct Driver {
+    machine: Box<dyn Machine>,
+    wiring: Wiring,
+    state: RunState,
+    typist: Typist,
+    /// Where the pointer was last put, in 1/32767 of the screen.
+    pub(super) pointer: (u16, u16),
+    /// The numbers of the viewers that are through their handshake.
+    pub(super) viewers: Vec<u64>,
+    /// The worker is to end, with this report.
+    ending: Option<ExitReport>,
+}
+
+impl Driver {
+    /// A driver for a machine whose virtual CPUs do not run yet.
+    pub fn new(machine: Box<dyn Machine>, wiring: Wiring) -> Self {
+        Self {
+            machine,
+            wiring,
+            state: RunState::Prelaunch,
+            typist: Typist::default(),
+            pointer: (0, 0),
+            viewers: Vec::new(),
+            ending: None,
+        }
+    }
+
+    /// Starts the guest, unless it is to wait for `cont`, and works off the queue until the worker is to end. Returns how
+    /// the guest ended; by then the machine is gone.
+    pub fn run(mut self, queue: &Receiver<Request>) -> ExitReport {
+        if !self.wiring.guest.start_paused
+            && let Err(fault) = self.resume()
+        {
+            self.ending = Some(ExitReport::new(Outcome::LaunchFailed, self.could_not("start", &fault)));
+        }
+        loop {
+            if let Some(report) = self.ending.take() {
+                return report;
+            }
+            match self.next_request(queue) {
+                Ok(request) => self.handle(request),
+                Err(RecvTimeoutError::Timeout) => self.type_keys(),
+                // The machine and the servers hold handles for as long as they live.
+                Err(RecvTimeoutError::Disconnected) => {
+                    return ExitReport::new(Outcome::Crash, "the worker's threads have all ended");
+                }
+            }
+        }
+    }
+
+    fn next_request(&self, queue: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
+        match self.typist.next() {
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(time) => queue.recv_timeout(time.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Command { run, arguments, reply } => {
+                // A client that has gone needs no answer.
+                let _ = reply.try_send(run(self, arguments));
+            }
+            Request::Machine(report) => self.handle_report(report),
+            Request::Viewer(event) => self.handle_viewer(event),
+            Request::Terminate { signal } => {
+                self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostSignal.info());
+                self.end(Outcome::Terminated, format!("forced off: the worker was ended by {signal}"));
+            }
+        }
+    }
+
+    fn handle_report(&mut self, report: MachineReport) {
+        // One CPU's report may still be on its way when another's has already had the machine held.
+        if !matches!(self.state, RunState::Running | RunState::Paused) {
+            tracing::info!("the machine is held already; this comes too late: {report:?}");
+            return;
+        }
+        match report {
+            MachineReport::Reset => self.finish_life(ShutdownCause::GuestReset),
+            MachineReport::Shutdown => self.finish_life(ShutdownCause::GuestShutdown),
+            MachineReport::Panicked => {
+                let action = if self.wiring.guest.on_crash == Action::Preserve { "pause" } else { "poweroff" };
+                self.wiring.events.emit_with("GUEST_PANICKED", &serde_json::json!({ "action": action }));
+                self.finish_life(ShutdownCause::GuestPanic);
+            }
+            MachineReport::InternalError(error) => self.hold_for_internal_error(&error),
+        }
+    }
+
+    /// The guest has powered itself off, reset itself or panicked: does what the definition says.
+    fn finish_life(&mut self, cause: ShutdownCause) {
+        let guest = Arc::clone(&self.wiring.guest);
+        let (action, outcome, what, held) = match cause {
+            ShutdownCause::GuestReset => (guest.on_reboot, Outcome::Reset, "has reset itself", RunState::Shutdown),
+            ShutdownCause::GuestPanic => {
+                (guest.on_crash, Outcome::GuestPanicked, "has panicked", RunState::GuestPanicked)
+            }
+            _ => (guest.on_poweroff, Outcome::Shutdown, "has powered itself off", RunState::Shutdown),
+        };
+        tracing::info!("the guest {what}");
+        match action {
+            Action::Destroy => {
+                self.wiring.events.emit_with("SHUTDOWN", &cause.info());
+                self.end(outcome, format!("the guest {what}"));
+            }
+            Action::Restart => {
+                if let Err(fault) = self.reset(cause) {
+                    let message = self.could_not("reset", &fault);
+                    self.hold(RunState::InternalError, ExitReport::new(Outcome::InternalError, message));
+                }
+            }
+            Action::Preserve => {
+                self.wiring.events.emit_with("SHUTDOWN", &cause.info());
+                self.hold(held, ExitReport::new(outcome, format!("the guest {what} and is held for a look")));
+            }
+        }
+    }
+
+    fn hold_for_internal_error(&mut self, error: &InternalErrorReport) {
+        let bytes: Vec<String> = error.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut report = ExitReport::new(Outcome::InternalError, error.message.clone());
+        report.internal_error =
+            Some(InternalError { vcpu: error.vcpu, suberror: error.suberror, rip: error.rip, bytes: bytes.join(" ") });
+        tracing::error!("vcpu {} at {:#x} [{}]: {}", error.vcpu, error.rip, bytes.join(" "), error.message);
+        self.hold(RunState::InternalError, report);
+        self.wiring.events.emit_with(
+            "x-lodge-internal-error",
+            &InternalErrorInfo {
+                message: error.message.clone(),
+                vcpu: error.vcpu,
+                suberror: error.suberror,
+                rip: error.rip,
+                bytes: bytes.join(" "),
+            },
+        );
+    }
+
+    /// Holds the machine as it is, in a state from which only a reset leads on, and leaves a report already now.
+    fn hold(&mut self, state: RunState, report: ExitReport) {
+        if let Err(fault) = self.machine.pause() {
+            tracing::error!("{}", self.could_not("pause", &fault));
+        }
+        let was_running = self.state.is_running();
+        self.state = state;
+        if was_running {
+            self.wiring.events.emit("STOP");
+        }
+        self.wiring.reporter.write(report);
+    }
+
+    fn handle_viewer(&mut self, event: ViewerEvent) {
+        let (name, id) = match event {
+            ViewerEvent::Connected(id) => ("VNC_CONNECTED", id),
+            ViewerEvent::Initialized(id) => {
+                self.viewers.push(id.0);
+                ("VNC_INITIALIZED", id)
+            }
+            ViewerEvent::Disconnected(id) => {
+                self.viewers.retain(|&number| number != id.0);
+                ("VNC_DISCONNECTED", id)
+            }
+        };
+        let data = commands::viewer_event_data(&self.wiring.guest, id.0);
+        self.wiring.events.emit_with(name, &data);
+    }
+
+    fn type_keys(&mut self) {
+        while let Some(events) = self.typist.due(Instant::now()) {
+            self.wiring.input.send(&events);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, message: String) {
+        self.ending = Some(ExitReport::new(outcome, message));
+    }
+
+    fn could_not(&self, what: &str, fault: &MachineFault) -> String {
+        format!("the machine of {} could not {what}: {fault}", self.wiring.guest.name)
+    }
+
+    /// The guest's state.
+    pub fn state(&self) -> RunState {
+        self.state
+    }
+
+    /// The machine, to look at.
+    pub fn machine(&self) -> &dyn Machine {
+        &*self.machine
+    }
+
+    /// What there is to know about the guest.
+    pub fn guest(&self) -> &Guest {
+        &self.wiring.guest
+    }
+
+    /// Where keys and pointer go.
+    pub fn input(&self) -> &dyn InputSink {
+        &*self.wiring.input
+    }
+
+    /// What the worker uses of the host.
+    pub fn usage(&self) -> &Usage {
+        &self.wiring.usage
+    }
+
+    /// Keys that take time.
+    pub fn typist(&mut self) -> &mut Typist {
+        &mut self.typist
+    }
+
+    /// Lets the guest run, from `prelaunch` or `paused`.
+    pub fn cont(&mut self) -> Result<(), Error> {
+        match self.state {
+            RunState::Running => Ok(()),
+            RunState::Prelaunch | RunState::Paused => {
+                self.resume().map_err(|fault| Error::generic(self.could_not("go on", &fault)))
+            }
+            RunState::InternalError | RunState::Shutdown | RunState::GuestPanicked => {
+                Err(Error::generic("Resetting the Virtual Machine is required"))
+            }
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), MachineFault> {
+        self.machine.resume()?;
+        self.state = RunState::Running;
+        self.wiring.events.emit("RESUME");
+        Ok(())
+    }
+
+    /// Stops a running guest.
+    pub fn stop(&mut self) -> Result<(), Error> {
+        if self.state.is_running() {
+            self.machine.pause().map_err(|fault| Error::generic(self.could_not("pause", &fault)))?;
+            self.state = RunState::Paused;
+            self.wiring.events.emit("STOP");
+        }
+        Ok(())
+    }
+
+    /// Resets the machine. A running one runs on, any other is in `prelaunch` afterwards, as QEMU has it.
+    pub fn reset(&mut self, cause: ShutdownCause) -> Result<(), MachineFault> {
+        self.machine.reset()?;
+        self.typist.clear();
+        if !self.state.is_running() {
+            self.state = RunState::Prelaunch;
+        }
+        self.wiring.events.emit_with("RESET", &cause.info());
+        Ok(())
+    }
+
+    /// QMP `system_reset`.
+    pub fn system_reset(&mut self) -> Result<(), Error> {
+        self.reset(ShutdownCause::HostQmpSystemReset).map_err(|fault| Error::generic(self.could_not("reset", &fault)))
+    }
+
+    /// Ends the worker.
+    pub fn quit(&mut self) {
+        self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostQmpQuit.info());
+        self.end(Outcome::Quit, "forced off".to_owned());
+    }
+}

@@ -1,0 +1,57 @@
+//! What the worker knows about its guest from the launch description: what queries answer and what events lead to.
+
+#![forbid(unsafe_code)]
+
+use std::{fs::File, os::unix::fs::MetadataExt, path::PathBuf};
+
+use uuid::Uuid;
+
+use super::launch::Action;
+
+/// The guest; nothing of this changes while it runs.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its name.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// Its memory, in bytes.
+    pub memory: u64,
+    /// Whether it waits for `cont`.
+    pub start_paused: bool,
+    /// What its power-off leads to.
+    pub on_poweroff: Action,
+    /// What its reset leads to.
+    pub on_reboot: Action,
+    /// What its panic leads to.
+    pub on_crash: Action,
+    /// Its disks, in the order of the launch description.
+    pub disks: Vec<GuestDisk>,
+    /// The path of the socket that speaks RFB.
+    pub vnc_socket: PathBuf,
+}
+
+/// A disk of the guest.
+#[derive(Debug)]
+pub struct GuestDisk {
+    /// Its name.
+    pub id: String,
+    /// The image's file name, for people.
+    pub file_name: String,
+    /// The image's format.
+    pub format: &'static str,
+    /// Whether the guest may not write.
+    pub read_only: bool,
+    /// How many images lie below it.
+    pub backing_depth: u32,
+    /// The image again, to ask for the space it takes.
+    pub image: Option<File>,
+}
+
+impl GuestDisk {
+    /// What the image takes on the host's disk, in bytes; `None` for a block device.
+    pub fn actual_size(&self) -> Option<u64> {
+        let metadata = self.image.as_ref()?.metadata().ok()?;
+        metadata.is_file().then(|| metadata.blocks().saturating_mul(512))
+    }
+}

@@ -1,0 +1,330 @@
+//! A worker without KVM, for tests: the real driver and control server over a machine that only remembers what it was told.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::{fs::FileExt, net::UnixStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    control::{ControlServer, events::EventHub},
+    driver::{self, Driver, DriverHandle, Request, Wiring},
+    exit_report::ExitReport,
+    guest::{Guest, GuestDisk},
+    launch::Action,
+    machine::{DiskFigures, Machine, MachineFault, MachineReport, Vcpu},
+    reporter::Reporter,
+    usage::Usage,
+};
+use crate::{
+    input::{InputEvent, InputSink},
+    qmp::codec::Decoder,
+    screen::{Generation, Rect, Screen, Surface},
+};
+
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A machine that does nothing but remember the calls: `resume`, `pause`, `reset`.
+struct FakeMachine {
+    calls: Sender<&'static str>,
+    fails: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl FakeMachine {
+    fn called(&self, call: &'static str) -> Result<(), MachineFault> {
+        // A test that does not listen does not care.
+        let _ = self.calls.send(call);
+        let fails = *self.fails.lock().unwrap_or_else(PoisonError::into_inner);
+        if fails == Some(call) { Err(format!("{call} fails on purpose").into()) } else { Ok(()) }
+    }
+}
+
+impl Machine for FakeMachine {
+    fn resume(&mut self) -> Result<(), MachineFault> {
+        self.called("resume")
+    }
+
+    fn pause(&mut self) -> Result<(), MachineFault> {
+        self.called("pause")
+    }
+
+    fn reset(&mut self) -> Result<(), MachineFault> {
+        self.called("reset")
+    }
+
+    fn vcpus(&self) -> Vec<Vcpu> {
+        vec![Vcpu { index: 0, thread_id: rustix::thread::gettid().as_raw_nonzero().get() }]
+    }
+
+    fn disks(&self) -> Vec<DiskFigures> {
+        vec![DiskFigures { capacity: 10 << 20, ..DiskFigures::default() }]
+    }
+}
+
+/// A screen that shows one picture.
+struct FakeScreen(Surface);
+
+impl Screen for FakeScreen {
+    fn refresh(&self) -> Generation {
+        1
+    }
+
+    fn look(&self, _since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        look(&self.0, self.0.bounds().as_slice());
+        1
+    }
+
+    fn attach(&self) {}
+
+    fn detach(&self) {}
+}
+
+/// A guest's input that remembers.
+#[derive(Default)]
+struct FakeInput(Mutex<Vec<InputEvent>>);
+
+impl InputSink for FakeInput {
+    fn send(&self, events: &[InputEvent]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+    }
+}
+
+/// What a [`FakeWorker`] is told.
+pub struct FakeLaunch {
+    /// See [`Guest::start_paused`].
+    pub start_paused: bool,
+    /// See [`Guest::on_poweroff`].
+    pub on_poweroff: Action,
+    /// See [`Guest::on_reboot`].
+    pub on_reboot: Action,
+    /// See [`Guest::on_crash`].
+    pub on_crash: Action,
+}
+
+impl Default for FakeLaunch {
+    fn default() -> Self {
+        Self {
+            start_paused: false,
+            on_poweroff: Action::Destroy,
+            on_reboot: Action::Restart,
+            on_crash: Action::Destroy,
+        }
+    }
+}
+
+/// A worker without KVM.
+pub struct FakeWorker {
+    driver: DriverHandle,
+    server: ControlServer,
+    calls: Receiver<&'static str>,
+    fails: Arc<Mutex<Option<&'static str>>>,
+    input: Arc<FakeInput>,
+    report: File,
+    thread: JoinHandle<ExitReport>,
+}
+
+impl FakeWorker {
+    /// Starts one.
+    pub fn start(launch: FakeLaunch) -> io::Result<Self> {
+        let (driver, queue) = driver::queue();
+        let (sender, calls) = mpsc::channel();
+        let fails = Arc::new(Mutex::new(None));
+        let machine = FakeMachine { calls: sender, fails: Arc::clone(&fails) };
+        let input = Arc::new(FakeInput::default());
+        let screen = FakeScreen(Surface { width: 2, height: 1, pixels: vec![0xff0000, 0x0000ff] });
+        let events = Arc::new(EventHub::default());
+        let report = tempfile()?;
+        let wiring = Wiring {
+            guest: Arc::new(guest(&launch)),
+            input: Arc::clone(&input) as Arc<dyn InputSink>,
+            events: Arc::clone(&events),
+            reporter: Arc::new(Reporter::new(report.try_clone()?, None)),
+            usage: Usage::open(),
+        };
+        let server = ControlServer::new(driver.clone(), events, Arc::new(screen));
+        let thread = thread::spawn(move || Driver::new(Box::new(machine), wiring).run(&queue));
+        // Until the driver takes requests, so that no client sees the events of the start.
+        driver.execute(|_, _| Ok(Value::Null), Map::new()).map_err(io::Error::other)?;
+        Ok(Self { driver, server, calls, fails, input, report, thread })
+    }
+
+    /// A new connection to the control server.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let (here, there) = UnixStream::pair()?;
+        self.server.serve(there)?;
+        Ok(here)
+    }
+
+    /// A client that has negotiated its capabilities.
+    pub fn client(&self) -> io::Result<Client> {
+        Client::negotiate(self.connect()?)
+    }
+
+    /// The machine reports something.
+    pub fn report(&self, report: MachineReport) {
+        self.driver.send(Request::Machine(report));
+    }
+
+    /// The way to the driver.
+    pub fn driver(&self) -> &DriverHandle {
+        &self.driver
+    }
+
+    /// From now on this call to the machine fails.
+    pub fn fail(&self, call: &'static str) {
+        *self.fails.lock().unwrap_or_else(PoisonError::into_inner) = Some(call);
+    }
+
+    /// The next call that the machine got.
+    pub fn next_call(&self) -> Option<&'static str> {
+        self.calls.recv_timeout(DEADLINE).ok()
+    }
+
+    /// What the guest's input has got, once it is so many events.
+    pub fn input(&self, count: usize) -> Vec<InputEvent> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let events = self.input.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if events.len() >= count || Instant::now() > deadline {
+                return events;
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// The exit report as it is in the file.
+    pub fn exit_report(&self) -> Option<ExitReport> {
+        let mut bytes = vec![0; 1 << 16];
+        let length = self.report.read_at(&mut bytes, 0).unwrap_or(0);
+        ExitReport::from_json(bytes.get(..length)?).ok()?
+    }
+
+    /// Waits for the driver's end, lets what waits for clients go out, and returns how the guest ended.
+    pub fn wait(self) -> Option<ExitReport> {
+        let report = self.thread.join().ok();
+        self.server.drain(Instant::now() + DEADLINE);
+        report
+    }
+}
+
+/// A file that has no name.
+fn tempfile() -> io::Result<File> {
+    Ok(File::from(rustix::fs::memfd_create("exit.json", rustix::fs::MemfdFlags::CLOEXEC)?))
+}
+
+fn guest(launch: &FakeLaunch) -> Guest {
+    Guest {
+        name: "fake".to_owned(),
+        uuid: Uuid::from_u128(0x10d6e),
+        memory: 64 << 20,
+        start_paused: launch.start_paused,
+        on_poweroff: launch.on_poweroff,
+        on_reboot: launch.on_reboot,
+        on_crash: launch.on_crash,
+        disks: vec![GuestDisk {
+            id: "disk0".to_owned(),
+            file_name: "fake.img".to_owned(),
+            format: "raw",
+            read_only: false,
+            backing_depth: 0,
+            image: None,
+        }],
+        vnc_socket: "/run/lodge/vnc.sock".into(),
+    }
+}
+
+/// A simple QMP client that blocks.
+pub struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    /// Events that have come while something else was waited for.
+    events: VecDeque<Value>,
+}
+
+impl Client {
+    /// Reads the greeting and negotiates.
+    pub fn negotiate(stream: UnixStream) -> io::Result<Self> {
+        let mut client = Self::greeted(stream)?;
+        client.execute(json!({"execute": "qmp_capabilities"}))?;
+        Ok(client)
+    }
+
+    /// Reads the greeting only.
+    pub fn greeted(stream: UnixStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(DEADLINE))?;
+        let mut client = Self { stream, decoder: Decoder::new(), events: VecDeque::new() };
+        let greeting = client.message()?;
+        if greeting.get("QMP").is_none() {
+            return Err(io::Error::other(format!("no greeting: {greeting}")));
+        }
+        Ok(client)
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// The socket itself.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// The next message of any kind.
+    pub fn message(&mut self) -> io::Result<Value> {
+        let mut bytes = [0; 4096];
+        loop {
+            if let Some(message) = self.decoder.next_message() {
+                return message.map_err(io::Error::other);
+            }
+            match self.stream.read(&mut bytes)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => self.decoder.push(bytes.get(..length).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// The next response; events are put aside.
+    pub fn response(&mut self) -> io::Result<Value> {
+        loop {
+            let message = self.message()?;
+            if message.get("event").is_none() {
+                return Ok(message);
+            }
+            self.events.push_back(message);
+        }
+    }
+
+    /// The next event.
+    pub fn event(&mut self) -> io::Result<Value> {
+        match self.events.pop_front() {
+            Some(event) => Ok(event),
+            None => self.message(),
+        }
+    }
+
+    /// Executes a command, written as in QMP, and returns its response.
+    pub fn execute(&mut self, command: Value) -> io::Result<Value> {
+        self.send(command.to_string().as_bytes())?;
+        self.response()
+    }
+
+    /// Executes a command without arguments and returns what is behind `return`, or null for an error.
+    pub fn ask(&mut self, command: &str) -> io::Result<Value> {
+        let mut response = self.execute(json!({ "execute": command }))?;
+        Ok(response.get_mut("return").map(Value::take).unwrap_or_default())
+    }
+}
