@@ -4,8 +4,10 @@ pub mod debug_port;
 pub mod i8042;
 pub mod power_management;
 pub mod pvpanic;
+pub mod rtc;
 pub mod serial;
 pub mod system_control;
+mod timer;
 
 use std::sync::Arc;
 

@@ -134,7 +134,7 @@ impl Msix {
 
     /// Writes the table at `offset` (bytes). Only aligned accesses of 4 and 8 bytes are defined; others are ignored.
     pub fn write_table(&self, offset: u64, data: &[u8]) {
-        if offset % data.len().max(1) as u64 != 0 || !matches!(data.len(), 4 | 8) {
+        if !matches!(data.len(), 4 | 8) || !offset.is_multiple_of(data.len() as u64) {
             return;
         }
         let Some(vector) = self.vector(offset / ENTRY_SIZE) else { return };
@@ -224,10 +224,11 @@ impl Msix {
         if let Err(error) = self.route(vector, message) {
             tracing::error!(%error, "an MSI-X vector could not be routed. The guest will miss its interrupts");
         }
-        if vector.routed && std::mem::take(&mut vector.entry.pending) {
-            if let Some(irq) = &vector.irq {
-                irq.trigger();
-            }
+        if vector.routed
+            && std::mem::take(&mut vector.entry.pending)
+            && let Some(irq) = &vector.irq
+        {
+            irq.trigger();
         }
     }
 
