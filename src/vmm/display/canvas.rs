@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn wrapped_addresses_are_looked_for_in_the_dirty_pages() {
         let memory = FakeVideoMemory::new(1 << 18);
-        let mut pages = DirtyPages::default();
+        let mut pages = DirtyPages::new(1 << 18);
         pages.mark(0);
         let mut shadow = Shadow::default();
         let canvas = Canvas { memory: memory.slice(), pages: Some(&pages), shadow: &mut shadow };

@@ -22,15 +22,18 @@ pub struct DirtyPages {
 }
 
 impl DirtyPages {
-    /// Adds the page that holds the byte at `offset`.
+    /// A set for `size` bytes of video memory.
+    pub fn new(size: usize) -> Self {
+        Self { words: vec![0; size.div_ceil(PAGE_SIZE * 64)], any: false }
+    }
+
+    /// Adds the page that holds the byte at `offset`, if there is one.
     pub fn mark(&mut self, offset: usize) {
         let page = offset / PAGE_SIZE;
-        let word = page / 64;
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
+        if let Some(word) = self.words.get_mut(page / 64) {
+            *word |= 1 << (page % 64);
+            self.any = true;
         }
-        self.words[word] |= 1 << (page % 64);
-        self.any = true;
     }
 
     /// Adds the pages that hold the bytes of `range`.
@@ -163,7 +166,8 @@ mod tests {
 
     #[test]
     fn pages_are_found_within_a_range() {
-        let mut pages = DirtyPages::default();
+        let mut pages = DirtyPages::new(100 * PAGE_SIZE);
+        pages.mark(usize::MAX);
         pages.mark(5 * PAGE_SIZE + 17);
         pages.mark_range(70 * PAGE_SIZE..70 * PAGE_SIZE + 1);
 
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn drained_pages_are_moved() {
-        let (mut from, mut to) = (DirtyPages::default(), DirtyPages::default());
+        let (mut from, mut to) = (DirtyPages::new(PAGE_SIZE), DirtyPages::new(100 * PAGE_SIZE));
         from.mark(0);
         to.mark(PAGE_SIZE);
 

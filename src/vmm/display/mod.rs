@@ -1,6 +1,7 @@
 //! The screen: VGA with Bochs VBE, its video memory, drawing and damage.
 //!
-//! - [`vga`]: the card as the guest sees it, made of [`registers`], [`dac`], [`vbe`], [`window`] and [`edid`];
+//! - [`vga`]: the card as the guest sees it, made of [`registers`], [`dac`], [`vbe`], [`window`],
+//!   [`register_page`] and [`edid`];
 //! - [`mode`]: what the registers put on the screen, row by row by [`scan`];
 //! - [`text`], [`planes`], [`linear`]: drawing it on a [`canvas`];
 //! - [`damage`], [`shadow`]: what has changed, in video memory and on the surface;
@@ -17,10 +18,13 @@ pub mod edid;
 pub mod linear;
 pub mod mode;
 pub mod planes;
+pub mod register_page;
 pub mod registers;
 pub mod scan;
 pub mod screen;
 pub mod shadow;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod vbe;
 pub mod vga;

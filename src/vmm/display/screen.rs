@@ -46,7 +46,7 @@ impl VgaScreen {
     }
 
     /// [`Screen::refresh`] at `time` after the screen was switched on.
-    fn refresh_at(&self, time: Duration) -> Generation {
+    pub(super) fn refresh_at(&self, time: Duration) -> Generation {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.viewers > 0 {
             let generation = state.generation;
@@ -180,4 +180,164 @@ impl Painter {
 
 fn lock(card: &Mutex<Vga>) -> MutexGuard<'_, Vga> {
     card.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmm::display::testing::{Bench, TEXT, colour};
+
+    fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
+        Rect { x, y, width, height }
+    }
+
+    #[test]
+    fn a_screen_that_has_never_shown_anything_is_black() {
+        let bench = Bench::new();
+
+        assert_eq!(bench.surface(), Surface::new(720, 400));
+    }
+
+    #[test]
+    fn an_unchanged_screen_stays_at_its_generation() {
+        let mut bench = Bench::in_vbe_mode(640, 480, 32);
+        let first = bench.refresh();
+        bench.time += Duration::from_secs(10);
+
+        assert_eq!(bench.refresh(), first);
+        assert_eq!(bench.damage(first), []);
+    }
+
+    #[test]
+    fn one_written_pixel_damages_its_tile() {
+        let bench = Bench::in_vbe_mode(640, 480, 32);
+        let before = bench.refresh();
+
+        bench.memory.guest_write((100 * 640 + 200) * 4, &[1, 2, 3, 0]);
+
+        assert_eq!(bench.damage(before), [rect(192, 96, 64, 16)]);
+        assert_eq!(bench.shown().row(100)[200], 0x03_02_01);
+    }
+
+    #[test]
+    fn equal_pixels_written_again_damage_nothing() {
+        let bench = Bench::in_vbe_mode(640, 480, 32);
+        bench.memory.guest_write(0, &[7; 640 * 4]);
+        let before = bench.refresh();
+
+        bench.memory.guest_write(0, &[7; 640 * 4]);
+
+        assert_eq!(bench.refresh(), before);
+    }
+
+    #[test]
+    fn each_viewer_is_shown_what_it_has_missed() {
+        let bench = Bench::in_vbe_mode(640, 480, 32);
+        let early = bench.refresh();
+        bench.memory.guest_write(0, &[1; 4]);
+        let late = bench.refresh();
+        bench.memory.guest_write((479 * 640 + 639) * 4, &[1; 4]);
+
+        assert_eq!(bench.damage(late), [rect(576, 464, 64, 16)]);
+        assert_eq!(bench.damage(early), [rect(0, 0, 64, 16), rect(576, 464, 64, 16)]);
+        assert_eq!(bench.damage(0), [rect(0, 0, 640, 480)]);
+    }
+
+    #[test]
+    fn another_size_damages_everything() {
+        let mut bench = Bench::in_vbe_mode(640, 480, 32);
+        let before = bench.refresh();
+
+        bench.set_vbe_mode(800, 600, 16);
+
+        assert_eq!(bench.damage(before), [rect(0, 0, 800, 600)]);
+    }
+
+    #[test]
+    fn a_changed_colour_damages_where_it_is_seen() {
+        let mut bench = Bench::in_vbe_mode(640, 480, 8);
+        bench.memory.guest_write(0, &[9]);
+        let before = bench.refresh();
+
+        bench.port(0x3c8, 9);
+        for component in [63, 63, 63] {
+            bench.port(0x3c9, component);
+        }
+
+        assert_eq!(bench.damage(before), [rect(0, 0, 64, 16)]);
+        assert_eq!(bench.shown().row(0)[..2], [0xff_ffff, colour(0)]);
+    }
+
+    #[test]
+    fn a_moved_start_is_drawn_from_memory() {
+        let mut bench = Bench::in_vbe_mode(640, 480, 32);
+        bench.dispi(6, 1024);
+        bench.memory.guest_write((5 * 1024 + 8) * 4, &[4, 0, 0, 0]);
+        bench.refresh();
+
+        bench.dispi(8, 8);
+        bench.dispi(9, 5);
+
+        assert_eq!(bench.surface().row(0)[..2], [4, 0]);
+    }
+
+    #[test]
+    fn a_blanked_screen_is_black_and_keeps_its_size() {
+        let mut bench = Bench::in_vbe_mode(640, 480, 32);
+        bench.memory.guest_write(0, &[7; 4]);
+        let before = bench.refresh();
+
+        bench.read_port(0x3da);
+        bench.port(0x3c0, 0);
+
+        assert_eq!(bench.damage(before), [rect(0, 0, 64, 16)]);
+        assert_eq!(bench.shown(), Surface::new(640, 480));
+        bench.port(0x3c0, 0);
+        bench.port(0x3c0, 0x20);
+        assert_eq!(bench.surface().row(0)[0], 0x07_07_07);
+    }
+
+    #[test]
+    fn without_viewers_no_picture_is_kept_but_one_can_be_taken() {
+        let bench = Bench::in_vbe_mode(640, 480, 32);
+        bench.memory.guest_write(0, &[7; 4]);
+        let watched = bench.surface();
+        let generation = bench.refresh();
+        bench.screen.detach();
+        bench.memory.guest_write(4, &[8; 4]);
+
+        assert!(bench.screen.state.read().unwrap().painter.is_none());
+        assert_eq!(bench.refresh(), generation);
+        let mut damage = Vec::new();
+        let mut taken = Surface::default();
+        bench.screen.look(generation, &mut |surface, rects| {
+            taken = surface.clone();
+            damage = rects.to_vec();
+        });
+
+        assert_eq!(watched.row(0)[..2], [0x07_07_07, 0]);
+        assert_eq!(taken.row(0)[..2], [0x07_07_07, 0x08_08_08]);
+        assert_eq!(damage, [rect(0, 0, 640, 480)]);
+    }
+
+    #[test]
+    fn a_picture_taken_in_passing_leaves_the_log_to_the_viewers() {
+        let bench = Bench::in_vbe_mode(640, 480, 32);
+        let generation = bench.refresh();
+        bench.screen.detach();
+        bench.shown();
+        bench.memory.guest_write(0, &[7; 4]);
+        bench.shown();
+        bench.screen.attach();
+
+        assert_eq!(bench.damage(generation), [rect(0, 0, 640, 480)]);
+        assert_eq!(bench.shown().row(0)[0], 0x07_07_07);
+    }
+
+    #[test]
+    fn a_viewer_that_comes_is_shown_a_picture_before_the_first_refresh() {
+        let bench = Bench::in_mode(&TEXT);
+
+        assert_eq!(bench.shown().bounds(), Some(rect(0, 0, 720, 400)));
+    }
 }

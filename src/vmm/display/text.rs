@@ -231,3 +231,245 @@ fn draw_character(style: &TextStyle, fonts: &[Vec<u8>; 2], key: u32, row_line: u
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        screen::{Rect, Surface},
+        vmm::display::testing::{Bench, MONO_TEXT, ModeTable, TEXT, WIDE_TEXT, colour},
+    };
+
+    /// A glyph whose line n has the bits of `lines[n]`.
+    fn bench(mode: &ModeTable, character: u8, lines: &[u8]) -> Bench {
+        let mut bench = Bench::in_mode(mode);
+        bench.load_glyph(0, character, lines);
+        if mode.miscellaneous & 1 == 0 {
+            bench.register(0x3ce, 6, 0x0a);
+            bench.register(0x3b4, 0x0a, 0x20);
+        } else {
+            bench.crtc(0x0a, 0x20);
+        }
+        bench
+    }
+
+    /// Line `line` of the character at `column` and `row` of a text of 9 × 16 dots.
+    fn cell_line(surface: &Surface, column: usize, row: u32, line: u32) -> &[u32] {
+        &surface.row(row * 16 + line)[column * 9..column * 9 + 9]
+    }
+
+    /// Nine dots in two colours.
+    fn dots(bits: &str, foreground: u8, background: u8) -> Vec<u32> {
+        bits.chars().map(|bit| colour(if bit == '#' { foreground } else { background })).collect()
+    }
+
+    #[test]
+    fn a_character_is_drawn_in_its_colours_with_the_guests_font() {
+        let mut bench = bench(&TEXT, b'A', &[0b1010_0001, 0b0000_0001]);
+        // Yellow (palette entry 0x3e) on red (4), in row 2, column 3.
+        bench.window(0xb8000 + (2 * 80 + 3) * 2, &[b'A', 0x4e]);
+
+        let surface = bench.surface();
+
+        assert_eq!((surface.width, surface.height), (720, 400));
+        assert_eq!(cell_line(&surface, 3, 2, 0), dots("#.#....#.", 0x3e, 4));
+        assert_eq!(cell_line(&surface, 3, 2, 1), dots(".......#.", 0x3e, 4));
+        assert_eq!(cell_line(&surface, 3, 2, 2), dots(".........", 0x3e, 4));
+        assert_eq!(cell_line(&surface, 4, 2, 0), dots(".........", 0, 0));
+    }
+
+    #[test]
+    fn line_drawing_characters_reach_the_ninth_dot() {
+        let mut bench = bench(&TEXT, 0xc4, &[0x0f]);
+        bench.window(0xb8000, &[0xc4, 0x07]);
+        assert_eq!(cell_line(&bench.surface(), 0, 0, 0), dots("....#####", 7, 0));
+
+        bench.attribute(0x10, 0x08);
+        assert_eq!(cell_line(&bench.surface(), 0, 0, 0), dots("....####.", 7, 0));
+    }
+
+    #[test]
+    fn blinking_characters_vanish_for_half_of_the_time() {
+        let mut bench = bench(&TEXT, b'B', &[0xf0]);
+        bench.window(0xb8000, &[b'B', 0x87]);
+        let visible = bench.surface();
+        bench.time = BLINK_PERIOD;
+        let hidden = bench.surface();
+        bench.time = BLINK_PERIOD * 2;
+
+        assert_eq!(cell_line(&visible, 0, 0, 0), dots("####.....", 7, 0));
+        assert_eq!(cell_line(&hidden, 0, 0, 0), dots(".........", 7, 0));
+        assert_eq!(bench.surface(), visible);
+    }
+
+    #[test]
+    fn without_blinking_the_bit_brightens_the_background() {
+        let mut bench = bench(&TEXT, b'B', &[0xf0]);
+        bench.attribute(0x10, 0x04);
+        bench.window(0xb8000, &[b'B', 0x97]);
+        bench.time = BLINK_PERIOD;
+
+        assert_eq!(cell_line(&bench.surface(), 0, 0, 0), dots("####.....", 7, 0x39));
+    }
+
+    #[test]
+    fn the_cursor_fills_its_lines_and_blinks() {
+        let mut bench = bench(&TEXT, b' ', &[]);
+        bench.window(0xb8000 + 82 * 2, &[b' ', 0x1f]);
+        for (index, value) in [(0x0a, 14), (0x0b, 15), (0x0e, 0), (0x0f, 82)] {
+            bench.crtc(index, value);
+        }
+        let on = bench.surface();
+        bench.time = CURSOR_PERIOD;
+        let off = bench.surface();
+
+        assert_eq!(cell_line(&on, 2, 1, 13), dots(".........", 0x3f, 1));
+        for line in [14, 15] {
+            assert_eq!(cell_line(&on, 2, 1, line), dots("#########", 0x3f, 1));
+            assert_eq!(cell_line(&off, 2, 1, line), dots(".........", 0x3f, 1));
+        }
+    }
+
+    #[test]
+    fn a_blinking_cursor_damages_its_tile_alone() {
+        let mut bench = bench(&TEXT, b' ', &[]);
+        bench.window(0xb8000 + (80 + 8) * 2, &[b' ', 0x07]);
+        for (index, value) in [(0x0a, 14), (0x0b, 15), (0x0e, 0), (0x0f, 88)] {
+            bench.crtc(index, value);
+        }
+        let before = bench.refresh();
+        bench.time = CURSOR_PERIOD;
+
+        assert_eq!(bench.damage(before), [Rect { x: 64, y: 16, width: 64, height: 16 }]);
+    }
+
+    #[test]
+    fn text_without_blinking_parts_stays_as_it_is() {
+        let mut bench = bench(&TEXT, b'A', &[0xff]);
+        bench.window(0xb8000, &[b'A', 7]);
+        let before = bench.refresh();
+        bench.time = BLINK_PERIOD;
+
+        assert_eq!(bench.refresh(), before);
+    }
+
+    #[test]
+    fn a_written_character_damages_its_tile_and_the_same_again_nothing() {
+        let mut bench = bench(&TEXT, b'A', &[0xff; 16]);
+        let before = bench.refresh();
+
+        bench.window(0xb8000 + (3 * 80 + 1) * 2, b"A\x07");
+        let damage = bench.damage(before);
+        let after = bench.refresh();
+        bench.window(0xb8000 + (3 * 80 + 1) * 2, b"A\x07");
+
+        assert_eq!(damage, [Rect { x: 0, y: 48, width: 64, height: 16 }]);
+        assert_eq!(bench.refresh(), after);
+    }
+
+    #[test]
+    fn mono_text_underlines() {
+        let mut bench = bench(&MONO_TEXT, b'U', &[]);
+        bench.window(0xb0000, &[b'U', 0x01, b'U', 0x07]);
+
+        let surface = bench.surface();
+
+        assert_eq!(cell_line(&surface, 0, 0, 14), dots(".........", 8, 0));
+        assert_eq!(cell_line(&surface, 0, 0, 15), dots("#########", 8, 0));
+        assert_eq!(cell_line(&surface, 1, 0, 15), dots(".........", 8, 0));
+    }
+
+    #[test]
+    fn the_attribute_chooses_between_two_fonts() {
+        let mut bench = bench(&TEXT, b'A', &[0xff]);
+        bench.load_glyph(2, b'A', &[0x01]);
+        // Map B (bit 3 clear) is font 0, map A (bit 3 set) the one at 16 KiB.
+        bench.register(0x3c4, 3, 0b0000_0100);
+        bench.window(0xb8000, &[b'A', 0x07, b'A', 0x0f]);
+
+        let surface = bench.surface();
+
+        assert_eq!(cell_line(&surface, 0, 0, 0), dots("########.", 7, 0));
+        assert_eq!(cell_line(&surface, 1, 0, 0), dots(".......#.", 0x3f, 0));
+    }
+
+    #[test]
+    fn a_changed_font_redraws_the_text() {
+        let mut bench = bench(&TEXT, b'A', &[0xff]);
+        bench.window(0xb8000, &[b'A', 0x07]);
+        bench.refresh();
+
+        bench.load_glyph(0, b'A', &[0x80]);
+
+        assert_eq!(cell_line(&bench.surface(), 0, 0, 0), dots("#........", 7, 0));
+    }
+
+    #[test]
+    fn forty_columns_are_twice_as_wide() {
+        let mut bench = bench(&WIDE_TEXT, b'A', &[0x81]);
+        bench.window(0xb8000 + 2, &[b'A', 0x07]);
+
+        let surface = bench.surface();
+
+        assert_eq!((surface.width, surface.height), (640, 400));
+        let expected: Vec<u32> = "##............##".chars().map(|dot| colour(if dot == '#' { 7 } else { 0 })).collect();
+        assert_eq!(surface.row(0)[16..32], expected);
+    }
+
+    #[test]
+    fn the_start_address_scrolls_and_wraps() {
+        let mut bench = bench(&TEXT, b'A', &[0x80]);
+        bench.window(0xb8000, &[b'A', 0x07]);
+        bench.refresh();
+
+        // One row before the first address of the planes.
+        bench.crtc(0x0c, 0xff);
+        bench.crtc(0x0d, 0xb0);
+
+        let surface = bench.surface();
+        assert_eq!(surface.row(16)[0], colour(7));
+        assert_eq!(surface.row(0)[0], colour(0));
+    }
+
+    #[test]
+    fn below_the_split_the_text_begins_again() {
+        let mut bench = bench(&TEXT, b'A', &[0x80]);
+        bench.window(0xb8000, &[b'A', 0x07]);
+        bench.crtc(0x0c, 0x10);
+        bench.crtc(0x07, 0x0f);
+        bench.crtc(0x09, 0x0f);
+        bench.crtc(0x18, 199);
+
+        let surface = bench.surface();
+
+        let marked: Vec<u32> = (0..400).filter(|&y| surface.row(y)[0] != colour(0)).collect();
+        assert_eq!(marked, [200]);
+    }
+
+    #[test]
+    fn panning_and_a_preset_row_move_the_text_smoothly() {
+        let mut bench = bench(&TEXT, b'A', &[0, 0, 0, 0b0010_0000]);
+        bench.window(0xb8000, &[b'A', 0x07]);
+        // Nine dots: 1 moves the picture by two.
+        bench.attribute(0x13, 1);
+        bench.crtc(0x08, 3);
+
+        let surface = bench.surface();
+
+        assert_eq!(surface.row(0)[..3], [7, 0, 0].map(colour));
+        assert_eq!(surface.width, 720);
+    }
+
+    #[test]
+    fn after_graphics_the_text_is_drawn_anew() {
+        let mut bench = bench(&TEXT, b'A', &[0x80]);
+        bench.window(0xb8000, &[b'A', 0x07]);
+        let text = bench.surface();
+        bench.register(0x3ce, 6, 0x0f);
+        assert_ne!(bench.surface(), text);
+
+        bench.register(0x3ce, 6, 0x0e);
+
+        assert_eq!(bench.surface(), text);
+    }
+}

@@ -16,6 +16,7 @@ use super::{
     damage::DirtyPages,
     edid,
     mode::Picture,
+    register_page::{self, Register},
     registers::Registers,
     screen::VgaScreen,
     vbe::{Depth, Dispi, Effect},
@@ -48,18 +49,9 @@ pub const DISPI_PORTS: Range<u64> = 0x1ce..0x1d2;
 /// The window into video memory, in memory addresses.
 pub const WINDOW: Range<u64> = 0xa0000..0xc0000;
 
+const WINDOW_SIZE: u64 = WINDOW.end - WINDOW.start;
 const LABEL: &str = "vga";
 const STATE_VERSION: u32 = 1;
-const BAR_REGISTERS_SIZE: u64 = 4096;
-
-/// What is where in BAR 2.
-const MMIO_VGA_PORTS: Range<u64> = 0x400..0x420;
-const MMIO_DISPI: Range<u64> = 0x500..0x516;
-const MMIO_EXTENSION: Range<u64> = 0x600..0x608;
-/// The port that offset 0x400 stands for.
-const MMIO_FIRST_PORT: u16 = 0x3c0;
-const LITTLE_ENDIAN: u32 = 0x1e1e_1e1e;
-const BIG_ENDIAN: u32 = 0xbebe_bebe;
 
 /// The size the guest is told to prefer until somebody asks for another, in pixels.
 const PREFERRED_SIZE: (u32, u32) = (1280, 800);
@@ -96,10 +88,11 @@ impl Vga {
     pub fn new(memory: Arc<dyn VideoMemory>) -> (Arc<Mutex<Self>>, Arc<VgaScreen>) {
         let mut config =
             ConfigSpace::builder(0x1234, 0x1111).revision(2).class(3, 0, 0).subsystem(0x1af4, 0x1100).build();
-        let size = (memory.size() as u64).next_power_of_two();
-        config.add_bar(BAR_VIDEO_MEMORY, BarKind::Memory32 { prefetchable: true }, size);
-        config.add_bar(BAR_REGISTERS, BarKind::Memory32 { prefetchable: false }, BAR_REGISTERS_SIZE);
+        let bar_size = (memory.size() as u64).next_power_of_two();
+        config.add_bar(BAR_VIDEO_MEMORY, BarKind::Memory32 { prefetchable: true }, bar_size);
+        config.add_bar(BAR_REGISTERS, BarKind::Memory32 { prefetchable: false }, register_page::PAGE_SIZE);
         let card = Arc::new(Mutex::new(Self {
+            dirty: DirtyPages::new(memory.size()),
             memory: memory.clone(),
             config,
             registers: Registers::default(),
@@ -108,7 +101,6 @@ impl Vga {
             big_endian: false,
             preferred_size: PREFERRED_SIZE,
             revision: 1,
-            dirty: DirtyPages::default(),
         }));
         let screen = Arc::new(VgaScreen::new(card.clone(), memory));
         (card, screen)
@@ -160,58 +152,63 @@ impl Vga {
         }
     }
 
-    fn read_registers(&mut self, offset: u64, data: &mut [u8]) {
-        if offset < edid::EDID_SIZE as u64 {
-            let block = edid::edid(self.preferred_size.0, self.preferred_size.1);
-            for (byte, source) in data.iter_mut().zip(&block[offset as usize..]) {
-                *byte = *source;
+    fn read_register(&mut self, offset: u64, data: &mut [u8]) {
+        match Register::at(offset) {
+            Register::Edid(offset) => {
+                let block = edid::edid(self.preferred_size.0, self.preferred_size.1);
+                copy(&block[offset..], data);
             }
-        } else if MMIO_VGA_PORTS.contains(&offset) {
-            for (port, byte) in (mmio_port(offset)..).zip(data) {
-                *byte = self.registers.read(port);
+            Register::EdidRoom => data.fill(0),
+            Register::Port(first) => {
+                for (port, byte) in (first..).zip(data) {
+                    *byte = self.registers.read(port);
+                }
             }
-        } else if MMIO_DISPI.contains(&offset) {
-            for (index, bytes) in (mmio_dispi(offset)..).zip(data.chunks_mut(2)) {
-                let value = self.dispi.read(index, self.memory.size()).to_le_bytes();
-                bytes.copy_from_slice(&value[..bytes.len()]);
+            Register::Dispi(first) => {
+                for (index, bytes) in (first..).zip(data.chunks_mut(2)) {
+                    copy(&self.dispi.read(index, self.memory.size()).to_le_bytes(), bytes);
+                }
             }
-        } else if MMIO_EXTENSION.contains(&offset) {
-            let endianness = if self.big_endian { BIG_ENDIAN } else { LITTLE_ENDIAN };
-            let size = (MMIO_EXTENSION.end - MMIO_EXTENSION.start) as u32;
-            let registers = (u64::from(endianness) << 32 | u64::from(size)).to_le_bytes();
-            for (byte, source) in data.iter_mut().zip(&registers[(offset - MMIO_EXTENSION.start) as usize..]) {
-                *byte = *source;
+            Register::ExtensionSize => copy(&register_page::EXTENSION_SIZE.to_le_bytes(), data),
+            Register::Endianness => {
+                let value = if self.big_endian { register_page::BIG_ENDIAN } else { register_page::LITTLE_ENDIAN };
+                copy(&value.to_le_bytes(), data);
             }
-        } else if offset < MMIO_VGA_PORTS.start {
-            data.fill(0);
+            Register::Nothing => {}
         }
     }
 
-    fn write_registers(&mut self, offset: u64, data: &[u8]) {
-        if MMIO_VGA_PORTS.contains(&offset) {
-            for (port, &byte) in (mmio_port(offset)..).zip(data) {
-                self.write_port(port, byte);
+    fn write_register(&mut self, offset: u64, data: &[u8]) {
+        match Register::at(offset) {
+            Register::Port(first) => {
+                for (port, &byte) in (first..).zip(data) {
+                    self.write_port(port, byte);
+                }
             }
-        } else if MMIO_DISPI.contains(&offset) {
-            for (index, bytes) in (mmio_dispi(offset)..).zip(data.chunks_exact(2)) {
-                self.write_dispi(index, u16::from_le_bytes([bytes[0], bytes[1]]));
+            Register::Dispi(first) => {
+                for (index, &bytes) in (first..).zip(data.as_chunks().0) {
+                    self.write_dispi(index, u16::from_le_bytes(bytes));
+                }
             }
-        } else if offset == MMIO_EXTENSION.start + 4
-            && let Ok(value) = data.try_into().map(u32::from_le_bytes)
-            && [LITTLE_ENDIAN, BIG_ENDIAN].contains(&value)
-        {
-            self.big_endian = value == BIG_ENDIAN;
-            self.revision += 1;
+            Register::Endianness => {
+                let big_endian = match data.try_into().map(u32::from_le_bytes) {
+                    Ok(register_page::LITTLE_ENDIAN) => false,
+                    Ok(register_page::BIG_ENDIAN) => true,
+                    _ => return,
+                };
+                self.big_endian = big_endian;
+                self.revision += 1;
+            }
+            Register::Edid(_) | Register::EdidRoom | Register::ExtensionSize | Register::Nothing => {}
         }
     }
 }
 
-fn mmio_port(offset: u64) -> u16 {
-    MMIO_FIRST_PORT + (offset - MMIO_VGA_PORTS.start) as u16
-}
-
-fn mmio_dispi(offset: u64) -> u16 {
-    ((offset - MMIO_DISPI.start) / 2) as u16
+/// Copies as many bytes as there are in both.
+fn copy(from: &[u8], to: &mut [u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
 }
 
 /// Makes the first `len` bytes zero; pages nobody has touched stay untouched.
@@ -238,7 +235,7 @@ impl Device for Vga {
             REGION_WINDOW => {
                 let extension = self.extension();
                 let memory = self.memory.slice();
-                for (offset, byte) in (offset..).zip(data) {
+                for (offset, byte) in (offset..WINDOW_SIZE).zip(data) {
                     *byte = window::read(&self.registers, extension, &mut self.latches, &memory, offset);
                 }
             }
@@ -254,7 +251,7 @@ impl Device for Vga {
                 };
                 data[..2].copy_from_slice(&value.to_le_bytes());
             }
-            BAR_REGISTERS => self.read_registers(offset, data),
+            BAR_REGISTERS => self.read_register(offset, data),
             // While the guest moves BAR 0 about, an access may still come here.
             BAR_VIDEO_MEMORY => {
                 let _ = self.memory.slice().read(data, offset as usize);
@@ -268,7 +265,7 @@ impl Device for Vga {
             REGION_WINDOW => {
                 let extension = self.extension();
                 let memory = self.memory.slice();
-                for (offset, &value) in (offset..).zip(data) {
+                for (offset, &value) in (offset..WINDOW_SIZE).zip(data) {
                     window::write(&self.registers, extension, self.latches, &memory, &mut self.dirty, offset, value);
                 }
             }
@@ -284,7 +281,7 @@ impl Device for Vga {
                     _ => self.write_dispi(self.dispi.index(), value),
                 }
             }
-            BAR_REGISTERS => self.write_registers(offset, data),
+            BAR_REGISTERS => self.write_register(offset, data),
             BAR_VIDEO_MEMORY => {
                 let offset = offset as usize;
                 if self.memory.slice().write_slice(data, offset).is_ok() {
@@ -342,5 +339,171 @@ impl PciFunction for Vga {
 
     fn config_mut(&mut self) -> &mut ConfigSpace {
         &mut self.config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmm::display::testing::{Bench, TEXT};
+
+    fn read<const N: usize>(bench: &Bench, region: usize, offset: u64) -> [u8; N] {
+        let mut data = [0; N];
+        bench.card.lock().unwrap().read(region, offset, &mut data);
+        data
+    }
+
+    fn write(bench: &Bench, region: usize, offset: u64, data: &[u8]) {
+        bench.card.lock().unwrap().write(region, offset, data);
+    }
+
+    /// A card in the middle of its work, with nothing at its power-on value.
+    fn busy() -> Bench {
+        let mut bench = Bench::in_mode(&TEXT);
+        bench.set_vbe_mode(1024, 768, 16);
+        bench.dispi(9, 7);
+        bench.set_big_endian();
+        bench.port(0x3c8, 5);
+        bench.port(0x3c9, 1);
+        bench.card.lock().unwrap().latches = 0x1234_5678;
+        bench.card.lock().unwrap().config_mut().write(4, &[2]);
+        bench
+    }
+
+    #[test]
+    fn it_is_the_standard_vga_on_the_pci_bus() {
+        let bench = Bench::new();
+        let card = bench.card.lock().unwrap();
+
+        assert_eq!(card.config().u32(0), 0x1111_1234);
+        assert_eq!(card.config().u32(8), 0x0300_0002);
+        assert_eq!(card.config().bar(0).map(|bar| bar.size), Some(16 << 20));
+        assert_eq!(card.config().u32(0x10) & 0xf, 8, "prefetchable");
+        assert_eq!(card.config().bar(2).map(|bar| bar.size), Some(4096));
+    }
+
+    #[test]
+    fn two_bytes_at_an_index_port_are_index_and_data() {
+        let mut bench = Bench::in_mode(&TEXT);
+
+        write(&bench, REGION_VGA_PORTS, 0x3d4 - 0x3b0, &[0x0e, 0x12]);
+
+        assert_eq!(bench.read_port(0x3d5), 0x12);
+        assert_eq!(read(&bench, REGION_VGA_PORTS, 0x3d4 - 0x3b0), [0x0e, 0x12]);
+    }
+
+    #[test]
+    fn the_dispi_ports_are_sixteen_bits_wide() {
+        let bench = Bench::new();
+        write(&bench, REGION_DISPI_PORTS, 0, &[0, 0]);
+
+        assert_eq!(read(&bench, REGION_DISPI_PORTS, 1), [0xc5, 0xb0]);
+        assert_eq!(read(&bench, REGION_DISPI_PORTS, 2), [0xc5, 0xb0]);
+        assert_eq!(read(&bench, REGION_DISPI_PORTS, 1), [0xff]);
+    }
+
+    #[test]
+    fn the_register_page_mirrors_ports_and_interface() {
+        let mut bench = Bench::in_mode(&TEXT);
+        write(&bench, BAR_REGISTERS, 0x500 + 2, &800u16.to_le_bytes());
+        write(&bench, BAR_REGISTERS, 0x414, &[0x0e, 0x34]);
+
+        assert_eq!(read(&bench, BAR_REGISTERS, 0x500), [0xc5, 0xb0, 0x20, 0x03]);
+        assert_eq!(bench.read_port(0x3d5), 0x34);
+        assert_eq!(read(&bench, BAR_REGISTERS, 0x415), [0x34]);
+        assert_eq!(read(&bench, BAR_REGISTERS, 0x600), 8u32.to_le_bytes());
+        assert_eq!(read(&bench, BAR_REGISTERS, 0x604), 0x1e1e_1e1eu32.to_le_bytes());
+        bench.set_big_endian();
+        assert_eq!(read(&bench, BAR_REGISTERS, 0x604), 0xbebe_bebeu32.to_le_bytes());
+        assert_eq!(read(&bench, BAR_REGISTERS, 0x700), [0xff; 4]);
+    }
+
+    #[test]
+    fn the_register_page_begins_with_the_monitors_description() {
+        let bench = Bench::new();
+        let block: Vec<u8> = (0..32).flat_map(|word| read::<4>(&bench, BAR_REGISTERS, word * 4)).collect();
+        bench.card.lock().unwrap().set_preferred_size(1920, 1080);
+
+        assert_eq!(block, edid::edid(1280, 800));
+        assert_eq!(read(&bench, BAR_REGISTERS, 56), [edid::edid(1920, 1080)[56]]);
+        assert_eq!(read(&bench, BAR_REGISTERS, 0x80), [0; 4]);
+    }
+
+    #[test]
+    fn a_mode_that_is_set_is_black() {
+        let mut bench = Bench::in_vbe_mode(640, 480, 32);
+        bench.memory.guest_write(100, &[1; 5000]);
+        bench.refresh();
+
+        bench.set_vbe_mode(640, 480, 32);
+
+        assert!(bench.surface().pixels.iter().all(|&pixel| pixel == 0));
+    }
+
+    #[test]
+    fn reset_is_idempotent() {
+        let bench = busy();
+        let fresh = Bench::new().card.lock().unwrap().save().unwrap();
+        let mut card = bench.card.lock().unwrap();
+
+        card.reset();
+        let once = card.save().unwrap();
+        card.reset();
+
+        assert_eq!(once, fresh);
+        assert_eq!(card.save().unwrap(), fresh);
+    }
+
+    #[test]
+    fn a_restored_card_is_the_saved_one_and_draws_the_same() {
+        let from = busy();
+        from.memory.guest_write(7 * 2048, &[0x12, 0x34]);
+        let state = from.card.lock().unwrap().save().unwrap();
+        let to = Bench::new();
+        to.refresh();
+        to.memory.guest_write(7 * 2048, &[0x12, 0x34]);
+
+        to.card.lock().unwrap().restore(state.clone()).unwrap();
+
+        assert_eq!(to.card.lock().unwrap().save().unwrap(), state);
+        assert_eq!(to.surface(), from.surface());
+    }
+
+    #[test]
+    fn a_damaged_state_is_refused_and_leaves_the_card_reset() {
+        let state = busy().card.lock().unwrap().save().unwrap();
+        let fresh = Bench::new().card.lock().unwrap().save().unwrap();
+        let damages: [(&str, Value); 5] = [
+            ("/version", 2.into()),
+            ("/registers/sequencer/3", 0xff.into()),
+            ("/registers/dac/colours", Value::Array(vec![])),
+            ("/dispi/width", 60_000.into()),
+            ("/config/bytes/0", 0.into()),
+        ];
+        for (place, value) in damages {
+            let mut damaged = state.clone();
+            *damaged.pointer_mut(place).unwrap() = value;
+            let bench = busy();
+            let mut card = bench.card.lock().unwrap();
+
+            assert!(card.restore(damaged).is_err(), "{place}");
+            assert_eq!(card.save().unwrap(), fresh, "{place}");
+        }
+    }
+
+    #[test]
+    fn no_access_is_too_wide_or_too_far() {
+        let bench = busy();
+        let last = u64::MAX;
+        let offsets = [0, 1, 0x2f, 0x7f, 0x3ff, 0x41f, 0x515, 0x607, 0xfff, 0x1ffff, (16 << 20) - 1, last];
+        for region in 0..10 {
+            for offset in offsets {
+                write(&bench, region, offset, &[0xff; 8]);
+                write(&bench, region, offset, &[]);
+                read::<8>(&bench, region, offset);
+                read::<0>(&bench, region, offset);
+            }
+        }
+        bench.surface();
     }
 }

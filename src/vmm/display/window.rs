@@ -168,3 +168,196 @@ fn decode(registers: &Registers, extension: Extension, offset: u64) -> Target {
         Target::Planes { address: within(address / 2), write: 0b0101 << odd, read }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vmm::display::{
+        testing::{Bench, PACKED, PLANAR, TEXT},
+        video_memory::VideoMemory,
+    };
+
+    /// The bytes of the four planes at `address`.
+    fn planes(bench: &Bench, address: usize) -> [u8; 4] {
+        bench.memory.slice().read_obj(address * 4).unwrap()
+    }
+
+    /// A planar mode whose latches hold `latches`.
+    fn latched(latches: [u8; 4]) -> Bench {
+        let mut bench = Bench::in_mode(&PLANAR);
+        bench.memory.guest_write(100 * 4, &latches);
+        bench.read_window(0xa0000 + 100);
+        bench
+    }
+
+    #[test]
+    fn write_mode_0_writes_the_selected_planes() {
+        let mut bench = Bench::in_mode(&PLANAR);
+        bench.register(0x3c4, 2, 0b0101);
+
+        bench.window(0xa0007, &[0xa5]);
+
+        assert_eq!(planes(&bench, 7), [0xa5, 0, 0xa5, 0]);
+    }
+
+    #[test]
+    fn write_mode_0_rotates_and_takes_masked_bits_from_the_latches() {
+        let mut bench = latched([0xff, 0x00, 0xff, 0x00]);
+        bench.register(0x3ce, 3, 4);
+        bench.register(0x3ce, 8, 0x0f);
+
+        bench.window(0xa0000, &[0x35]);
+
+        assert_eq!(planes(&bench, 0), [0xf3, 0x03, 0xf3, 0x03]);
+    }
+
+    #[test]
+    fn write_mode_0_sets_and_resets_enabled_planes() {
+        let mut bench = Bench::in_mode(&PLANAR);
+        bench.register(0x3ce, 0, 0b0001);
+        bench.register(0x3ce, 1, 0b0011);
+
+        bench.window(0xa0000, &[0x55]);
+
+        assert_eq!(planes(&bench, 0), [0xff, 0x00, 0x55, 0x55]);
+    }
+
+    #[test]
+    fn the_logic_functions_combine_with_the_latches() {
+        for (function, expected) in [(0, 0x33), (1, 0x11), (2, 0x77), (3, 0x66)] {
+            let mut bench = latched([0x55; 4]);
+            bench.register(0x3ce, 3, function << 3);
+
+            bench.window(0xa0000, &[0x33]);
+
+            assert_eq!(planes(&bench, 0), [expected; 4], "function {function}");
+        }
+    }
+
+    #[test]
+    fn write_mode_1_copies_the_latches() {
+        let mut bench = latched([1, 2, 3, 4]);
+        bench.register(0x3ce, 5, 1);
+
+        bench.window(0xa0000, &[0xff]);
+
+        assert_eq!(planes(&bench, 0), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn write_mode_2_writes_a_colour() {
+        let mut bench = latched([0; 4]);
+        bench.register(0x3ce, 5, 2);
+        bench.register(0x3ce, 8, 0x18);
+
+        bench.window(0xa0000, &[0x0a]);
+
+        assert_eq!(planes(&bench, 0), [0, 0x18, 0, 0x18]);
+    }
+
+    #[test]
+    fn write_mode_3_masks_the_set_colour_with_the_written_byte() {
+        let mut bench = latched([0xff; 4]);
+        bench.register(0x3ce, 0, 0b0100);
+        bench.register(0x3ce, 5, 3);
+        bench.register(0x3ce, 8, 0xf0);
+
+        bench.window(0xa0000, &[0x3c]);
+
+        assert_eq!(planes(&bench, 0), [0xcf, 0xcf, 0xff, 0xcf]);
+    }
+
+    #[test]
+    fn read_mode_0_reads_the_selected_plane() {
+        let mut bench = latched([1, 2, 3, 4]);
+        bench.register(0x3ce, 4, 2);
+
+        assert_eq!(bench.read_window(0xa0000 + 100), 3);
+    }
+
+    #[test]
+    fn read_mode_1_finds_a_colour_in_the_planes_that_matter() {
+        let mut bench = latched([0b1100, 0b1010, 0, 0b1000]);
+        bench.register(0x3ce, 5, 0x08);
+        bench.register(0x3ce, 2, 0b0011);
+        bench.register(0x3ce, 7, 0b1111);
+        let exact = bench.read_window(0xa0000 + 100);
+        bench.register(0x3ce, 7, 0b0011);
+
+        assert_eq!(exact, 0);
+        assert_eq!(bench.read_window(0xa0000 + 100), 0b1000);
+    }
+
+    #[test]
+    fn chain_4_spreads_bytes_over_the_planes() {
+        let mut bench = Bench::in_mode(&PACKED);
+
+        bench.window(0xa0005, &[1, 2, 3, 4]);
+
+        assert_eq!([planes(&bench, 1), planes(&bench, 2)], [[0, 1, 2, 3], [4, 0, 0, 0]]);
+        assert_eq!(bench.read_window(0xa0007), 3);
+    }
+
+    #[test]
+    fn odd_even_makes_cells_of_characters_and_attributes() {
+        let mut bench = Bench::in_mode(&TEXT);
+        bench.memory.guest_write(4, &[0, 0, 9, 9]);
+
+        bench.window(0xb8002, b"A\x1f");
+
+        assert_eq!(planes(&bench, 1), [b'A', 0x1f, 9, 9]);
+        assert_eq!([bench.read_window(0xb8002), bench.read_window(0xb8003)], [b'A', 0x1f]);
+    }
+
+    #[test]
+    fn the_memory_map_says_where_the_window_answers() {
+        // Memory map, first and last address, an address outside.
+        let maps = [
+            (0, 0xa0000, 0xaffff, None),
+            (1, 0xa0000, 0xaffff, Some(0xb0000)),
+            (2, 0xb0000, 0xb7fff, Some(0xb8000)),
+            (3, 0xb8000, 0xbffff, Some(0xb7fff)),
+        ];
+        for (map, first, last, outside) in maps {
+            let mut bench = Bench::in_mode(&PLANAR);
+            bench.register(0x3ce, 6, 1 | map << 2);
+
+            bench.window(first, &[1]);
+            bench.window(last, &[2]);
+            let read = outside.map(|address| {
+                bench.window(address, &[3]);
+                bench.read_window(address)
+            });
+
+            assert_eq!(planes(&bench, 0), [1; 4], "map {map}");
+            assert_eq!(planes(&bench, (last - first) as usize), [2; 4], "map {map}");
+            assert_eq!(read, outside.map(|_| 0xff), "map {map}");
+        }
+    }
+
+    #[test]
+    fn a_linear_mode_shows_a_bank_at_a_time() {
+        let mut bench = Bench::in_vbe_mode(1024, 768, 8);
+        bench.dispi(5, 3);
+
+        bench.window(0xa0010, &[42]);
+
+        assert_eq!(bench.memory.slice().read_obj::<u8>(3 * 65536 + 16).unwrap(), 42);
+        assert_eq!(bench.read_window(0xa0010), 42);
+        assert_eq!(bench.read_window(0xb0010), 0xff);
+    }
+
+    #[test]
+    fn no_bank_reaches_beyond_the_video_memory() {
+        for depth in [4, 8] {
+            let mut bench = Bench::in_vbe_mode(640, 480, depth);
+            bench.register(0x3c4, 4, 6);
+            bench.register(0x3ce, 6, 5);
+            bench.dispi(5, 0xffff);
+
+            bench.window(0xaffff, &[42]);
+
+            assert_eq!(bench.read_window(0xaffff), 0xff);
+        }
+    }
+}
