@@ -79,6 +79,12 @@ impl Bus {
         self.ranges.write().unwrap_or_else(PoisonError::into_inner).remove(&base);
     }
 
+    /// Removes all ranges, and with them the bus's hold on the devices.
+    pub fn clear(&self) {
+        let ranges = std::mem::take(&mut *self.ranges.write().unwrap_or_else(PoisonError::into_inner));
+        drop(ranges);
+    }
+
     /// Reads `data.len()` bytes at `address`. Where nothing answers, the bytes are `0xff`.
     pub fn read(&self, address: u64, data: &mut [u8]) {
         match self.find(address, data.len()) {

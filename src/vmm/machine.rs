@@ -13,19 +13,29 @@
 //! the guest wants as [`MachineEvent`]s. Before a state is left, every vCPU has stopped at an instruction boundary
 //! with its I/O completed. Dropping the machine stops and joins all its threads.
 
+mod chipset;
 mod config;
 mod event;
+mod requests;
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 
 use crate::{
     input::InputSink,
     screen::Screen,
     vmm::{
-        cpu::{Registers, VcpuInfo},
+        boot::firmware::{self, Bios, FirmwareConfig, FirmwareError},
+        bus::BusError,
+        cpu::{Registers, VcpuInfo, Vcpus, Wiring},
         devices::serial::SerialInput,
+        kvm::{ChipState, KvmError, KvmMsiAllocator, MemorySlots, Routing, Vm, refused},
+        memory::{self, GuestMemory, Layout},
+        pci::bus::SlotTaken,
     },
 };
+
+use chipset::{Chipset, ChipsetConfig};
+use requests::Requests;
 
 pub use config::{DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
@@ -47,15 +57,39 @@ pub enum MachineState {
 /// Why a machine could not be made or would not obey.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// KVM cannot be used.
-    #[error("KVM refused to {doing}")]
-    Kvm {
-        /// What was asked of it.
-        doing: &'static str,
-        /// Its answer.
-        #[source]
-        source: std::io::Error,
+    /// The configuration asks for something impossible.
+    #[error("the machine cannot have {0}")]
+    Config(String),
+    /// KVM cannot be used, or has refused something.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// Memory could not be had.
+    #[error("{len} bytes of {what} could not be allocated: {source}. give the guest less memory")]
+    Memory {
+        /// What for.
+        what: &'static str,
+        /// How much, in bytes.
+        len: u64,
+        /// Why.
+        source: io::Error,
     },
+    /// Firmware could not be loaded.
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
+    /// A device could not be made.
+    #[error("the device {label} could not be made: {source}")]
+    Device {
+        /// Its label.
+        label: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Two devices want the same addresses.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Two devices want the same slot.
+    #[error(transparent)]
+    Slot(#[from] SlotTaken),
     /// There is no such vCPU.
     #[error("there is no vCPU {0}")]
     NoSuchVcpu(u32),
@@ -76,61 +110,135 @@ pub struct DiskInfo {
 
 /// A virtual machine.
 pub struct Machine {
-    state: MachineState,
-    screen: Arc<dyn Screen>,
-    input: Arc<dyn InputSink>,
-    serial_input: Arc<dyn SerialInput>,
+    running: bool,
+    requests: Arc<Requests>,
+    // In this order they end: first those who use the others.
+    vcpus: Vcpus,
+    chipset: Chipset,
+    power_on: ChipState,
+    bios: Bios,
+    vm: Vm,
+    /// Kept until no vCPU can touch it.
+    _ram: Arc<GuestMemory>,
 }
 
 impl Machine {
     /// Makes the machine, paused at power-on. `kvm` is an open `/dev/kvm`.
-    pub fn new(_kvm: OwnedFd, _config: MachineConfig, _events: EventSink) -> Result<Self, MachineError> {
-        Err(MachineError::Kvm { doing: "make a machine", source: std::io::ErrorKind::Unsupported.into() })
+    pub fn new(kvm: OwnedFd, config: MachineConfig, events: EventSink) -> Result<Self, MachineError> {
+        config.check()?;
+        let vm = Vm::new(kvm)?;
+        let layout = Layout::new(config.memory);
+        let ram = memory::allocate(&layout).map_err(|source| MachineError::Memory {
+            what: "memory",
+            len: config.memory,
+            source,
+        })?;
+        let slots = MemorySlots::new(vm.fd.clone());
+        slots.map_ram(&ram).map_err(refused("map the guest's memory"))?;
+        let bios = Bios::load(&config.firmware.bios, &slots, ram.clone())?;
+        bios.reset()?;
+        let routing = Routing::new(vm.fd.clone()).map_err(refused("route interrupts"))?;
+        let _msi = KvmMsiAllocator(routing);
+
+        let requests = Requests::new(events);
+        let told = FirmwareConfig {
+            uuid: config.uuid,
+            layout,
+            vcpus: config.vcpus as u16,
+            boot_menu: config.boot_menu,
+            boot_order: &[],
+            vga_bios: config.firmware.vga_bios,
+        };
+        let chipset_config = ChipsetConfig {
+            layout,
+            vcpus: config.vcpus,
+            video_memory: config.video_memory,
+            serial: config.serial,
+            debug_log: config.debug_log,
+            fw_cfg: firmware::fw_cfg(told, ram.clone())?,
+        };
+        let chipset = Chipset::new(&vm, &slots, &requests, chipset_config)?;
+        let wiring = Wiring {
+            ports: chipset.ports.clone(),
+            memory: chipset.memory.clone(),
+            ram: ram.clone(),
+            governor: requests.clone(),
+        };
+        let vcpus = Vcpus::new(&vm, config.vcpus, &wiring)?;
+        let power_on = ChipState::take(&vm.fd)?;
+        Ok(Self { running: false, requests, vcpus, chipset, power_on, bios, vm, _ram: ram })
     }
 
     /// Its state.
     pub fn state(&self) -> MachineState {
-        self.state
+        match self.running {
+            _ if self.requests.failed() => MachineState::InternalError,
+            true => MachineState::Running,
+            false => MachineState::Paused,
+        }
     }
 
     /// Lets the vCPUs run. Nothing when they do already.
     pub fn resume(&mut self) -> Result<(), MachineError> {
-        Err(MachineError::NeedsReset)
+        if self.requests.failed() {
+            return Err(MachineError::NeedsReset);
+        }
+        if !self.running {
+            self.chipset.resume();
+            self.vcpus.resume();
+            self.running = true;
+        }
+        Ok(())
     }
 
     /// Stops the vCPUs; returns when all of them stand still with their I/O completed. Nothing when they do already.
     pub fn pause(&mut self) -> Result<(), MachineError> {
-        Err(MachineError::NeedsReset)
+        if self.running {
+            self.vcpus.pause();
+            self.chipset.pause();
+            self.running = false;
+        }
+        Ok(())
     }
 
     /// Puts the machine into its state at power-on. Afterwards it runs if it did before; after an internal error it is paused.
     pub fn reset(&mut self) -> Result<(), MachineError> {
-        Err(MachineError::NeedsReset)
+        let go_on = self.running && !self.requests.failed();
+        self.pause()?;
+        self.chipset.reset();
+        self.power_on.apply(&self.vm.fd)?;
+        self.bios.reset()?;
+        self.vcpus.reset()?;
+        self.requests.clear();
+        if go_on {
+            self.resume()?;
+        }
+        Ok(())
     }
 
     /// The vCPUs.
     pub fn vcpus(&self) -> Vec<VcpuInfo> {
-        Vec::new()
+        self.vcpus.info()
     }
 
     /// The registers of vCPU `index`, whatever the machine's state.
     pub fn registers(&self, index: u32) -> Result<Registers, MachineError> {
-        Err(MachineError::NoSuchVcpu(index))
+        Ok(self.vcpus.registers(index).ok_or(MachineError::NoSuchVcpu(index))??)
     }
 
     /// The guest's screen.
     pub fn screen(&self) -> Arc<dyn Screen> {
-        self.screen.clone()
+        self.chipset.screen.clone()
     }
 
     /// The guest's keyboard and pointer.
     pub fn input(&self) -> Arc<dyn InputSink> {
-        self.input.clone()
+        self.chipset.input.clone()
     }
 
     /// The way into the guest's serial port.
     pub fn serial_input(&self) -> Arc<dyn SerialInput> {
-        self.serial_input.clone()
+        self.chipset.serial_input.clone()
     }
 
     /// The disks, in the order of the configuration.

@@ -116,11 +116,13 @@ pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<Fw
         (key::MAX_CPUS, config.vcpus.to_le_bytes().to_vec()),
         (key::BOOT_MENU, u16::from(config.boot_menu).to_le_bytes().to_vec()),
     ];
-    let files = vec![
+    let mut files = vec![
         ("etc/e820".to_owned(), Content::Bytes(e820(&config.layout))),
-        ("bootorder".to_owned(), Content::Bytes(boot_order(config.boot_order))),
         (VGA_ROM_FILE.to_owned(), Content::File { file: config.vga_bios, len: len as u32 }),
     ];
+    if !config.boot_order.is_empty() {
+        files.push(("bootorder".to_owned(), Content::Bytes(boot_order(config.boot_order))));
+    }
     Ok(FwCfg::new(memory, items, files))
 }
 

@@ -362,7 +362,7 @@ mod tests {
 
         assert_eq!(dma(&mut device, DMA_READ, 0x100, 0x1_ffff), DMA_ERROR);
         assert_eq!(dma(&mut device, DMA_READ, u32::MAX, u64::MAX - 3), DMA_ERROR);
-        assert_eq!(dma(&mut device, key::FILES as u32 * 0x1_0000 | DMA_SELECT | DMA_WRITE, 4, 0), DMA_ERROR);
+        assert_eq!(dma(&mut device, (u32::from(key::FILES) << 16) | DMA_SELECT | DMA_WRITE, 4, 0), DMA_ERROR);
     }
 
     #[test]

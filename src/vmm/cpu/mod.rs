@@ -1,16 +1,16 @@
 //! Virtual CPUs: their state machine, exits, CPUID and registers.
 
+mod cpuid;
+mod exit;
+mod kick;
 mod registers;
 mod report;
+mod run_area;
+mod state;
+mod thread;
+mod vcpus;
 
 pub use registers::{Registers, Segment};
 pub use report::InternalErrorReport;
-
-/// A vCPU, as QMP's `query-cpus-fast` shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VcpuInfo {
-    /// Its index, from 0.
-    pub index: u32,
-    /// The ID of the thread that runs it.
-    pub thread_id: i32,
-}
+pub use thread::{Governor, Wiring};
+pub use vcpus::{VcpuInfo, Vcpus};

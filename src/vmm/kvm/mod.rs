@@ -1,6 +1,7 @@
 //! KVM as the machine uses it: the virtual machine, its memory slots and its interrupts
 //! (Linux, `Documentation/virt/kvm/api.rst`).
 
+mod chips;
 mod interrupts;
 mod slots;
 mod video_memory;
@@ -14,6 +15,7 @@ use std::{
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 
+pub use chips::ChipState;
 pub use interrupts::{KvmDoorbells, KvmLine, KvmMsiAllocator, Routing};
 pub use slots::{MappedMemory, MemorySlots};
 pub use video_memory::KvmVideoMemory;

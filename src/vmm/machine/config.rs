@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs::File, io::Write};
+use std::{fs::File, io::Write, ops::RangeInclusive};
 
 use uuid::Uuid;
 
+use super::MachineError;
 use crate::vmm::{block::Disk, devices::serial::SerialOutput};
 
 /// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.
@@ -14,6 +15,9 @@ pub const MAX_VCPUS: u32 = 254;
 pub const MIN_MEMORY: u64 = 1 << 20;
 /// The unit of guest memory, in bytes.
 pub const MEMORY_UNIT: u64 = 1 << 20;
+
+/// The video memory that a display can have, in bytes.
+pub const VIDEO_MEMORY: RangeInclusive<u32> = 1 << 20..=256 << 20;
 
 /// A machine to be made. Every file and socket in it is open already.
 pub struct MachineConfig {
@@ -37,6 +41,24 @@ pub struct MachineConfig {
     pub debug_log: Box<dyn Write + Send>,
     /// Whether the firmware offers its boot menu.
     pub boot_menu: bool,
+}
+
+impl MachineConfig {
+    /// Refuses what no machine can have.
+    pub(super) fn check(&self) -> Result<(), MachineError> {
+        let Self { memory, vcpus, video_memory, .. } = *self;
+        if memory < MIN_MEMORY || memory % MEMORY_UNIT != 0 {
+            return Err(MachineError::Config(format!("{memory} bytes of memory. give it whole MiB")));
+        }
+        if !(1..=MAX_VCPUS).contains(&vcpus) {
+            return Err(MachineError::Config(format!("{vcpus} vCPUs. give it 1 to {MAX_VCPUS}")));
+        }
+        if !video_memory.is_power_of_two() || !VIDEO_MEMORY.contains(&video_memory) {
+            let reason = format!("{video_memory} bytes of video memory. give it 1, 2, 4, 8, ... or 256 MiB");
+            return Err(MachineError::Config(reason));
+        }
+        Ok(())
+    }
 }
 
 /// The firmware's images.

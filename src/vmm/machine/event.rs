@@ -7,8 +7,7 @@ use crate::vmm::cpu::InternalErrorReport;
 /// Something the guest has done that is for the driver to decide on. It comes from the thread of a vCPU or device; the receiver
 /// only notes it down and never calls the machine from there.
 ///
-/// After [`MachineEvent::Reset`] and [`MachineEvent::Shutdown`] the vCPUs stop at their next exit; no second such event
-/// comes before [`Machine::reset`](super::Machine::reset).
+/// After all but the last the vCPUs stop at their next exit, and no second such event comes before [`Machine::reset`](super::Machine::reset).
 #[derive(Debug, Clone)]
 pub enum MachineEvent {
     /// The guest wants a reset: call [`Machine::reset`](super::Machine::reset), or end the machine.
@@ -21,6 +20,8 @@ pub enum MachineEvent {
         /// By which way.
         cause: ShutdownCause,
     },
+    /// The guest's operating system has panicked.
+    GuestPanicked,
     /// A vCPU cannot go on. It is stopped already; call [`Machine::pause`](super::Machine::pause) for the others.
     InternalError(Box<InternalErrorReport>),
 }

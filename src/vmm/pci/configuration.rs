@@ -161,7 +161,8 @@ impl ConfigSpace {
         };
         space.fix(0x00, &vendor.to_le_bytes());
         space.fix(0x02, &device.to_le_bytes());
-        let command = COMMAND_BUS_MASTER | COMMAND_SERR | COMMAND_INTERRUPT_DISABLE;
+        // Firmware tells a VGA by its decoding of ports, which needs no BAR; so both kinds can always be enabled.
+        let command = COMMAND_IO | COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_SERR | COMMAND_INTERRUPT_DISABLE;
         space.allow(COMMAND, &command.to_le_bytes());
         space.changed_by_device[STATUS] |= STATUS_INTERRUPT as u8;
         // Cache line size: software may write it, nothing reads it.
@@ -198,8 +199,6 @@ impl ConfigSpace {
             self.bars[index].is_some() || index.checked_sub(1).is_some_and(|below| upper_half(&self.bars[below]));
         assert!(!taken, "BAR {index} is taken");
         self.bars[index] = Some(Bar { kind, size });
-        let decode = if kind == BarKind::Io { COMMAND_IO } else { COMMAND_MEMORY };
-        self.allow(COMMAND, &decode.to_le_bytes());
     }
 
     /// Adds a capability and returns its offset in the space. `body` is what follows the ID and the pointer to the next;

@@ -57,7 +57,6 @@ impl Piix4 {
             .subsystem(0x1af4, 0x1100)
             .interrupt_pin(InterruptPin::A)
             .build();
-        config.allow(0x04, &[0x01]);
         for (base, mask) in [(PM_BASE.into(), PM_BASE_MASK), (SMBUS_BASE, 0xfff0)] {
             config.fix(base, &[1]);
             config.allow(base, &mask.to_le_bytes());

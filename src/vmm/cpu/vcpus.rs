@@ -1,0 +1,170 @@
+//! All vCPUs of a machine: made, started, stopped and asked together.
+
+use std::{
+    io,
+    sync::mpsc::{Sender, channel},
+    thread::{self, JoinHandle},
+};
+
+use kvm_bindings::{CpuId, Msrs, kvm_msr_entry};
+
+use super::{
+    Registers, Wiring, cpuid,
+    kick::{self, Kickable, kick},
+    run_area::RunArea,
+    state::{VcpuState, msr_numbers},
+    thread::{Command, Vcpu},
+};
+use crate::vmm::kvm::{KvmError, Vm, refused};
+
+/// The stack of a vCPU's thread in bytes: devices work on it.
+const STACK: usize = 256 << 10;
+
+const MSR_MISC_ENABLE: u32 = 0x1a0;
+/// Fast string instructions: on after a reset of a real CPU, and kernels believe it.
+const FAST_STRINGS: u64 = 1;
+
+/// A vCPU, as QMP's `query-cpus-fast` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VcpuInfo {
+    /// Its index, from 0.
+    pub index: u32,
+    /// The ID of the thread that runs it.
+    pub thread_id: i32,
+}
+
+/// The vCPUs of a machine. Dropping them ends their threads.
+pub struct Vcpus {
+    handles: Vec<Handle>,
+}
+
+struct Handle {
+    thread: JoinHandle<()>,
+    thread_id: i32,
+    commands: Sender<Command>,
+}
+
+impl Vcpus {
+    /// Makes `count` vCPUs at power-on, paused. The first one is the boot processor; the others wait for it to start them.
+    pub fn new(vm: &Vm, count: u32, wiring: &Wiring) -> Result<Self, KvmError> {
+        kick::install_handler().map_err(refused("handle a signal"))?;
+        let supported = vm.supported_cpuid()?;
+        let msrs = msr_numbers(&vm.system)?;
+        let mut vcpus = Self { handles: Vec::with_capacity(count as usize) };
+        for index in 0..count {
+            let cpuid = cpuid::of_vcpu(&supported, index, count);
+            vcpus.handles.push(Handle::start(vm, index, &cpuid, &msrs, wiring.clone())?);
+        }
+        Ok(vcpus)
+    }
+
+    /// Lets all run.
+    pub fn resume(&self) {
+        for vcpu in &self.handles {
+            vcpu.command(Command::Resume);
+        }
+    }
+
+    /// Stops all and returns when they have left the guest.
+    pub fn pause(&self) {
+        self.ask_all(Command::Pause);
+    }
+
+    /// Puts all into their state at power-on. They must be paused.
+    pub fn reset(&self) -> Result<(), KvmError> {
+        self.ask_all(Command::Reset).into_iter().collect()
+    }
+
+    /// Sends all a command, then waits for all answers.
+    fn ask_all<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Vec<T> {
+        let answers: Vec<_> = self
+            .handles
+            .iter()
+            .map(|vcpu| {
+                let (sender, answer) = channel();
+                vcpu.command(command(sender));
+                answer
+            })
+            .collect();
+        // A vCPU's thread ends with the machine only; were it to panic, the worker would be gone with it.
+        answers.into_iter().filter_map(|answer| answer.recv().ok()).collect()
+    }
+
+    /// The registers of vCPU `index`; `None` when there is no such vCPU.
+    pub fn registers(&self, index: u32) -> Option<Result<Registers, KvmError>> {
+        let (sender, answer) = channel();
+        self.handles.get(index as usize)?.command(Command::Registers(sender));
+        answer.recv().ok()
+    }
+
+    /// The vCPUs.
+    pub fn info(&self) -> Vec<VcpuInfo> {
+        let info = |(index, vcpu): (u32, &Handle)| VcpuInfo { index, thread_id: vcpu.thread_id };
+        (0..).zip(&self.handles).map(info).collect()
+    }
+}
+
+impl Drop for Vcpus {
+    fn drop(&mut self) {
+        // All are told before any is waited for.
+        let threads: Vec<_> = self
+            .handles
+            .drain(..)
+            .map(|Handle { thread, commands, .. }| {
+                drop(commands);
+                kick(&thread);
+                thread
+            })
+            .collect();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a vCPU's thread has panicked");
+            }
+        }
+    }
+}
+
+impl Handle {
+    /// Makes a vCPU and starts its thread.
+    fn start(vm: &Vm, index: u32, cpuid: &CpuId, msrs: &[u32], wiring: Wiring) -> Result<Self, KvmError> {
+        const START: &str = "start a vCPU's thread";
+        let fd = vm.fd.create_vcpu(index.into()).map_err(refused("make a vCPU"))?;
+        fd.set_cpuid2(cpuid).map_err(refused("set a vCPU's CPUID"))?;
+        enable_fast_strings(&fd)?;
+        let power_on = VcpuState::take(&fd, msrs)?;
+        let size = vm.system.get_vcpu_mmap_size().map_err(refused("tell the size of a vCPU's run area"))?;
+        let area = RunArea::new(&fd, size).map_err(refused("share a vCPU's run area"))?;
+
+        let (commands, receiver) = channel();
+        let (started, start) = channel();
+        let run = move || {
+            let area = match Kickable::new(area) {
+                Ok(area) => area,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            let _ = started.send(Ok(rustix::thread::gettid().as_raw_nonzero().get()));
+            Vcpu::new(index, fd, area, power_on, wiring, receiver).run();
+        };
+        let thread = thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK).spawn(run);
+        let thread = thread.map_err(refused(START))?;
+        let thread_id =
+            start.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(refused(START))?;
+        Ok(Self { thread, thread_id, commands })
+    }
+
+    fn command(&self, command: Command) {
+        // It fails only when the thread has ended, which it does with the machine.
+        let _ = self.commands.send(command);
+        kick(&self.thread);
+    }
+}
+
+fn enable_fast_strings(fd: &kvm_ioctls::VcpuFd) -> Result<(), KvmError> {
+    const DOING: &str = "enable a vCPU's fast string instructions";
+    let entry = kvm_msr_entry { index: MSR_MISC_ENABLE, ..Default::default() };
+    let mut msrs = Msrs::from_entries(&[entry]).expect("one entry is within the limit");
+    fd.get_msrs(&mut msrs).map_err(refused(DOING))?;
+    msrs.as_mut_slice()[0].data |= FAST_STRINGS;
+    fd.set_msrs(&msrs).map_err(refused(DOING))?;
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The engine boots SeaBIOS, is reset by every way, held and let go, and says so when KVM cannot go on.
+
+#[allow(dead_code, reason = "each test target uses a part of it")]
+mod common;
+
+use common::{kvm, machine::machine};
+
+#[test]
+fn firmware_comes_up_with_the_display_and_looks_for_a_disk() {
+    let Some(kvm) = kvm::open() else { return };
+    let mut guest = machine(kvm, |_| {});
+
+    guest.machine.resume().unwrap();
+
+    guest.debug.wait_for("Booting from", 1);
+    assert!(guest.debug.text().contains("Running option rom at c000:0003"), "{}", guest.debug.text());
+    assert!(guest.is_calm());
+}

@@ -1,0 +1,118 @@
+//! A machine to test with: its events, its debug log and its serial output can be waited for.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Condvar, Mutex,
+        mpsc::{Receiver, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use lodge::vmm::{
+    devices::serial::SerialOutput,
+    machine::{Firmware, Machine, MachineConfig, MachineEvent},
+};
+use uuid::Uuid;
+
+/// Longer than anything here takes on a busy host.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Bytes that a guest has written, which a test can wait for.
+#[derive(Clone, Default)]
+pub struct Output(Arc<(Mutex<Vec<u8>>, Condvar)>);
+
+impl Output {
+    fn push(&self, bytes: &[u8]) {
+        let (all, changed) = &*self.0;
+        all.lock().unwrap().extend_from_slice(bytes);
+        changed.notify_all();
+    }
+
+    /// All of it, as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.0.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until it holds `wanted` at least `times` times.
+    pub fn wait_for(&self, wanted: &str, times: usize) {
+        let (all, changed) = &*self.0;
+        let deadline = Instant::now() + PATIENCE;
+        let mut text = all.lock().unwrap();
+        while String::from_utf8_lossy(&text).matches(wanted).count() < times {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{wanted:?} did not come {times} times: {}", String::from_utf8_lossy(&text));
+            text = changed.wait_timeout(text, left).unwrap().0;
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl SerialOutput for Output {
+    fn write(&mut self, bytes: &[u8]) {
+        self.push(bytes);
+    }
+}
+
+/// A machine with its outputs.
+pub struct TestMachine {
+    /// The machine.
+    pub machine: Machine,
+    /// What firmware says.
+    pub debug: Output,
+    /// What the guest says.
+    pub serial: Output,
+    events: Receiver<MachineEvent>,
+}
+
+impl TestMachine {
+    /// Waits for the machine's next event.
+    pub fn event(&self) -> MachineEvent {
+        match self.events.recv_timeout(PATIENCE) {
+            Ok(event) => event,
+            Err(_) => panic!("no event came; debug log:\n{}\nserial:\n{}", self.debug.text(), self.serial.text()),
+        }
+    }
+
+    /// Whether no event has come.
+    pub fn is_calm(&self) -> bool {
+        self.events.try_recv().is_err()
+    }
+}
+
+/// A machine of 32 MiB with SeaBIOS, changed by `change`.
+pub fn machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> TestMachine {
+    let debug = Output::default();
+    let serial = Output::default();
+    let image = |name: &str| File::open(format!("/usr/share/seabios/{name}")).expect("the package seabios is missing");
+    let mut config = MachineConfig {
+        name: "test".to_owned(),
+        uuid: Uuid::from_u128(0x1234),
+        memory: 32 << 20,
+        vcpus: 1,
+        firmware: Firmware { bios: image("bios-256k.bin"), vga_bios: image("vgabios-stdvga.bin") },
+        video_memory: 16 << 20,
+        disks: Vec::new(),
+        serial: Box::new(serial.clone()),
+        debug_log: Box::new(debug.clone()),
+        boot_menu: false,
+    };
+    change(&mut config);
+    let (sender, events) = channel();
+    let sender = Mutex::new(sender);
+    let sink = Arc::new(move |event| drop(sender.lock().unwrap().send(event)));
+    let machine = Machine::new(kvm, config, sink).expect("the machine could not be made");
+    TestMachine { machine, debug, serial, events }
+}
