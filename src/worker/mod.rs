@@ -3,10 +3,13 @@
 //! - [`launch`]: what the worker is told by whoever starts it. [`exit_report`]: what it leaves behind.
 //! - [`driver`]: the one queue, and the thread that owns the [`machine`].
 //! - [`control`]: QMP; [`commands`]: what can be asked for.
+//! - [`serial`]: the serial port's clients.
 //! - [`log`], [`reporter`], [`usage`]: what there is to tell.
 
+pub mod acceptor;
 pub mod commands;
 pub mod control;
+pub mod descriptors;
 pub mod driver;
 pub mod exit_report;
 pub mod fdset;
@@ -15,6 +18,7 @@ pub mod launch;
 pub mod log;
 pub mod machine;
 pub mod reporter;
+pub mod serial;
 pub mod testing;
 pub mod typing;
 pub mod usage;
