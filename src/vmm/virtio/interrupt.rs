@@ -10,6 +10,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::vmm::{interrupt::Interrupt, pci::msix::Msix};
 
 /// The vector number that stands for none (VIRTIO_MSI_NO_VECTOR).
@@ -30,7 +32,17 @@ pub struct VirtioInterrupt {
 
 struct Legacy {
     line: Option<Interrupt>,
+    disabled: bool,
     isr: u8,
+}
+
+/// The saved state of [`VirtioInterrupt`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterruptState {
+    isr: u8,
+    generation: u8,
+    failed: bool,
+    vectors: Vec<u16>,
 }
 
 impl VirtioInterrupt {
@@ -39,7 +51,7 @@ impl VirtioInterrupt {
         Self {
             msix,
             vectors: (0..=queues).map(|_| AtomicU16::new(NO_VECTOR)).collect(),
-            legacy: Mutex::new(Legacy { line: None, isr: 0 }),
+            legacy: Mutex::new(Legacy { line: None, disabled: false, isr: 0 }),
             generation: AtomicU8::new(0),
             failed: AtomicBool::new(false),
         }
@@ -79,50 +91,79 @@ impl VirtioInterrupt {
     }
 
     /// The vector of queue `queue`, or of the configuration (`None`).
-    pub fn vector(&self, queue: Option<u16>) -> u16 {
+    pub(super) fn vector(&self, queue: Option<u16>) -> u16 {
         self.vectors.get(slot(queue)).map_or(NO_VECTOR, |vector| vector.load(Ordering::Acquire))
     }
 
     /// The driver chooses a vector; one that does not exist reads back as [`NO_VECTOR`].
-    pub fn set_vector(&self, queue: Option<u16>, vector: u16) {
+    pub(super) fn set_vector(&self, queue: Option<u16>, vector: u16) {
         if let Some(slot) = self.vectors.get(slot(queue)) {
             slot.store(if vector < self.msix.vectors() { vector } else { NO_VECTOR }, Ordering::Release);
         }
     }
 
     /// The driver reads the ISR register, which clears it and lowers the line.
-    pub fn take_isr(&self) -> u8 {
+    pub(super) fn take_isr(&self) -> u8 {
         let mut legacy = self.legacy();
         let isr = std::mem::take(&mut legacy.isr);
-        legacy.update(false);
+        legacy.update(self.msix.enabled());
         isr
     }
 
     /// The ISR register without a side effect.
-    pub fn isr(&self) -> u8 {
+    pub(super) fn isr(&self) -> u8 {
         self.legacy().isr
     }
 
-    /// Brings back saved registers.
-    pub fn set_registers(&self, isr: u8, generation: u8, failed: bool) {
-        self.generation.store(generation, Ordering::Release);
-        self.failed.store(failed, Ordering::Release);
-        let mut legacy = self.legacy();
-        legacy.isr = isr & (ISR_QUEUE | ISR_CONFIGURATION);
-        legacy.update(self.msix.enabled());
-    }
-
     /// The driver has switched MSI-X on or off.
-    pub fn msix_switched(&self) {
+    pub(super) fn msix_switched(&self) {
         self.legacy().update(self.msix.enabled());
     }
 
+    /// The driver has forbidden or allowed the line (PCI's interrupt disable bit).
+    pub(super) fn set_line_disabled(&self, disabled: bool) {
+        let mut legacy = self.legacy();
+        legacy.disabled = disabled;
+        legacy.update(self.msix.enabled());
+    }
+
     /// Forgets vectors, pending interrupts and the failure. The generation goes on.
-    pub fn reset(&self) {
+    pub(super) fn reset(&self) {
         for vector in &self.vectors {
             vector.store(NO_VECTOR, Ordering::Release);
         }
-        self.set_registers(0, self.generation(), false);
+        self.failed.store(false, Ordering::Release);
+        self.take_isr();
+    }
+
+    /// The state to save.
+    pub(super) fn save(&self) -> InterruptState {
+        InterruptState {
+            isr: self.isr(),
+            generation: self.generation(),
+            failed: self.failed(),
+            vectors: self.vectors.iter().map(|vector| vector.load(Ordering::Acquire)).collect(),
+        }
+    }
+
+    /// Takes over a saved state.
+    pub(super) fn restore(&self, state: InterruptState) -> Result<(), &'static str> {
+        let valid = |&vector: &u16| vector == NO_VECTOR || vector < self.msix.vectors();
+        if state.vectors.len() != self.vectors.len() || !state.vectors.iter().all(valid) {
+            return Err("its interrupt vectors are impossible");
+        }
+        if state.isr & !(ISR_QUEUE | ISR_CONFIGURATION) != 0 {
+            return Err("reserved bits are set in its ISR register");
+        }
+        for (vector, saved) in self.vectors.iter().zip(state.vectors) {
+            vector.store(saved, Ordering::Release);
+        }
+        self.generation.store(state.generation, Ordering::Release);
+        self.failed.store(state.failed, Ordering::Release);
+        let mut legacy = self.legacy();
+        legacy.isr = state.isr;
+        legacy.update(self.msix.enabled());
+        Ok(())
     }
 
     fn raise(&self, slot: usize, reason: u8) {
@@ -146,7 +187,7 @@ impl VirtioInterrupt {
 impl Legacy {
     fn update(&mut self, msix: bool) {
         if let Some(line) = &self.line {
-            line.set_level(self.isr != 0 && !msix);
+            line.set_level(self.isr != 0 && !msix && !self.disabled);
         }
     }
 }

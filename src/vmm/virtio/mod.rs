@@ -4,4 +4,8 @@
 
 pub mod device;
 pub mod interrupt;
+pub mod pci;
 pub mod queue;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod worker;
