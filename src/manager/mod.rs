@@ -20,6 +20,7 @@ pub mod paths;
 pub mod pool;
 pub mod run_lock;
 pub mod size;
+pub mod socket;
 pub mod statistics;
 pub mod supervisor;
 pub mod testcard;

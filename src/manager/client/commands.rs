@@ -1,0 +1,130 @@
+//! The commands that the application and `lodgectl` need, with their types.
+
+use std::{
+    io::Read,
+    os::{fd::OwnedFd, unix::fs::FileExt},
+    time::Duration,
+};
+
+use rustix::fs::MemfdFlags;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{Client, ClientError, DEFAULT_TIMEOUT};
+use crate::{
+    input::{
+        Key,
+        keys::{self, Stroke},
+    },
+    qmp::types::{AddfdInfo, Statistics, StatusInfo},
+};
+
+/// How long a screenshot may take.
+const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a key is held when typing, in milliseconds: long enough for a guest that polls its keyboard.
+const TYPING_HOLD: u64 = 20;
+
+impl Client {
+    /// Whether and how the guest runs (`query-status`).
+    pub async fn status(&self) -> Result<StatusInfo, ClientError> {
+        self.query("query-status", DEFAULT_TIMEOUT).await
+    }
+
+    /// Everything for the graphs in one request (`x-lodge-statistics`).
+    pub async fn statistics(&self) -> Result<Statistics, ClientError> {
+        self.query("x-lodge-statistics", DEFAULT_TIMEOUT).await
+    }
+
+    /// Pauses the guest (`stop`).
+    pub async fn pause(&self) -> Result<(), ClientError> {
+        self.execute("stop", Value::Null).await.map(drop)
+    }
+
+    /// Lets the guest run on (`cont`).
+    pub async fn resume(&self) -> Result<(), ClientError> {
+        self.execute("cont", Value::Null).await.map(drop)
+    }
+
+    /// Presses the reset button (`system_reset`).
+    pub async fn reset(&self) -> Result<(), ClientError> {
+        self.execute("system_reset", Value::Null).await.map(drop)
+    }
+
+    /// Ends the guest at once (`quit`), as if its plug were pulled.
+    pub async fn quit(&self) -> Result<(), ClientError> {
+        self.execute("quit", Value::Null).await.map(drop)
+    }
+
+    /// Presses keys together and lets them go (`send-key`).
+    pub async fn send_keys(&self, keys: &[Key]) -> Result<(), ClientError> {
+        self.press(keys, None).await
+    }
+
+    /// Types a text, as on a US keyboard. Characters that such a keyboard lacks are refused before anything is typed.
+    pub async fn type_text(&self, text: &str) -> Result<(), ClientError> {
+        let strokes = keys::text_to_keys(text).map_err(|character| ClientError::Refused {
+            class: super::ErrorClass::GenericError,
+            description: format!("{character:?} is on no key of a US keyboard. Leave it out"),
+        })?;
+        for stroke in strokes {
+            let keys: Vec<Key> = Stroke::keys(stroke).collect();
+            self.press(&keys, Some(TYPING_HOLD)).await?;
+            // The worker types them one after the other; its queue is long, but not endless.
+            tokio::time::sleep(Duration::from_millis(TYPING_HOLD)).await;
+        }
+        Ok(())
+    }
+
+    async fn press(&self, keys: &[Key], hold: Option<u64>) -> Result<(), ClientError> {
+        let keys: Vec<Value> = keys
+            .iter()
+            .filter_map(|&key| keys::qcode(key))
+            .map(|name| json!({ "type": "qcode", "data": name }))
+            .collect();
+        let mut arguments = json!({ "keys": keys });
+        if let Some(hold) = hold {
+            arguments["hold-time"] = hold.into();
+        }
+        self.execute("send-key", arguments).await.map(drop)
+    }
+
+    /// The screen as a PNG file's bytes. The worker opens nothing by name, so it is handed memory to write to.
+    pub async fn screenshot(&self) -> Result<Vec<u8>, ClientError> {
+        let memory = rustix::fs::memfd_create("screenshot", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?;
+        let file = std::fs::File::from(memory);
+        let theirs = OwnedFd::from(file.try_clone()?);
+        let added = self.request("add-fd", Value::Null, Some(theirs), DEFAULT_TIMEOUT).await?;
+        let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
+        let arguments = json!({ "filename": format!("/dev/fdset/{fdset_id}"), "format": "png" });
+        let dumped = self.execute_within("screendump", arguments, SCREENSHOT_TIMEOUT).await;
+        let removed = self.execute("remove-fd", json!({ "fdset-id": fdset_id })).await;
+        dumped.and(removed)?;
+        let mut picture = Vec::new();
+        // From the beginning: the offset is shared with the worker, who has written.
+        Whole { file: &file, at: 0 }.read_to_end(&mut picture)?;
+        Ok(picture)
+    }
+
+    async fn query<T: DeserializeOwned>(&self, command: &str, limit: Duration) -> Result<T, ClientError> {
+        parse(command, self.execute_within(command, Value::Null, limit).await?)
+    }
+}
+
+fn parse<T: DeserializeOwned>(command: &str, answer: Value) -> Result<T, ClientError> {
+    serde_json::from_value(answer).map_err(|error| ClientError::Protocol(format!("{command}: {error}")))
+}
+
+/// Reads a file from its beginning, whatever its offset.
+struct Whole<'a> {
+    file: &'a std::fs::File,
+    at: u64,
+}
+
+impl Read for Whole<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.file.read_at(buffer, self.at)?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}
