@@ -1,10 +1,18 @@
 //! What this machine can do for guests, what is missing, and how to mend it.
 
+pub mod firmware;
+pub mod kvm;
+mod limits;
+mod root;
+
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{definition::HostLimits, paths::Paths};
+pub use limits::limits;
+pub use root::Root;
+
+use super::paths::Paths;
 
 /// How one thing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -75,9 +83,4 @@ pub fn info(paths: &Paths) -> HostInfo {
         data: paths.data().to_owned(),
         disk_free: 0,
     }
-}
-
-/// What one guest can get, for [`Definition::review`](super::definition::Definition::review).
-pub fn limits() -> HostLimits {
-    HostLimits { memory_total: 0, memory_available: 0, cpus: 1, max_vcpus: 1, address_bits: 40 }
 }

@@ -1,0 +1,38 @@
+//! Where distributions put the firmware.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use super::root::Root;
+
+/// SeaBIOS, the guest's firmware.
+pub const BIOS: &str = "bios-256k.bin";
+/// SeaVGABIOS for the standard VGA.
+pub const VGA_BIOS: &str = "vgabios-stdvga.bin";
+/// The package that has both in Debian, Ubuntu and openSUSE; Fedora's second one is `seavgabios-bin`.
+pub const PACKAGE: &str = "seabios";
+
+/// Debian and Ubuntu; Fedora (two packages); openSUSE, Arch and those who build QEMU.
+const FOLDERS: &[&str] = &[
+    "/usr/share/seabios",
+    "/usr/share/seavgabios",
+    "/usr/share/qemu",
+    "/usr/local/share/qemu",
+    "/usr/local/share/seabios",
+];
+
+/// Finds a firmware file by its name. `LODGE_FIRMWARE` may name a folder that is looked at first.
+pub fn find(root: &Root, file: &str) -> Option<PathBuf> {
+    let chosen = std::env::var_os("LODGE_FIRMWARE").map(|folder| PathBuf::from(folder).join(file));
+    let usual = FOLDERS.iter().map(|folder| root.path(folder).join(file));
+    chosen.into_iter().chain(usual).find(|path| path.is_file())
+}
+
+/// What is said when a firmware file is not there, and how to mend it.
+pub fn missing(file: &str) -> (String, String) {
+    (
+        format!("the firmware file {file} is missing"),
+        format!("Install the package \"{PACKAGE}\" (Fedora: \"seabios-bin\" and \"seavgabios-bin\")"),
+    )
+}
