@@ -1,90 +1,59 @@
-//! Starts workers, finds those that run, and ends them. Nobody owns a worker: whoever looks finds it by its folder and by
-//! the lock it holds.
+//! Starts workers, finds those that run, and ends them. Nobody owns a worker: whoever looks finds it by its folder in the
+//! runtime folder and by the lock that it holds in the library.
+//!
+//! ```text
+//!              start                greeting
+//!    Off ───────────────▶ Starting ──────────▶ Running ◀──▶ Paused
+//!     ▲  takes run.lock,                          │
+//!     │  spawns the worker                        │ quit, shutdown, crash, kill
+//!     └───────────────────────────────────────────┘ the kernel frees run.lock;
+//!            whoever looks next moves exit.json to last-exit.json
+//! ```
 
+mod ending;
+mod error;
+mod images;
+mod launch;
+mod runtime;
 mod state;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+use tokio::{process::Child, task::spawn_blocking, time::sleep};
 use uuid::Uuid;
 
-use super::{
-    client::{Client, ClientError},
-    definition::Problems,
-    library::LibraryError,
-    paths::Paths,
-};
-
+pub use error::SupervisorError;
 pub use state::GuestState;
 
 pub use crate::worker::exit_report::{ExitReport, Outcome};
 
+use super::{
+    client::{Client, ClientError},
+    host::Root,
+    library::Library,
+    paths::Paths,
+    run_lock,
+};
+
+/// How long a worker may take until it answers for the first time.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a running worker may take to answer when its state is asked for.
+const STATE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait between two looks at something that no event tells of.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Starts, finds and ends the workers of one person's guests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
-    paths: Paths,
+    library: Library,
     worker: Option<PathBuf>,
-}
-
-/// Why a guest could not be started, reached or ended.
-#[derive(Debug, thiserror::Error)]
-pub enum SupervisorError {
-    /// The library does not have it.
-    #[error(transparent)]
-    Library(#[from] LibraryError),
-    /// This host cannot run it.
-    #[error("\"{name}\" cannot start: {problems}")]
-    Unfit {
-        /// The guest.
-        name: String,
-        /// All that is wrong.
-        problems: Problems,
-    },
-    /// It runs already, or another program starts it at this moment.
-    #[error("\"{name}\" is already running. Look at it, or end it with \"lodgectl destroy {name}\"")]
-    AlreadyRunning {
-        /// The guest.
-        name: String,
-    },
-    /// It does not run.
-    #[error("\"{name}\" is not running. Start it with \"lodgectl start {name}\"")]
-    NotRunning {
-        /// The guest.
-        name: String,
-    },
-    /// Something on the host is missing or not allowed.
-    #[error("\"{name}\" cannot start: {what}. {mend}")]
-    Host {
-        /// The guest.
-        name: String,
-        /// What is missing.
-        what: String,
-        /// How to mend it.
-        mend: String,
-    },
-    /// The worker started and gave up.
-    #[error("\"{name}\" did not start: {reason}. The log is {}", log.display())]
-    Worker {
-        /// The guest.
-        name: String,
-        /// What the worker says.
-        reason: String,
-        /// Where to read more.
-        log: PathBuf,
-    },
-    /// The worker cannot be reached.
-    #[error("\"{name}\": {source}")]
-    Client {
-        /// The guest.
-        name: String,
-        /// Why.
-        source: ClientError,
-    },
+    root: Root,
 }
 
 impl Supervisor {
     /// A supervisor that starts the `lodge-worker` beside the current program (or the one that `LODGE_WORKER` names).
     pub fn new(paths: Paths) -> Self {
-        Self { paths, worker: None }
+        Self { library: Library::new(paths), worker: None, root: Root::default() }
     }
 
     /// Starts this program as the worker instead.
@@ -92,41 +61,190 @@ impl Supervisor {
         Self { worker: Some(worker.into()), ..self }
     }
 
-    /// The folders it works in.
-    pub fn paths(&self) -> &Paths {
-        &self.paths
+    /// Finds `/dev/kvm` and the firmware below this root instead.
+    pub fn with_root(self, root: Root) -> Self {
+        Self { root, ..self }
     }
 
-    /// Starts the guest and waits until its worker answers.
+    /// The folders it works in.
+    pub fn paths(&self) -> &Paths {
+        self.library.paths()
+    }
+
+    /// The library that it starts guests of.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// Starts the guest and waits until its worker answers. Of several who start it at once, one succeeds.
     pub async fn start(&self, name: &str) -> Result<Client, SupervisorError> {
-        let _ = &self.worker;
-        Err(SupervisorError::NotRunning { name: name.to_owned() })
+        let (this, guest) = (self.clone(), name.to_owned());
+        let launch = blocking(move || this.prepare(&guest)).await?;
+        let control = self.paths().running(launch.uuid).control();
+        let uuid = launch.uuid;
+        let mut worker = match launch.spawn() {
+            Ok(worker) => worker,
+            Err(error) => {
+                self.clean(name, uuid).await;
+                return Err(error);
+            }
+        };
+        match Client::connect_within(&control, START_TIMEOUT).await {
+            Ok(client) => {
+                // A child that has ended stays in the process table until its parent has asked for it.
+                tokio::spawn(async move { worker.wait().await });
+                Ok(client)
+            }
+            Err(error) => Err(self.not_started(name, uuid, worker, error).await),
+        }
+    }
+
+    /// Why the worker has not come up; nothing is left of it.
+    async fn not_started(&self, name: &str, uuid: Uuid, mut worker: Child, error: ClientError) -> SupervisorError {
+        // One that is stuck is of no use; one that has ended is not hurt.
+        let killed = worker.start_kill();
+        if let Err(error) = killed.and(worker.wait().await.map(drop)) {
+            tracing::warn!("the worker of {name:?} could not be ended: {error}");
+        }
+        self.clean(name, uuid).await;
+        let reason = match (self.last_exit(name).await, error) {
+            (Some(report), ClientError::Closed) => report.message,
+            (_, error) => error.to_string(),
+        };
+        SupervisorError::Worker { name: name.to_owned(), reason, log: self.paths().log(name) }
     }
 
     /// Connects to the running guest.
     pub async fn attach(&self, name: &str) -> Result<Client, SupervisorError> {
-        Err(SupervisorError::NotRunning { name: name.to_owned() })
+        self.attach_within(name, super::client::DEFAULT_TIMEOUT).await
     }
 
-    /// What the guest is doing. Asks the worker, so it can take until the client's timeout.
+    async fn attach_within(&self, name: &str, limit: Duration) -> Result<Client, SupervisorError> {
+        let (uuid, running) = self.look(name).await?;
+        if !running {
+            return Err(SupervisorError::NotRunning { name: name.to_owned() });
+        }
+        Client::connect_within(&self.paths().running(uuid).control(), limit)
+            .await
+            .map_err(|source| SupervisorError::Client { name: name.to_owned(), source })
+    }
+
+    /// What the guest is doing. Asks the worker, so it can take two seconds when that hangs.
     pub async fn state(&self, name: &str) -> Result<GuestState, SupervisorError> {
-        Err(SupervisorError::NotRunning { name: name.to_owned() })
+        match self.attach_within(name, STATE_TIMEOUT).await {
+            Ok(client) => Ok(self.state_of(name, &client).await),
+            Err(SupervisorError::NotRunning { .. }) => Ok(self.state_at_rest(name).await),
+            Err(SupervisorError::Client { source, .. }) => Ok(match source {
+                ClientError::Timeout { .. } | ClientError::Protocol(_) => GuestState::NotResponding,
+                // The lock is held, but nobody listens yet, or nobody any more.
+                _ => GuestState::Starting,
+            }),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Ends the guest: asks the worker to quit, and kills it when it does not within a few seconds. Returns when it is gone.
-    pub async fn force_off(&self, name: &str) -> Result<(), SupervisorError> {
-        Err(SupervisorError::NotRunning { name: name.to_owned() })
+    /// What the guest at the other end of `client` is doing.
+    pub async fn state_of(&self, name: &str, client: &Client) -> GuestState {
+        match client.status().await {
+            Ok(status) => {
+                let report = match status.status {
+                    crate::qmp::types::RunState::InternalError => self.live_report(name).await,
+                    _ => None,
+                };
+                GuestState::from_status(status.status, report)
+            }
+            Err(ClientError::Closed | ClientError::Connect(_)) => GuestState::Stopping,
+            Err(_) => GuestState::NotResponding,
+        }
     }
 
-    /// How the guest's last run ended, when that was told.
+    /// What a guest without a worker is: off, or crashed.
+    pub async fn state_at_rest(&self, name: &str) -> GuestState {
+        GuestState::at_rest(self.last_exit(name).await)
+    }
+
+    /// How the guest's last run ended, when that is known. A run that has just begun has no such end.
     pub async fn last_exit(&self, name: &str) -> Option<ExitReport> {
-        let _ = name;
-        None
+        let path = self.paths().last_exit(name);
+        blocking(move || Ok::<_, SupervisorError>(runtime::read_report(&path))).await.ok().flatten()
     }
 
     /// The process id of the guest's worker.
     pub fn pid(&self, uuid: Uuid) -> Option<u32> {
-        let text = std::fs::read_to_string(self.paths.running(uuid).pid()).ok()?;
-        text.trim().parse().ok()
+        runtime::read_pid(&self.paths().running(uuid))
+    }
+
+    /// Cleans up behind every worker that is gone, so that how it ended can be read.
+    pub async fn sweep(&self) {
+        let this = self.clone();
+        let swept = blocking(move || {
+            for name in this.library.names()? {
+                // One that cannot be read is left as it is.
+                let Ok(stored) = this.library.load(&name) else { continue };
+                this.clean_blocking(&name, stored.definition.uuid);
+            }
+            Ok(())
+        });
+        if let Err(error) = swept.await {
+            tracing::warn!("cleaning up behind ended guests failed: {error}");
+        }
+    }
+
+    /// The report that a worker which still lives has written, because it holds its guest for a look.
+    async fn live_report(&self, name: &str) -> Option<ExitReport> {
+        let (library, name) = (self.library.clone(), name.to_owned());
+        let read = move || {
+            let uuid = library.load(&name)?.definition.uuid;
+            Ok::<_, SupervisorError>(runtime::read_report(&library.paths().running(uuid).exit_report()))
+        };
+        blocking(read).await.ok().flatten()
+    }
+
+    /// The guest's UUID and whether its worker lives. Cleans up when it does not.
+    async fn look(&self, name: &str) -> Result<(Uuid, bool), SupervisorError> {
+        let (this, name) = (self.clone(), name.to_owned());
+        blocking(move || {
+            let uuid = this.library.load(&name)?.definition.uuid;
+            let running = this.library.is_running(&name)?;
+            if !running {
+                this.clean_blocking(&name, uuid);
+            }
+            Ok((uuid, running))
+        })
+        .await
+    }
+
+    async fn clean(&self, name: &str, uuid: Uuid) {
+        let (this, name) = (self.clone(), name.to_owned());
+        let _ = blocking(move || Ok::<_, SupervisorError>(this.clean_blocking(&name, uuid))).await;
+    }
+
+    fn clean_blocking(&self, name: &str, uuid: Uuid) {
+        if let Err(error) = runtime::clean(self.paths(), name, uuid) {
+            tracing::warn!("cleaning up behind {name:?} failed: {error}");
+        }
+    }
+
+    /// Waits until the guest's worker is gone; `false` when it is still there after `limit`.
+    async fn gone_within(&self, name: &str, limit: Duration) -> bool {
+        let lock = self.paths().run_lock(name);
+        let wait = async {
+            // No event tells of a lock that becomes free.
+            while run_lock::is_held(&lock).unwrap_or(false) {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(limit, wait).await.is_ok()
+    }
+}
+
+/// Does what reads and writes files away from the tasks that must not wait for a slow disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SupervisorError> + Send + 'static,
+) -> Result<T, SupervisorError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(_) => Err(SupervisorError::Ending),
     }
 }

@@ -1,6 +1,13 @@
 //! What a guest is doing, as a person sees it.
 
+#![forbid(unsafe_code)]
+
 use serde::Serialize;
+
+use crate::{
+    qmp::types::RunState,
+    worker::exit_report::{ExitReport, Outcome},
+};
 
 /// What a guest is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -24,7 +31,8 @@ pub enum GuestState {
         /// Why, for a person.
         reason: String,
     },
-    /// It is paused because KVM or the engine could not go on; it can be looked at, reset or ended.
+    /// It is held because it could not go on: KVM met what it cannot run, or the guest's own system panicked. It can be
+    /// looked at, reset or ended.
     InternalError {
         /// Why, for a person: the instruction's address and bytes.
         reason: String,
@@ -57,5 +65,59 @@ impl GuestState {
             Self::Crashed { reason } | Self::InternalError { reason } => Some(reason),
             _ => None,
         }
+    }
+
+    /// The state of a guest whose worker says `status`; `report` is the one that it wrote when it could not go on.
+    pub(crate) fn from_status(status: RunState, report: Option<ExitReport>) -> Self {
+        match status {
+            RunState::Running => Self::Running,
+            // One that has turned itself off and is kept for a look waits, too.
+            RunState::Prelaunch | RunState::Paused | RunState::Shutdown => Self::Paused,
+            RunState::InternalError => Self::InternalError {
+                reason: report
+                    .map_or_else(|| "KVM could not go on. Reset it or force it off".to_owned(), |r| r.message),
+            },
+            RunState::GuestPanicked => {
+                Self::InternalError { reason: "the guest's own system panicked. Reset it or force it off".to_owned() }
+            }
+        }
+    }
+
+    /// The state of a guest without a worker, by how its last run ended.
+    pub(crate) fn at_rest(last: Option<ExitReport>) -> Self {
+        match last {
+            // A start that failed was told to whoever started it, and nothing was lost.
+            Some(report) if !report.outcome.is_orderly() && report.outcome != Outcome::LaunchFailed => {
+                Self::Crashed { reason: report.message }
+            }
+            _ => Self::Off,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bad_end_is_a_crash() {
+        let state = |outcome| GuestState::at_rest(Some(ExitReport::new(outcome, "so it was")));
+
+        assert_eq!(state(Outcome::Shutdown), GuestState::Off);
+        assert_eq!(state(Outcome::Quit), GuestState::Off);
+        assert_eq!(state(Outcome::LaunchFailed), GuestState::Off);
+        assert_eq!(state(Outcome::Crash), GuestState::Crashed { reason: "so it was".into() });
+        assert_eq!(state(Outcome::InternalError), GuestState::Crashed { reason: "so it was".into() });
+        assert_eq!(GuestState::at_rest(None), GuestState::Off);
+    }
+
+    #[test]
+    fn a_guest_that_could_not_go_on_says_why() {
+        let report = ExitReport::new(Outcome::InternalError, "0f 0b at 0x7c00");
+
+        let state = GuestState::from_status(RunState::InternalError, Some(report));
+
+        assert_eq!(state.reason(), Some("0f 0b at 0x7c00"));
+        assert!(state.is_active());
     }
 }

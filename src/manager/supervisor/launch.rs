@@ -1,0 +1,272 @@
+//! Getting everything ready that a worker needs, and starting it. The worker opens nothing by name: every file is opened
+//! here and handed over by number.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{File, OpenOptions},
+    io::{self, Seek, Write},
+    os::{
+        fd::{OwnedFd, RawFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::fs::MemfdFlags;
+use tokio::process::{Child, Command};
+use uuid::Uuid;
+
+use super::{Supervisor, SupervisorError, images, runtime};
+use crate::{
+    manager::{
+        definition::{Definition, DiskFormat, Lifecycle, NetworkKind, Problem, Problems},
+        host::{self, firmware, kvm},
+        library::LibraryError,
+        paths::RunningPaths,
+        run_lock::RunLock,
+    },
+    worker::launch::{
+        Action, Descriptors, Disk, DiskFormat as LaunchFormat, Firmware, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription,
+    },
+};
+
+/// Names the worker's program; for tests and for those who run from a build folder.
+const WORKER_VARIABLE: &str = "LODGE_WORKER";
+
+/// A worker that is ready to be started. Dropped instead, it leaves the guest off.
+pub(super) struct Launch {
+    pub uuid: Uuid,
+    name: String,
+    worker: PathBuf,
+    command: Command,
+    running: RunningPaths,
+}
+
+impl Supervisor {
+    /// Opens and makes everything that the guest's worker needs. Nothing is left behind when that fails.
+    pub(super) fn prepare(&self, name: &str) -> Result<Launch, SupervisorError> {
+        let definition = self.library().load(name)?.definition;
+        let refused = |(what, mend)| SupervisorError::Host { name: name.to_owned(), what, mend };
+        let io_error = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| {
+                refused((format!("{what}: {error}"), "Make room and make the folder writable for you".into()))
+            }
+        };
+        let mut problems = definition.review(&host::limits()).errors;
+        problems.0.extend(not_yet(&definition));
+        if !problems.0.is_empty() {
+            return Err(SupervisorError::Unfit { name: name.to_owned(), problems });
+        }
+
+        // The lock comes first: of two who start a guest, only one opens its disks.
+        let lock = self.take_lock(name)?;
+        let mut inherited = Inherited::default();
+        let run_lock = inherited.add(lock);
+        let kvm = inherited.add(kvm::open(&self.root).map_err(|error| refused(kvm::refused(&error)))?);
+        let firmware = Firmware {
+            bios: inherited.add(self.firmware(firmware::BIOS).map_err(refused)?),
+            vga_bios: inherited.add(self.firmware(firmware::VGA_BIOS).map_err(refused)?),
+        };
+        let disks = open_disks(&definition, &mut inherited)
+            .map_err(|problems| SupervisorError::Unfit { name: name.to_owned(), problems })?;
+        let worker = self.worker_program().map_err(refused)?;
+        let log = open_log(&self.paths().log(name)).map_err(io_error("the log cannot be written"))?;
+        let prepared = runtime::prepare(self.paths(), name, definition.uuid)
+            .map_err(io_error("the runtime folder cannot be made"))?
+            .map_err(|other| LibraryError::SameUuid { name: name.to_owned(), other })?;
+        let descriptors = Descriptors {
+            kvm,
+            run_lock,
+            log: inherited.add(log),
+            exit_report: inherited.add(prepared.exit_report),
+            control: inherited.add(prepared.control),
+            vnc: inherited.add(prepared.vnc),
+            serial: inherited.add(prepared.serial),
+        };
+        let description = describe(&definition, descriptors, firmware, disks);
+        let command = inherited
+            .add_description(&description)
+            .and_then(|()| command(&worker, inherited))
+            .map_err(io_error("the worker cannot be prepared"))?;
+        let running = self.paths().running(definition.uuid);
+        Ok(Launch { uuid: definition.uuid, name: name.to_owned(), worker, command, running })
+    }
+
+    fn take_lock(&self, name: &str) -> Result<RunLock, SupervisorError> {
+        let path = self.paths().run_lock(name);
+        match RunLock::acquire(&path) {
+            Ok(Some(lock)) => Ok(lock),
+            Ok(None) => Err(SupervisorError::AlreadyRunning { name: name.to_owned() }),
+            Err(source) => {
+                let mend = "Make this file writable for you";
+                Err(LibraryError::Io { path, source, mend }.into())
+            }
+        }
+    }
+
+    fn firmware(&self, file: &str) -> Result<File, (String, String)> {
+        let path = firmware::find(&self.root, file).ok_or_else(|| firmware::missing(file))?;
+        File::open(&path).map_err(|error| {
+            (format!("{} cannot be read: {error}", path.display()), format!("Install \"{}\" again", firmware::PACKAGE))
+        })
+    }
+
+    /// The worker's program: the one that was chosen, or the one beside this program.
+    fn worker_program(&self) -> Result<PathBuf, (String, String)> {
+        let chosen = self.worker.clone().or_else(|| env::var_os(WORKER_VARIABLE).map(PathBuf::from));
+        let beside = || env::current_exe().ok().and_then(|program| Some(program.parent()?.join("lodge-worker")));
+        let path = chosen.or_else(beside).unwrap_or_else(|| "/usr/bin/lodge-worker".into());
+        if path.is_file() {
+            return Ok(path);
+        }
+        let mend = format!("Install all of Lodge's programs into one folder, or name it with {WORKER_VARIABLE}");
+        Err((format!("{} is missing", path.display()), mend))
+    }
+}
+
+impl Launch {
+    /// Starts the worker, in a session of its own, so that it outlives whoever started it.
+    pub fn spawn(mut self) -> Result<Child, SupervisorError> {
+        let refused = |what: String| SupervisorError::Host {
+            name: self.name.clone(),
+            what,
+            mend: "Look at what is said, and install Lodge again if it is damaged".to_owned(),
+        };
+        let mut worker =
+            self.command.spawn().map_err(|error| refused(format!("{}: {error}", self.worker.display())))?;
+        let recorded = worker.id().map_or(Ok(()), |pid| runtime::write_pid(&self.running, pid));
+        if let Err(error) = recorded {
+            let _ = worker.start_kill();
+            return Err(refused(format!("{} cannot be written: {error}", self.running.pid().display())));
+        }
+        Ok(worker)
+    }
+}
+
+/// The descriptors that a worker inherits, numbered in the order in which they were opened.
+#[derive(Default)]
+struct Inherited {
+    descriptors: Vec<OwnedFd>,
+    description: Option<OwnedFd>,
+}
+
+impl Inherited {
+    /// Hands a descriptor over, and says what its number will be.
+    fn add(&mut self, descriptor: impl Into<OwnedFd>) -> RawFd {
+        self.descriptors.push(descriptor.into());
+        // No process has so many descriptors that this does not fit.
+        LAUNCH_FD.saturating_add(RawFd::try_from(self.descriptors.len()).unwrap_or(RawFd::MAX))
+    }
+
+    fn add_description(&mut self, description: &LaunchDescription) -> io::Result<()> {
+        let mut file = File::from(rustix::fs::memfd_create("launch", MemfdFlags::CLOEXEC)?);
+        file.write_all(&description.to_json())?;
+        file.rewind()?;
+        self.description = Some(file.into());
+        Ok(())
+    }
+
+    fn mappings(self) -> Vec<FdMapping> {
+        let numbered = self.description.into_iter().chain(self.descriptors).zip(LAUNCH_FD..);
+        numbered.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect()
+    }
+}
+
+fn command(worker: &Path, inherited: Inherited) -> io::Result<Command> {
+    let mut command = Command::new(worker);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    // Of the environment a worker needs nothing but what is for its log and for tests.
+    let kept = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("RUST_") || name.starts_with("LODGE_"));
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| kept(name)));
+    command.fd_mappings(inherited.mappings()).map_err(io::Error::other)?;
+    // SAFETY: the closure runs between fork and exec. It only makes the system call setsid, which is safe there, and
+    // allocates nothing.
+    unsafe {
+        command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?));
+    }
+    Ok(command)
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    log.set_len(0)?;
+    Ok(log)
+}
+
+fn open_disks(definition: &Definition, inherited: &mut Inherited) -> Result<Vec<Disk>, Problems> {
+    let order = definition.boot_order();
+    let (mut disks, mut problems) = (Vec::new(), Problems::default());
+    for (index, disk) in definition.disks.iter().enumerate() {
+        let image = match images::open(disk) {
+            Ok(image) => image,
+            Err(message) => {
+                problems.0.push(Problem::new(format!("disk[{index}].path"), message));
+                continue;
+            }
+        };
+        let place = order.iter().position(|other| other.id == disk.id);
+        disks.push(Disk {
+            id: disk.id.clone(),
+            image: inherited.add(image),
+            format: match disk.format {
+                DiskFormat::Raw => LaunchFormat::Raw,
+                DiskFormat::Qcow2 => LaunchFormat::Qcow2,
+            },
+            backing: Vec::new(),
+            file_name: disk.path.to_string_lossy().into_owned(),
+            read_only: disk.is_read_only(),
+            bootindex: place.and_then(|place| u32::try_from(place).ok()),
+            serial: disk.serial.clone().unwrap_or_default(),
+        });
+    }
+    if problems.0.is_empty() { Ok(disks) } else { Err(problems) }
+}
+
+fn describe(
+    definition: &Definition,
+    descriptors: Descriptors,
+    firmware: Firmware,
+    disks: Vec<Disk>,
+) -> LaunchDescription {
+    let action = |lifecycle| match lifecycle {
+        Lifecycle::Destroy => Action::Destroy,
+        Lifecycle::Restart => Action::Restart,
+        Lifecycle::Preserve => Action::Preserve,
+    };
+    LaunchDescription {
+        version: LAUNCH_VERSION,
+        name: definition.name.clone(),
+        uuid: definition.uuid,
+        memory: definition.memory.bytes(),
+        vcpus: definition.vcpus,
+        video_memory: u32::try_from(definition.display.video_memory.bytes()).unwrap_or(u32::MAX),
+        boot_menu: false,
+        start_paused: false,
+        on_poweroff: action(definition.on_poweroff),
+        on_reboot: action(definition.on_reboot),
+        on_crash: action(definition.on_crash),
+        descriptors,
+        firmware,
+        disks,
+    }
+}
+
+/// What a definition can say and this version's engine does not do: better told than silently left out.
+fn not_yet(definition: &Definition) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if definition.kernel.is_some() {
+        let message = "this version does not boot kernels directly. Remove it and boot from a disk";
+        problems.push(Problem::new("kernel", message));
+    }
+    for (index, network) in definition.networks.iter().enumerate() {
+        if network.kind != NetworkKind::None {
+            let message = "this version has no networks. Write kind = \"none\", or remove the card";
+            problems.push(Problem::new(format!("network[{index}].kind"), message));
+        }
+    }
+    problems
+}
