@@ -24,3 +24,4 @@ pub mod socket;
 pub mod statistics;
 pub mod supervisor;
 pub mod testcard;
+pub mod testing;

@@ -128,7 +128,7 @@ impl Default for FakeLaunch {
 /// A worker without KVM.
 pub struct FakeWorker {
     driver: DriverHandle,
-    server: ControlServer,
+    server: Arc<ControlServer>,
     calls: Receiver<&'static str>,
     fails: Arc<Mutex<Option<&'static str>>>,
     input: Arc<FakeInput>,
@@ -137,8 +137,13 @@ pub struct FakeWorker {
 }
 
 impl FakeWorker {
-    /// Starts one.
+    /// Starts one whose exit report has no name.
     pub fn start(launch: FakeLaunch) -> io::Result<Self> {
+        Self::start_with(launch, tempfile()?)
+    }
+
+    /// Starts one that writes its exit report to `report`.
+    pub fn start_with(launch: FakeLaunch, report: File) -> io::Result<Self> {
         let (driver, queue) = driver::queue();
         let (sender, calls) = mpsc::channel();
         let fails = Arc::new(Mutex::new(None));
@@ -146,7 +151,6 @@ impl FakeWorker {
         let input = Arc::new(FakeInput::default());
         let screen = FakeScreen(Surface { width: 2, height: 1, pixels: vec![0xff0000, 0x0000ff] });
         let events = Arc::new(EventHub::default());
-        let report = tempfile()?;
         let wiring = Wiring {
             guest: Arc::new(guest(&launch)),
             input: Arc::clone(&input) as Arc<dyn InputSink>,
@@ -154,7 +158,7 @@ impl FakeWorker {
             reporter: Arc::new(Reporter::new(report.try_clone()?, None)),
             usage: Usage::open(),
         };
-        let server = ControlServer::new(driver.clone(), events, Arc::new(screen));
+        let server = Arc::new(ControlServer::new(driver.clone(), events, Arc::new(screen)));
         let thread = thread::spawn(move || Driver::new(Box::new(machine), wiring).run(&queue));
         // Until the driver takes requests, so that no client sees the events of the start.
         driver.execute(|_, _| Ok(Value::Null), Map::new()).map_err(io::Error::other)?;
@@ -166,6 +170,11 @@ impl FakeWorker {
         let (here, there) = UnixStream::pair()?;
         self.server.serve(there)?;
         Ok(here)
+    }
+
+    /// The control server, for connections from other processes.
+    pub fn server(&self) -> Arc<ControlServer> {
+        Arc::clone(&self.server)
     }
 
     /// A client that has negotiated its capabilities.

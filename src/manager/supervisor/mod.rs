@@ -107,8 +107,9 @@ impl Supervisor {
             tracing::warn!("the worker of {name:?} could not be ended: {error}");
         }
         self.clean(name, uuid).await;
+        // The report of an earlier run was removed before this one.
         let reason = match (self.last_exit(name).await, error) {
-            (Some(report), ClientError::Closed) => report.message,
+            (Some(report), ClientError::Closed | ClientError::Connect(_)) => report.message,
             (_, error) => error.to_string(),
         };
         SupervisorError::Worker { name: name.to_owned(), reason, log: self.paths().log(name) }
@@ -248,3 +249,6 @@ async fn blocking<T: Send + 'static>(
         Err(_) => Err(SupervisorError::Ending),
     }
 }
+
+#[cfg(test)]
+mod tests;
