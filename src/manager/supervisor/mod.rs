@@ -217,7 +217,8 @@ impl Supervisor {
 
     async fn clean(&self, name: &str, uuid: Uuid) {
         let (this, name) = (self.clone(), name.to_owned());
-        let _ = blocking(move || Ok::<_, SupervisorError>(this.clean_blocking(&name, uuid))).await;
+        // It has told of its own troubles.
+        let _ = spawn_blocking(move || this.clean_blocking(&name, uuid)).await;
     }
 
     fn clean_blocking(&self, name: &str, uuid: Uuid) {
