@@ -11,12 +11,12 @@ use relm4::prelude::*;
 use crate::ui::{
     about,
     actions::{self, Action, Scope},
-    backend::{Backend, GuestChange, GuestId, GuestView},
+    backend::{Backend, Created, GuestChange, GuestId, GuestView},
     dialogs,
     guest_list::{GuestList, GuestListMsg, GuestListOutput, GuestRequest},
     guest_window::GuestWindowOutput,
     host_check,
-    i18n::{self, gettext},
+    i18n::{self, gettext, gettext_f},
     operations::{self, Place},
     settings::{Settings, Style},
     widgets::info_bar::{InfoBar, InfoBarMsg, InfoBarOutput},
@@ -56,8 +56,8 @@ pub struct App {
     settings: Settings,
     findings: Vec<Finding>,
     searching: bool,
-    /// The guest to select and open as soon as the list has it: it was just made.
-    awaited: Option<GuestId>,
+    /// The guest that was just made, to be selected as soon as the live view has it, and whether to open its window.
+    awaited: Option<(GuestId, bool)>,
 }
 
 /// What the main window is told.
@@ -92,7 +92,7 @@ pub enum AppCommand {
         show: bool,
     },
     /// The test card guest was made.
-    TestCard(anyhow::Result<GuestId>),
+    TestCard(anyhow::Result<Created>),
 }
 
 #[relm4::component(pub)]
@@ -210,12 +210,9 @@ impl Component for App {
                 self.quit_without_windows(root);
             }
             AppMsg::Wizard(WizardOutput::Closed) => self.wizard = None,
-            AppMsg::Wizard(WizardOutput::Created { id, started }) => {
+            AppMsg::Wizard(WizardOutput::Created(created)) => {
                 self.wizard = None;
-                self.list.emit(GuestListMsg::Select(id.clone()));
-                if started {
-                    self.open_soon(id, &sender);
-                }
+                self.show_created(created, &sender);
             }
             AppMsg::Action(Action::MainMenu) => widgets.menu_button.popup(),
             AppMsg::Action(action) => self.act(action, &sender, root),
@@ -242,13 +239,10 @@ impl Component for App {
                 }
                 self.findings = findings;
             }
-            AppCommand::Host { findings: Err(error), .. } => tracing::warn!("the host check failed: {error:#}"),
-            AppCommand::TestCard(Ok(id)) => {
-                self.list.emit(GuestListMsg::Select(id.clone()));
-                self.open_soon(id, &sender);
-            }
+            AppCommand::Host { findings: Err(error), .. } => tracing::warn!("the host check failed: {error}"),
+            AppCommand::TestCard(Ok(created)) => self.show_created(created, &sender),
             AppCommand::TestCard(Err(error)) => {
-                dialogs::error(root, &gettext("The Test Card Could Not Be Run"), &format!("{error:#}"));
+                dialogs::error(root, &gettext("The Test Card Could Not Be Run"), &error.to_string());
             }
         }
     }
@@ -265,11 +259,7 @@ impl App {
     fn tell(&mut self, changes: Vec<GuestChange>, sender: &ComponentSender<Self>) {
         self.windows.tell(&changes);
         self.list.emit(GuestListMsg::Apply(changes));
-        if let Some(guest) = self.awaited.as_ref().and_then(|id| self.backend.guests().get(id)) {
-            self.awaited = None;
-            self.list.emit(GuestListMsg::Select(guest.id.clone()));
-            self.open(guest, sender);
-        }
+        self.look_for_awaited(sender);
     }
 
     fn request(&mut self, request: GuestRequest, guest: GuestView, sender: &ComponentSender<Self>) {
@@ -318,11 +308,24 @@ impl App {
         self.windows.open(guest, move |output| input.emit(AppMsg::GuestWindow(output)));
     }
 
-    /// Opens the guest's window now or when the live view tells of the guest.
-    fn open_soon(&mut self, id: GuestId, sender: &ComponentSender<Self>) {
-        match self.backend.guests().get(&id) {
-            Some(guest) => self.open(guest, sender),
-            None => self.awaited = Some(id),
+    /// Selects a guest that was just made, and opens its window if it was to be started.
+    fn show_created(&mut self, created: Created, sender: &ComponentSender<Self>) {
+        if let Some(Err(reason)) = &created.started {
+            let heading = gettext_f("“{name}” Was Created but Could Not Be Started", &[("name", &created.name)]);
+            dialogs::error(&self.place.window, &heading, reason);
+        }
+        self.awaited = Some((created.id, created.started == Some(Ok(()))));
+        self.look_for_awaited(sender);
+    }
+
+    fn look_for_awaited(&mut self, sender: &ComponentSender<Self>) {
+        let found = self.awaited.as_ref().and_then(|(id, open)| Some((self.backend.guests().get(id)?, *open)));
+        if let Some((guest, open)) = found {
+            self.awaited = None;
+            self.list.emit(GuestListMsg::Select(guest.id.clone()));
+            if open {
+                self.open(guest, sender);
+            }
         }
     }
 

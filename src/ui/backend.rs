@@ -1,15 +1,15 @@
 //! The application's thin face on the manager: what its windows ask for, as calls that run on tokio. Nothing here knows GTK
 //! and nothing in the windows knows sockets, files or processes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use lodge::manager::{
     definition::{Definition, DiskDefinition, DiskFormat, HostLimits},
     guests::{Guests, WatchLevel},
     host::{self, Finding},
     library::{Deleted, Library},
-    media::{self, Media},
+    media::{self, Media, MediaError},
     paths::Paths,
     pool::{Pool, Space},
     size::Size,
@@ -88,6 +88,17 @@ pub enum NewDisk {
     TestCard,
 }
 
+/// A guest that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Which.
+    pub id: GuestId,
+    /// Its name.
+    pub name: String,
+    /// Whether it could be started, if that was asked.
+    pub started: Option<Result<(), String>>,
+}
+
 /// What the wizard needs to know before it can judge what is entered.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
@@ -114,15 +125,10 @@ impl Backend {
         &self.guests
     }
 
-    /// The folders of the guests.
-    pub fn paths(&self) -> &Paths {
-        &self.paths
-    }
-
     /// Waits until the first look at the library is over: what the live view has not told of by then is not there.
     pub async fn loaded(&self) {
         let library = self.library.clone();
-        let _ = blocking(move || Ok(library.list()?.len())).await;
+        let _ = blocking(move || Ok(library.names()?.len())).await;
     }
 
     /// Does `operation` to the guest.
@@ -157,8 +163,8 @@ impl Backend {
         blocking(move || Ok(library.delete(&name, disks)?)).await
     }
 
-    /// Makes a guest. What was made before something failed is removed again.
-    pub async fn create(&self, new: NewGuest) -> Result<GuestId> {
+    /// Makes a guest and starts it when asked. What was made before something failed is removed again.
+    pub async fn create(&self, new: NewGuest) -> Result<Created> {
         let NewGuest { mut definition, disk, start } = new;
         let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
         let definition = blocking(move || {
@@ -168,21 +174,24 @@ impl Backend {
             }
             if let Err(error) = library.create(&definition) {
                 if let Some(disk) = made {
-                    std::fs::remove_file(&disk.path).context("the new disk image could not be removed again")?;
+                    remove_again(&disk.path);
                 }
                 return Err(error.into());
             }
             Ok(definition)
         })
         .await?;
-        if start {
-            self.guests.supervisor().start(&definition.name).await?;
-        }
-        Ok(GuestId::Known(definition.uuid))
+        let started = match start {
+            true => Some(
+                self.guests.supervisor().start(&definition.name).await.map(drop).map_err(|error| error.to_string()),
+            ),
+            false => None,
+        };
+        Ok(Created { id: GuestId::Known(definition.uuid), name: definition.name, started })
     }
 
     /// Makes a test card guest under the first free name, and starts it.
-    pub async fn create_test_card(&self) -> Result<GuestId> {
+    pub async fn create_test_card(&self) -> Result<Created> {
         let taken = self.surroundings().await?.names;
         let mut definition = Definition::new(free_name("testcard", &taken));
         definition.memory = TEST_CARD_MEMORY;
@@ -196,6 +205,31 @@ impl Backend {
         blocking(move || Ok(host::check(&paths))).await
     }
 
+    /// What the file at `path` is, and which guests use it as a disk.
+    pub async fn inspect(&self, path: PathBuf) -> Result<(Result<Media, MediaError>, Vec<String>)> {
+        let library = self.library.clone();
+        blocking(move || {
+            let uses = |definition: &Definition| definition.disks.iter().any(|disk| !disk.cdrom && disk.path == path);
+            let users = library.list()?.into_iter().filter_map(|entry| Some((entry.name, entry.definition.ok()?)));
+            let users = users.filter(|(_, stored)| uses(&stored.definition)).map(|(name, _)| name).collect();
+            Ok((media::inspect(&path), users))
+        })
+        .await
+    }
+
+    /// What the wizard judges by until [`Backend::surroundings`] has answered: nothing is limited.
+    pub fn surroundings_without_looking(&self) -> Surroundings {
+        let limits = HostLimits {
+            memory_total: u64::MAX,
+            memory_available: u64::MAX,
+            cpus: u32::MAX,
+            max_vcpus: u32::MAX,
+            address_bits: 64,
+        };
+        let names = self.guests.all().into_iter().map(|guest| guest.name).collect();
+        Surroundings { limits, space: None, pool: Pool::default_pool(&self.paths).folder().to_owned(), names }
+    }
+
     /// What the wizard judges by.
     pub async fn surroundings(&self) -> Result<Surroundings> {
         let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
@@ -204,7 +238,7 @@ impl Backend {
                 limits: host::limits(),
                 space: pool.space().ok(),
                 pool: pool.folder().to_owned(),
-                names: library.list()?.into_iter().map(|entry| entry.name).collect(),
+                names: library.names()?,
             })
         })
         .await
@@ -218,13 +252,8 @@ pub fn free_name(stem: &str, taken: &[String]) -> String {
     Some(stem.to_owned()).filter(is_free).or_else(numbered).unwrap_or_default()
 }
 
-/// What the file at `path` is.
-pub async fn inspect(path: PathBuf) -> Result<Media> {
-    blocking(move || Ok(media::inspect(&path)?)).await
-}
-
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    spawn_blocking(work).await.context("a task of the application failed")?
+    spawn_blocking(work).await?
 }
 
 fn make_disk(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition> {
@@ -233,9 +262,21 @@ fn make_disk(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition> {
         NewDisk::TestCard => {
             let image = testcard::image();
             let path = pool.create(stem, image.len() as u64, DiskFormat::Raw)?;
-            std::fs::write(&path, image).with_context(|| format!("{} could not be written", path.display()))?;
-            Ok(DiskDefinition::new(path, DiskFormat::Raw))
+            match std::fs::write(&path, image) {
+                Ok(()) => Ok(DiskDefinition::new(path, DiskFormat::Raw)),
+                Err(error) => {
+                    remove_again(&path);
+                    Err(anyhow!("{} could not be written: {error}. Make room for it", path.display()))
+                }
+            }
         }
+    }
+}
+
+/// Removes a file that was just made. What went wrong before is what the person is told of, so this only goes to the log.
+fn remove_again(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!("{} could not be removed again: {error}", path.display());
     }
 }
 

@@ -46,7 +46,7 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guest: &G
                 Operation::Reset => gettext_f("“{name}” Could Not Be Reset", &name),
                 Operation::ForceOff => gettext_f("“{name}” Could Not Be Forced Off", &name),
             };
-            dialogs::error(&place.window, &heading, &format!("{error:#}"));
+            dialogs::error(&place.window, &heading, &error.to_string());
         }
     });
 }
@@ -60,7 +60,7 @@ pub fn rename(backend: &Backend, place: &Place, guest: &GuestView) {
         let old = old_name.clone();
         if let Err(error) = on_tokio(async move { backend.rename(old, new_name).await }).await {
             let heading = gettext_f("“{name}” Could Not Be Renamed", &[("name", &old_name)]);
-            dialogs::error(&place.window, &heading, &format!("{error:#}"));
+            dialogs::error(&place.window, &heading, &error.to_string());
         }
     });
 }
@@ -83,7 +83,7 @@ pub fn delete(backend: &Backend, place: &Place, guest: &GuestView) {
             Ok(_) => place.toast(&gettext_f("“{name}” was deleted", &[("name", &name)])),
             Err(error) => {
                 let heading = gettext_f("“{name}” Could Not Be Deleted", &[("name", &name)]);
-                dialogs::error(&place.window, &heading, &format!("{error:#}"));
+                dialogs::error(&place.window, &heading, &error.to_string());
             }
         }
     });

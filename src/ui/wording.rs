@@ -1,7 +1,14 @@
 //! How the manager's figures and states are put for people, in their language.
 
+use std::io;
+
 use gtk::glib;
-use lodge::manager::{guests::GuestView, host::Verdict, media::MediaKind, supervisor::GuestState};
+use lodge::manager::{
+    guests::GuestView,
+    host::Verdict,
+    media::{MediaError, MediaKind},
+    supervisor::GuestState,
+};
 
 use crate::ui::i18n::{gettext, gettext_f};
 
@@ -76,6 +83,25 @@ pub fn media_kind(kind: MediaKind) -> String {
         MediaKind::Vhdx => gettext("Hyper-V disk image"),
         MediaKind::LinuxKernel => gettext("Linux kernel"),
         MediaKind::Elf => gettext("ELF program"),
+    }
+}
+
+/// Why a file is of no use.
+pub fn media_error(error: &MediaError) -> String {
+    match error {
+        MediaError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::NotFound => gettext("There is no such file."),
+            io::ErrorKind::PermissionDenied => gettext("You may not read this file."),
+            _ => gettext_f("The file cannot be read: {reason}", &[("reason", &source.to_string())]),
+        },
+        MediaError::NotAFile { .. } => gettext("This is a folder or a device, not an image. Choose a file."),
+        MediaError::Empty(_) => gettext("The file is empty. Download or copy it again."),
+        MediaError::Compressed { what, .. } => {
+            gettext_f("The file is compressed ({what}). Unpack it and choose what was in it.", &[("what", what)])
+        }
+        MediaError::Truncated { detail, .. } => {
+            gettext_f("The file is cut off: {detail}. Download or copy it again.", &[("detail", detail)])
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::ui::{
     actions::{self, Action, Scope},
     backend::{GuestChange, GuestId, GuestView},
     i18n::gettext,
+    widgets::text_button::TextButton,
 };
 
 /// The list.
@@ -129,14 +130,13 @@ impl Component for GuestList {
 
                         #[name = "new_button"]
                         gtk::Button {
-                            set_label: &Action::NewGuest.entry().label,
-                            set_use_underline: true,
+                            set_button_text: &Action::NewGuest.entry().label,
                             set_action_name: Some(&Action::NewGuest.detailed_name()),
-                            set_css_classes: &["pill", "suggested-action"],
+                            add_css_class: "pill",
+                            add_css_class: "suggested-action",
                         },
                         gtk::Button {
-                            set_label: &Action::TryTestCard.entry().label,
-                            set_use_underline: true,
+                            set_button_text: &Action::TryTestCard.entry().label,
                             set_action_name: Some(&Action::TryTestCard.detailed_name()),
                             add_css_class: "pill",
                         },

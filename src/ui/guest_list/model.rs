@@ -73,6 +73,7 @@ impl GuestModel {
     }
 
     /// The guest of that identity.
+    #[cfg(test)]
     pub fn get(&self, id: &GuestId) -> Option<&GuestItem> {
         self.items.get(id)
     }

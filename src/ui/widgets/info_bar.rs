@@ -3,7 +3,7 @@
 use gtk::{accessible::Property, prelude::*};
 use relm4::prelude::*;
 
-use crate::ui::i18n::gettext;
+use crate::ui::{i18n::gettext, widgets::text_button::TextButton};
 
 /// What the bar says, and how grave it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl SimpleComponent for InfoBar {
                 },
                 gtk::Button {
                     #[watch]
-                    set_label?: model.notice.as_ref().map(|notice| notice.button.as_str()),
+                    set_button_text: model.notice.as_ref().map_or("…", |notice| notice.button.as_str()),
                     set_valign: gtk::Align::Center,
                     connect_clicked[sender] => move |_| sender.output(InfoBarOutput::Pressed).unwrap_or_default(),
                 },

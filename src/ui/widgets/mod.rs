@@ -2,3 +2,4 @@
 
 pub mod graph;
 pub mod info_bar;
+pub mod text_button;

@@ -1,31 +1,343 @@
-//! Makes a guest.
+//! The wizard that makes a guest, in virt-manager's five steps: what to begin with, the image, memory and vCPUs, the disk,
+//! the name and all that was entered. Going back and forward keeps what was entered; what is wrong is said at its field.
+
+mod draft;
+mod field;
+mod notes;
+mod pages;
+mod summary;
+#[cfg(test)]
+mod testing;
+
+use std::{path::PathBuf, time::Duration};
 
 use adw::prelude::*;
+use gtk::{accessible::Property, gdk, glib};
 use relm4::prelude::*;
 
-use crate::ui::backend::{Backend, GuestId};
+use self::{
+    draft::{Draft, Edit, Inspected, Step},
+    notes::{Note, notes},
+    pages::{Pages, Shown},
+};
+use crate::ui::{
+    actions,
+    backend::{Backend, Created, Surroundings},
+    dialogs,
+    i18n::{gettext, gettext_f},
+    widgets::text_button::TextButton,
+    wording,
+};
 
-pub struct Wizard {}
+/// How long to wait after the last typed letter before a file is looked at.
+const TYPING_PAUSE: Duration = Duration::from_millis(200);
+
+/// The wizard.
+pub struct Wizard {
+    backend: Backend,
+    draft: Draft,
+    step: Step,
+    around: Surroundings,
+    pages: Pages,
+    notes: Vec<Note>,
+    /// Whether the person has tried to leave this page forwards.
+    tried: bool,
+    /// Whether the guest is being made.
+    busy: bool,
+}
+
+/// What the wizard starts with.
 pub struct WizardInit {
+    /// The manager.
     pub backend: Backend,
+    /// The window that it belongs to.
     pub parent: gtk::Window,
 }
+
+/// What the wizard is told.
+#[derive(Debug)]
+pub enum WizardMsg {
+    /// Something was entered.
+    Edit(Edit),
+    /// To the next page, or make the guest.
+    Forward,
+    /// To the page before, or away.
+    Back,
+    /// Away.
+    Close,
+}
+
+/// What the manager has answered.
+#[derive(Debug)]
+pub enum WizardCommand {
+    /// What entries are judged by.
+    Around(anyhow::Result<Surroundings>),
+    /// What a file is.
+    Inspected(PathBuf, Result<Inspected, String>),
+    /// Whether the guest was made.
+    Created(anyhow::Result<Created>),
+}
+
+/// What the wizard tells.
 #[derive(Debug)]
 pub enum WizardOutput {
+    /// It was closed without a guest.
     Closed,
-    Created { id: GuestId, started: bool },
+    /// The guest was made.
+    Created(Created),
 }
+
 #[relm4::component(pub)]
-impl SimpleComponent for Wizard {
+impl Component for Wizard {
     type Init = WizardInit;
-    type Input = ();
+    type Input = WizardMsg;
     type Output = WizardOutput;
-    view! { adw::Window { set_title: Some("x"), connect_close_request[sender] => move |_| { let _ = sender.output(WizardOutput::Closed); gtk::glib::Propagation::Proceed } } }
+    type CommandOutput = WizardCommand;
+
+    view! {
+        adw::Window {
+            set_title: Some(&gettext("New Guest")),
+            set_modal: true,
+            set_default_size: (600, 620),
+            set_size_request: (360, 294),
+            connect_close_request[sender] => move |_| {
+                let _ = sender.output(WizardOutput::Closed);
+                glib::Propagation::Proceed
+            },
+
+            gtk::Box {
+                set_orientation: gtk::Orientation::Vertical,
+
+                adw::HeaderBar {
+                    set_show_start_title_buttons: false,
+                    set_show_end_title_buttons: false,
+                    #[wrap(Some)]
+                    set_title_widget = &adw::WindowTitle {
+                        set_title: &gettext("New Guest"),
+                        #[watch]
+                        set_subtitle: &model.progress(),
+                    },
+                    pack_start = &gtk::Button {
+                        #[watch]
+                        set_button_text: &if model.is_first() { gettext("_Cancel") } else { gettext("_Back") },
+                        #[watch]
+                        set_sensitive: !model.busy,
+                        connect_clicked => WizardMsg::Back,
+                    },
+                    #[name = "forward"]
+                    pack_end = &gtk::Button {
+                        add_css_class: "suggested-action",
+                        #[watch]
+                        set_button_text: &if model.is_last() { gettext("_Create") } else { gettext("_Next") },
+                        #[watch]
+                        set_sensitive: !model.busy,
+                        connect_clicked => WizardMsg::Forward,
+                    },
+                    pack_end = &gtk::Spinner {
+                        #[watch]
+                        set_spinning: model.busy,
+                        #[watch]
+                        set_visible: model.busy,
+                        update_property: &[Property::Label(&gettext("The guest is being made"))],
+                    },
+                },
+
+                #[local_ref]
+                stack -> gtk::Stack {
+                    set_vexpand: true,
+                    set_transition_type: gtk::StackTransitionType::SlideLeftRight,
+                    #[watch]
+                    set_sensitive: !model.busy,
+                },
+            },
+        }
+    }
+
     fn init(init: WizardInit, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
-        let model = Self {};
+        let WizardInit { backend, parent } = init;
+        let stack = gtk::Stack::new();
+        let input = sender.input_sender().clone();
+        let pages = Pages::new(&stack, move |edit| input.emit(WizardMsg::Edit(edit)));
+        let around = backend.surroundings_without_looking();
+        let mut draft = Draft::default();
+        draft.follow(&around);
+        let looking = backend.clone();
+        sender.oneshot_command(async move { WizardCommand::Around(looking.surroundings().await) });
+        let model =
+            Self { backend, draft, step: Step::Method, around, pages, notes: Vec::new(), tried: false, busy: false };
+        let stack = &stack;
         let widgets = view_output!();
-        root.set_transient_for(Some(&init.parent));
+        root.set_transient_for(Some(&parent));
+        root.set_default_widget(Some(&widgets.forward));
+        add_keys(&root, &sender);
+        model.pages.fill(model.step, &model.draft);
         root.present();
+        model.pages.focus(model.step, None);
         ComponentParts { model, widgets }
+    }
+
+    fn update_with_view(
+        &mut self,
+        widgets: &mut Self::Widgets,
+        message: WizardMsg,
+        sender: ComponentSender<Self>,
+        root: &Self::Root,
+    ) {
+        match message {
+            WizardMsg::Edit(edit) => {
+                if let Some(path) = self.draft.apply(edit, &self.around) {
+                    self.look_at(path, &sender);
+                }
+                self.refresh();
+            }
+            WizardMsg::Forward if self.busy => {}
+            WizardMsg::Forward => self.forward(widgets, &sender),
+            WizardMsg::Back if self.busy => {}
+            WizardMsg::Back => match self.neighbour(-1) {
+                Some(step) => self.go_to(step, widgets),
+                None => root.close(),
+            },
+            WizardMsg::Close if self.busy => {}
+            WizardMsg::Close => root.close(),
+        }
+        self.update_view(widgets, sender);
+    }
+
+    fn update_cmd(&mut self, message: WizardCommand, sender: ComponentSender<Self>, root: &Self::Root) {
+        match message {
+            WizardCommand::Around(Ok(around)) => {
+                self.around = around;
+                self.draft.follow(&self.around);
+                self.pages.fill(self.step, &self.draft);
+                self.refresh();
+            }
+            WizardCommand::Around(Err(error)) => {
+                dialogs::error(root, &gettext("The Host Could Not Be Looked At"), &error.to_string());
+            }
+            WizardCommand::Inspected(path, result) => {
+                self.draft.looked_at(&path, &result, &self.around);
+                self.refresh();
+            }
+            WizardCommand::Created(Ok(created)) => {
+                let _ = sender.output(WizardOutput::Created(created));
+                root.destroy();
+            }
+            WizardCommand::Created(Err(error)) => {
+                self.busy = false;
+                let heading = gettext_f("“{name}” Could Not Be Created", &[("name", &self.draft.name)]);
+                dialogs::error(root, &heading, &error.to_string());
+            }
+        }
+    }
+}
+
+impl Wizard {
+    fn neighbour(&self, offset: isize) -> Option<Step> {
+        let steps = self.draft.method.steps();
+        let here = steps.iter().position(|step| *step == self.step)?;
+        steps.get(here.checked_add_signed(offset)?).copied()
+    }
+
+    fn is_first(&self) -> bool {
+        self.neighbour(-1).is_none()
+    }
+
+    fn is_last(&self) -> bool {
+        self.neighbour(1).is_none()
+    }
+
+    fn progress(&self) -> String {
+        let steps = self.draft.method.steps();
+        let here = steps.iter().position(|step| *step == self.step).map_or(1, |index| index + 1);
+        gettext_f("Step {n} of {count}", &[("n", &here.to_string()), ("count", &steps.len().to_string())])
+    }
+
+    fn shown(&self) -> Shown<'_> {
+        Shown { draft: &self.draft, around: &self.around, notes: &self.notes, tried: self.tried }
+    }
+
+    /// Judges the entries anew and shows them.
+    fn refresh(&mut self) {
+        self.notes = notes(&self.draft, self.step, &self.around);
+        self.pages.show(self.step, &self.shown());
+    }
+
+    fn go_to(&mut self, step: Step, widgets: &WizardWidgets) {
+        self.step = step;
+        self.tried = false;
+        self.pages.fill(step, &self.draft);
+        self.refresh();
+        widgets.stack.set_visible_child(self.pages.root(step));
+        self.pages.focus(step, None);
+    }
+
+    fn forward(&mut self, widgets: &WizardWidgets, sender: &ComponentSender<Self>) {
+        self.tried = true;
+        self.refresh();
+        if let Some(note) = self.notes.iter().find(|note| note.stops()) {
+            self.pages.focus(self.step, Some(note.field));
+            return;
+        }
+        match self.neighbour(1) {
+            Some(step) => self.go_to(step, widgets),
+            None => {
+                self.busy = true;
+                let (backend, guest) = (self.backend.clone(), self.draft.new_guest());
+                sender.oneshot_command(async move { WizardCommand::Created(backend.create(guest).await) });
+            }
+        }
+    }
+
+    fn look_at(&self, path: PathBuf, sender: &ComponentSender<Self>) {
+        let backend = self.backend.clone();
+        sender.oneshot_command(async move {
+            tokio::time::sleep(TYPING_PAUSE).await;
+            let inspected = match backend.inspect(path.clone()).await {
+                Ok((Ok(media), users)) => Ok(Inspected { media, users }),
+                Ok((Err(error), _)) => Err(wording::media_error(&error)),
+                Err(error) => Err(error.to_string()),
+            };
+            WizardCommand::Inspected(path, inspected)
+        });
+    }
+}
+
+/// Escape closes; Alt and an arrow go back and forward; Enter on a choice takes it and goes on.
+fn add_keys(root: &adw::Window, sender: &ComponentSender<Wizard>) {
+    let input = sender.input_sender().clone();
+    actions::add_key(root, gdk::Key::Escape, move || input.emit(WizardMsg::Close));
+
+    let input = sender.input_sender().clone();
+    let keys = gtk::EventControllerKey::new();
+    keys.set_propagation_phase(gtk::PropagationPhase::Capture);
+    keys.connect_key_pressed(glib::clone!(
+        #[weak]
+        root,
+        #[upgrade_or]
+        glib::Propagation::Proceed,
+        move |_, key, _, modifiers| {
+            let message = match key {
+                gdk::Key::Left if modifiers.contains(gdk::ModifierType::ALT_MASK) => WizardMsg::Back,
+                gdk::Key::Right if modifiers.contains(gdk::ModifierType::ALT_MASK) => WizardMsg::Forward,
+                gdk::Key::Return | gdk::Key::KP_Enter if take_choice(&root) => WizardMsg::Forward,
+                _ => return glib::Propagation::Proceed,
+            };
+            input.emit(message);
+            glib::Propagation::Stop
+        }
+    ));
+    root.add_controller(keys);
+}
+
+/// Takes the choice whose row or button has the keyboard, if one has.
+fn take_choice(root: &adw::Window) -> bool {
+    let focus = gtk::prelude::GtkWindowExt::focus(root);
+    let row_choice = focus.and_downcast_ref::<adw::ActionRow>().and_then(|row| row.activatable_widget());
+    match row_choice.or(focus).and_downcast::<gtk::CheckButton>() {
+        Some(check) => {
+            check.set_active(true);
+            true
+        }
+        None => false,
     }
 }

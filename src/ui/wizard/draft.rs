@@ -1,0 +1,399 @@
+//! What has been entered in the wizard so far, without any widget: the steps that it leads through, what a change of one
+//! entry does to the others, and the guest that it makes.
+
+use std::path::{Path, PathBuf};
+
+use lodge::manager::{
+    definition::{Definition, DiskDefinition, DiskFormat, NAME_MAX_CHARACTERS, check_name},
+    media::{Media, MediaKind},
+    size::{GIB, MIB, Size},
+};
+
+use crate::ui::backend::{NewDisk, NewGuest, Surroundings, free_name};
+
+/// What a guest is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// An operating system is installed from an ISO image.
+    Iso,
+    /// A disk image that is there already is used.
+    DiskImage,
+    /// The built-in test card.
+    TestCard,
+}
+
+impl Method {
+    /// All of them, the likeliest first.
+    pub const ALL: [Self; 3] = [Self::Iso, Self::DiskImage, Self::TestCard];
+
+    /// The steps that lead to such a guest.
+    pub fn steps(self) -> &'static [Step] {
+        match self {
+            Self::Iso => &[Step::Method, Step::Media, Step::Resources, Step::Storage, Step::Summary],
+            Self::DiskImage => &[Step::Method, Step::Media, Step::Resources, Step::Summary],
+            Self::TestCard => &[Step::Method, Step::Resources, Step::Summary],
+        }
+    }
+}
+
+/// A page of the wizard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// What the guest is made from.
+    Method,
+    /// The image.
+    Media,
+    /// Memory and vCPUs.
+    Resources,
+    /// The disk.
+    Storage,
+    /// The name and all that was entered.
+    Summary,
+}
+
+/// A file that was chosen, and what it turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is, or why it is of no use; `None` while it is looked at.
+    pub looked_at: Option<Result<Inspected, String>>,
+}
+
+/// What a file is and who uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// What it is.
+    pub media: Media,
+    /// The guests that have it as a disk.
+    pub users: Vec<String>,
+}
+
+/// The disk of a guest that is installed from an ISO image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// A new one.
+    New,
+    /// An image that is there already.
+    Existing,
+    /// None.
+    None,
+}
+
+/// One change that a person has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// What the guest is made from.
+    Method(Method),
+    /// The ISO image; empty when none is chosen.
+    Iso(PathBuf),
+    /// The disk image that is imported; empty when none is chosen.
+    Image(PathBuf),
+    /// The memory, in MiB.
+    Memory(u64),
+    /// The vCPUs.
+    Vcpus(u32),
+    /// What kind of disk.
+    Storage(Storage),
+    /// The new disk's size, in bytes.
+    DiskSize(u64),
+    /// The new disk's format.
+    DiskFormat(DiskFormat),
+    /// The image of an existing disk; empty when none is chosen.
+    Disk(PathBuf),
+    /// The name.
+    Name(String),
+    /// Whether to start the guest at once.
+    Start(bool),
+}
+
+/// Everything that has been entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// What the guest is made from.
+    pub method: Method,
+    /// The ISO image, for [`Method::Iso`].
+    pub iso: Option<Chosen>,
+    /// The disk image, for [`Method::DiskImage`].
+    pub image: Option<Chosen>,
+    /// The memory, in MiB.
+    pub memory_mib: u64,
+    memory_edited: bool,
+    /// The vCPUs.
+    pub vcpus: u32,
+    /// What kind of disk, for [`Method::Iso`].
+    pub storage: Storage,
+    /// The new disk's size, in bytes.
+    pub disk_size: u64,
+    /// The new disk's format.
+    pub disk_format: DiskFormat,
+    /// The existing disk.
+    pub disk: Option<Chosen>,
+    /// The name.
+    pub name: String,
+    name_edited: bool,
+    /// Whether to start the guest at once.
+    pub start: bool,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            method: Method::Iso,
+            iso: None,
+            image: None,
+            memory_mib: 2048,
+            memory_edited: false,
+            vcpus: 1,
+            storage: Storage::New,
+            disk_size: 20 * GIB,
+            disk_format: DiskFormat::Qcow2,
+            disk: None,
+            name: String::new(),
+            name_edited: false,
+            start: true,
+        }
+    }
+}
+
+impl Draft {
+    /// Takes over a change, and lets what was not touched by hand follow it. Returns the file that is to be looked at now.
+    pub fn apply(&mut self, edit: Edit, around: &Surroundings) -> Option<PathBuf> {
+        let mut look = None;
+        let mut choose = |path: PathBuf| {
+            look = Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
+            look.clone().map(|path| Chosen { path, looked_at: None })
+        };
+        match edit {
+            Edit::Method(method) => self.method = method,
+            Edit::Iso(path) => self.iso = choose(path),
+            Edit::Image(path) => self.image = choose(path),
+            Edit::Memory(mib) => {
+                self.memory_edited |= mib != self.memory_mib;
+                self.memory_mib = mib;
+            }
+            Edit::Vcpus(count) => self.vcpus = count,
+            Edit::Storage(storage) => self.storage = storage,
+            Edit::DiskSize(bytes) => self.disk_size = bytes,
+            Edit::DiskFormat(format) => self.disk_format = format,
+            Edit::Disk(path) => self.disk = choose(path),
+            Edit::Name(name) => {
+                self.name_edited |= name != self.name;
+                self.name = name;
+            }
+            Edit::Start(start) => self.start = start,
+        }
+        self.follow(around);
+        look
+    }
+
+    /// Takes over what a file turned out to be, wherever it is still chosen.
+    pub fn looked_at(&mut self, path: &Path, result: &Result<Inspected, String>, around: &Surroundings) {
+        for chosen in [&mut self.iso, &mut self.image, &mut self.disk].into_iter().flatten() {
+            if chosen.path == path {
+                chosen.looked_at = Some(result.clone());
+            }
+        }
+        self.follow(around);
+    }
+
+    /// The image of the media page.
+    pub fn media(&self) -> Option<&Chosen> {
+        match self.method {
+            Method::Iso => self.iso.as_ref(),
+            Method::DiskImage => self.image.as_ref(),
+            Method::TestCard => None,
+        }
+    }
+
+    /// What was not touched by hand suits what is known now.
+    pub fn follow(&mut self, around: &Surroundings) {
+        if !self.memory_edited {
+            self.memory_mib = self.usual_memory(around);
+        }
+        if !self.name_edited {
+            self.name = free_name(&self.usual_name(), &around.names);
+        }
+    }
+
+    /// 2 GiB for an operating system, or half of what is free on a small host; the test card needs next to nothing.
+    fn usual_memory(&self, around: &Surroundings) -> u64 {
+        match self.method {
+            Method::TestCard => 64,
+            _ => (around.limits.memory_available / MIB / 2 / 256 * 256).clamp(512, 2048),
+        }
+    }
+
+    fn usual_name(&self) -> String {
+        let word = match (self.method, self.media()) {
+            (Method::TestCard, _) => Some("testcard".to_owned()),
+            (_, None) => None,
+            (_, Some(chosen)) => {
+                let label = match &chosen.looked_at {
+                    Some(Ok(Inspected { media: Media { label, .. }, .. })) => label.as_deref(),
+                    _ => None,
+                };
+                let stem = chosen.path.file_stem().map(|stem| stem.to_string_lossy());
+                // Many labels are just "ISOIMAGE" or "CDROM": a file's name tells more.
+                label.filter(|label| !is_generic(label)).map(tidy).or_else(|| stem.map(|stem| tidy(&stem)))
+            }
+        };
+        word.filter(|word| check_name(word).is_ok()).unwrap_or_else(|| "guest".to_owned())
+    }
+
+    /// The disk that is to be attached or made.
+    fn existing_disk(&self) -> Option<&Chosen> {
+        match (self.method, self.storage) {
+            (Method::DiskImage, _) => self.image.as_ref(),
+            (Method::Iso, Storage::Existing) => self.disk.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The new disk that is to be made.
+    pub fn new_disk(&self) -> Option<NewDisk> {
+        match (self.method, self.storage) {
+            (Method::TestCard, _) => Some(NewDisk::TestCard),
+            (Method::Iso, Storage::New) => Some(NewDisk::Empty { size: self.disk_size, format: self.disk_format }),
+            _ => None,
+        }
+    }
+
+    /// The guest as a definition, without the disk that is yet to be made.
+    pub fn definition(&self) -> Definition {
+        let mut definition = Definition::new(self.name.clone());
+        definition.memory = Size::mib(self.memory_mib);
+        definition.vcpus = self.vcpus;
+        if self.method == Method::TestCard {
+            definition.os = Some("testcard".to_owned());
+        }
+        if let Some(chosen) = self.existing_disk() {
+            let format = match &chosen.looked_at {
+                Some(Ok(Inspected { media: Media { kind: MediaKind::Qcow2, .. }, .. })) => DiskFormat::Qcow2,
+                _ => DiskFormat::Raw,
+            };
+            definition.add_disk(DiskDefinition::new(&chosen.path, format));
+        }
+        if let (Method::Iso, Some(chosen)) = (self.method, &self.iso) {
+            definition.add_disk(DiskDefinition::cdrom(&chosen.path));
+        }
+        definition
+    }
+
+    /// What the manager is asked to make.
+    pub fn new_guest(&self) -> NewGuest {
+        NewGuest { definition: self.definition(), disk: self.new_disk(), start: self.start }
+    }
+}
+
+fn is_generic(label: &str) -> bool {
+    let words = ["cdrom", "iso", "isoimage", "image", "disc", "disk", "new", "untitled", "volume"];
+    label.len() < 3 || words.contains(&label.to_lowercase().as_str())
+}
+
+/// A file's or volume's name as a guest's: no underscores, no leading dots, not too long.
+fn tidy(name: &str) -> String {
+    let words: Vec<_> = name.split(|c: char| c == '_' || c == '/' || c.is_whitespace() || c.is_control()).collect();
+    let name = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let name: String = name.trim_start_matches(['.', '-', ' ']).chars().take(NAME_MAX_CHARACTERS - 8).collect();
+    name.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::wizard::testing::{around, disk, iso, qcow2};
+
+    fn draft_with(edits: impl IntoIterator<Item = Edit>) -> Draft {
+        let mut draft = Draft::default();
+        for edit in edits {
+            draft.apply(edit, &around());
+        }
+        draft
+    }
+
+    #[test]
+    fn an_installation_has_the_new_disk_and_the_cdrom() {
+        let mut draft = draft_with([Edit::Iso("/isos/debian-12.iso".into()), Edit::DiskSize(GIB)]);
+        draft.looked_at(Path::new("/isos/debian-12.iso"), &Ok(iso(Some("Debian_12 amd64"))), &around());
+
+        let guest = draft.new_guest();
+
+        assert_eq!(guest.definition.name, "Debian 12 amd64");
+        assert_eq!(guest.disk, Some(NewDisk::Empty { size: GIB, format: DiskFormat::Qcow2 }));
+        assert_eq!(guest.definition.disks.len(), 1);
+        assert!(guest.definition.disks[0].cdrom);
+        assert_eq!(guest.definition.validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_imported_disk_keeps_its_format() {
+        for (found, format) in [(qcow2(), DiskFormat::Qcow2), (disk(), DiskFormat::Raw)] {
+            let mut draft = draft_with([Edit::Method(Method::DiskImage), Edit::Image("/images/web.img".into())]);
+            draft.looked_at(Path::new("/images/web.img"), &Ok(found), &around());
+
+            let guest = draft.new_guest();
+
+            assert_eq!((guest.definition.disks[0].format, guest.disk), (format, None));
+            assert_eq!(guest.definition.name, "web");
+        }
+    }
+
+    #[test]
+    fn the_iso_and_the_disk_image_are_kept_apart_when_the_method_changes() {
+        let draft = draft_with([
+            Edit::Iso("/a.iso".into()),
+            Edit::Method(Method::DiskImage),
+            Edit::Image("/b.qcow2".into()),
+            Edit::Method(Method::Iso),
+        ]);
+
+        assert_eq!(draft.media().unwrap().path, Path::new("/a.iso"));
+        assert_eq!(draft.image.unwrap().path, Path::new("/b.qcow2"));
+    }
+
+    #[test]
+    fn what_was_entered_by_hand_survives_a_change_of_the_method() {
+        let draft = draft_with([
+            Edit::Name("my own".into()),
+            Edit::Memory(777),
+            Edit::Method(Method::TestCard),
+            Edit::Method(Method::Iso),
+        ]);
+
+        assert_eq!((draft.name.as_str(), draft.memory_mib), ("my own", 777));
+    }
+
+    #[test]
+    fn what_was_not_touched_follows_the_method() {
+        let draft = draft_with([Edit::Method(Method::TestCard)]);
+
+        // "testcard" is taken in these surroundings.
+        assert_eq!((draft.name.as_str(), draft.memory_mib), ("testcard-2", 64));
+    }
+
+    #[test]
+    fn a_late_answer_about_another_file_changes_nothing() {
+        let mut draft = draft_with([Edit::Iso("/a.iso".into()), Edit::Iso("/b.iso".into())]);
+
+        draft.looked_at(Path::new("/a.iso"), &Ok(iso(None)), &around());
+
+        assert_eq!(draft.media().unwrap().looked_at, None);
+    }
+
+    #[test]
+    fn suggested_names_can_always_be_used() {
+        for (label, path) in [
+            ("..hidden", "/x/.iso"),
+            ("", "/x/\n.iso"),
+            ("a/b", "/x/y.iso"),
+            (&*"long ".repeat(100), "/x/y.iso"),
+            ("CDROM", "/x/grub rescue.iso"),
+        ] {
+            let mut draft = draft_with([Edit::Iso(path.into())]);
+            draft.looked_at(Path::new(path), &Ok(iso(Some(label))), &around());
+
+            assert_eq!(check_name(&draft.name), Ok(()), "{label:?} gave {:?}", draft.name);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What is to be said about an entry of the wizard, beside its field. The rules are the manager's; here they are put into
+//! a person's language.
+
+use lodge::manager::{
+    definition::{HostLimits, MAX_VCPUS, Problems},
+    media::MediaKind,
+    size::MIB,
+};
+
+use super::draft::{Chosen, Draft, Inspected, Method, Step, Storage};
+use crate::ui::{
+    backend::Surroundings,
+    dialogs::complaint_about_name,
+    i18n::{gettext, gettext_f, ngettext_f},
+    wording,
+};
+
+/// Where something was entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The ISO or disk image of the media page.
+    Media,
+    /// The memory.
+    Memory,
+    /// The vCPUs.
+    Vcpus,
+    /// The new disk's size.
+    DiskSize,
+    /// The image of an existing disk.
+    Disk,
+    /// The name.
+    Name,
+}
+
+/// How much a note weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It informs.
+    Fact,
+    /// It works, but it is likely not what the person wants.
+    Warning,
+    /// The answer is not there yet.
+    Waiting,
+    /// Nothing was entered yet; it is no mistake until the person wants to go on.
+    Missing,
+    /// It does not work.
+    Wrong,
+}
+
+/// What is said about a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Which field.
+    pub field: Field,
+    /// How much it weighs.
+    pub weight: Weight,
+    /// The words.
+    pub text: String,
+}
+
+impl Note {
+    fn new(field: Field, weight: Weight, text: String) -> Self {
+        Self { field, weight, text }
+    }
+
+    /// Whether it keeps the person from going on.
+    pub fn stops(&self) -> bool {
+        matches!(self.weight, Weight::Waiting | Weight::Missing | Weight::Wrong)
+    }
+}
+
+/// What is to be said about the entries of a step, at most one note a field.
+pub fn notes(draft: &Draft, step: Step, around: &Surroundings) -> Vec<Note> {
+    match step {
+        Step::Method => Vec::new(),
+        Step::Media => vec![media_note(draft)],
+        Step::Resources => resource_notes(draft, &around.limits),
+        Step::Storage => storage_note(draft, around).into_iter().collect(),
+        Step::Summary => complaint_about_name(&draft.name, "", &around.names)
+            .map(|text| Note::new(Field::Name, Weight::Wrong, text))
+            .into_iter()
+            .collect(),
+    }
+}
+
+fn media_note(draft: &Draft) -> Note {
+    let note = |weight, text| Note::new(Field::Media, weight, text);
+    let inspected = match looked_at(Field::Media, draft.media()) {
+        Ok(inspected) => inspected,
+        Err(note) => return note,
+    };
+    let facts = facts(inspected);
+    match (draft.method, inspected.media.kind) {
+        (Method::Iso, MediaKind::HybridIso) => note(Weight::Fact, facts),
+        (Method::Iso, MediaKind::BootableIso) => {
+            let warning = gettext("Guests have no CD-ROM drive that boots it yet: it will likely not start.");
+            note(Weight::Warning, format!("{facts}\n{warning}"))
+        }
+        (Method::Iso, MediaKind::Iso) => note(Weight::Warning, facts),
+        (Method::Iso, kind) if is_disk(kind) => {
+            let mend = gettext("Go back and choose “Import a disk image”.");
+            note(Weight::Wrong, format!("{facts}. {mend}"))
+        }
+        (Method::DiskImage, MediaKind::HybridIso | MediaKind::BootableIso | MediaKind::Iso) => {
+            let mend = gettext("Go back and choose “Install from an ISO image”.");
+            note(Weight::Wrong, format!("{facts}. {mend}"))
+        }
+        _ => disk_note(Field::Media, inspected),
+    }
+}
+
+/// What is said of an image that is to be a disk.
+fn disk_note(field: Field, inspected: &Inspected) -> Note {
+    let note = |weight, text| Note::new(field, weight, text);
+    let facts = facts(inspected);
+    match inspected.media.kind {
+        MediaKind::BootableDisk | MediaKind::Disk | MediaKind::Qcow2 => match inspected.users.first() {
+            Some(user) => {
+                let warning = gettext_f("“{name}” uses it too: never run both at once.", &[("name", user)]);
+                note(Weight::Warning, format!("{facts}\n{warning}"))
+            }
+            None => note(Weight::Fact, facts),
+        },
+        MediaKind::Vmdk | MediaKind::Vdi | MediaKind::Vhdx => {
+            let mend = gettext("Convert it first: qemu-img convert -O qcow2 OLD NEW.qcow2");
+            note(Weight::Wrong, format!("{facts}. {mend}"))
+        }
+        MediaKind::HybridIso | MediaKind::BootableIso | MediaKind::Iso | MediaKind::LinuxKernel | MediaKind::Elf => {
+            let mend = gettext("This is not a disk. Choose a disk image.");
+            note(Weight::Wrong, format!("{facts}. {mend}"))
+        }
+    }
+}
+
+fn is_disk(kind: MediaKind) -> bool {
+    use MediaKind::{BootableDisk, Disk, Qcow2, Vdi, Vhdx, Vmdk};
+    matches!(kind, BootableDisk | Disk | Qcow2 | Vmdk | Vdi | Vhdx)
+}
+
+fn looked_at(field: Field, chosen: Option<&Chosen>) -> Result<&Inspected, Note> {
+    let note = |weight, text| Err(Note::new(field, weight, text));
+    match chosen.map(|chosen| &chosen.looked_at) {
+        None => note(Weight::Missing, gettext("Choose a file, or drop one here.")),
+        Some(None) => note(Weight::Waiting, gettext("Looking at the file…")),
+        Some(Some(Err(reason))) => note(Weight::Wrong, reason.clone()),
+        Some(Some(Ok(inspected))) => Ok(inspected),
+    }
+}
+
+/// What the file is, in a line.
+fn facts(inspected: &Inspected) -> String {
+    let media = &inspected.media;
+    let (kind, size) = (wording::media_kind(media.kind), wording::bytes(media.size));
+    match &media.label {
+        Some(label) if !label.is_empty() => {
+            gettext_f("{kind}, {size}, “{label}”", &[("kind", &kind), ("size", &size), ("label", label)])
+        }
+        _ => gettext_f("{kind}, {size}", &[("kind", &kind), ("size", &size)]),
+    }
+}
+
+fn resource_notes(draft: &Draft, limits: &HostLimits) -> Vec<Note> {
+    let review = draft.definition().review(limits);
+    let about = |field, name, words: fn(&Draft, &HostLimits) -> Option<String>| {
+        let note = |problems: &Problems, weight| {
+            let message = problems.about(name)?;
+            Some(Note::new(field, weight, words(draft, limits).unwrap_or_else(|| message.to_owned())))
+        };
+        note(&review.errors, Weight::Wrong).or_else(|| note(&review.warnings, Weight::Warning))
+    };
+    [about(Field::Memory, "memory", words_about_memory), about(Field::Vcpus, "vcpus", words_about_vcpus)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Words for the manager's complaint about the memory, if they are known.
+fn words_about_memory(draft: &Draft, limits: &HostLimits) -> Option<String> {
+    let memory = draft.memory_mib.saturating_mul(MIB);
+    let amount = wording::bytes(memory);
+    let (total, free) = (wording::bytes(limits.memory_total), wording::bytes(limits.memory_available));
+    let words = [("amount", amount.as_str()), ("total", &total), ("free", &free)];
+    if draft.memory_mib == 0 {
+        Some(gettext("A guest needs some memory. Choose at least 1 MiB."))
+    } else if memory > 1u64.checked_shl(limits.address_bits).unwrap_or(u64::MAX) {
+        Some(gettext_f("The host's CPU cannot address {amount}. Choose less.", &words))
+    } else if memory > limits.memory_total.saturating_mul(4) {
+        Some(gettext_f("{amount} is far more than the host's {total}. Choose less.", &words))
+    } else if memory > limits.memory_total {
+        Some(gettext_f("{amount} is more than the host's {total}: the host will swap. Choose less.", &words))
+    } else if memory > limits.memory_available {
+        Some(gettext_f("Only {free} of the host's {total} are free now. Stop other guests or choose less.", &words))
+    } else {
+        None
+    }
+}
+
+/// Words for the manager's complaint about the vCPUs, if they are known.
+fn words_about_vcpus(draft: &Draft, limits: &HostLimits) -> Option<String> {
+    if draft.vcpus == 0 {
+        Some(gettext("A guest needs a vCPU. Choose at least 1."))
+    } else if draft.vcpus > limits.max_vcpus.min(MAX_VCPUS) {
+        let most = limits.max_vcpus.min(MAX_VCPUS);
+        Some(ngettext_f("A guest can have at most {n} vCPU.", "A guest can have at most {n} vCPUs.", most, &[]))
+    } else if draft.vcpus > limits.cpus {
+        Some(ngettext_f(
+            "The host has {n} CPU: more vCPUs make the guest slower.",
+            "The host has {n} CPUs: more vCPUs make the guest slower.",
+            limits.cpus,
+            &[],
+        ))
+    } else {
+        None
+    }
+}
+
+fn storage_note(draft: &Draft, around: &Surroundings) -> Option<Note> {
+    match draft.storage {
+        Storage::None => None,
+        Storage::Existing => Some(match looked_at(Field::Disk, draft.disk.as_ref()) {
+            Ok(inspected) => disk_note(Field::Disk, inspected),
+            Err(note) => note,
+        }),
+        Storage::New => {
+            let note = |weight, text| Some(Note::new(Field::DiskSize, weight, text));
+            let free = around.space.map_or(u64::MAX, |space| space.free);
+            let free_text = wording::bytes(free);
+            if draft.disk_size < MIB {
+                note(Weight::Wrong, gettext("A disk needs some room. Choose at least 1 MiB."))
+            } else if draft.disk_size > free {
+                let text = gettext_f(
+                    "Only {free} are free. The disk takes room as the guest writes: it can fill the file system.",
+                    &[("free", &free_text)],
+                );
+                note(Weight::Warning, text)
+            } else {
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use lodge::manager::{media::Media, size::GIB};
+
+    use super::*;
+    use crate::ui::wizard::{
+        draft::Edit,
+        testing::{around, disk, iso, qcow2},
+    };
+
+    fn said(edits: impl IntoIterator<Item = Edit>, step: Step) -> Vec<(Field, Weight)> {
+        let mut draft = Draft::default();
+        for edit in edits {
+            draft.apply(edit, &around());
+        }
+        notes(&draft, step, &around()).into_iter().map(|note| (note.field, note.weight)).collect()
+    }
+
+    fn said_of_media(method: Method, result: Result<Inspected, String>) -> Note {
+        let mut draft = Draft::default();
+        draft.apply(Edit::Method(method), &around());
+        draft.apply(Edit::Iso("/f".into()), &around());
+        draft.apply(Edit::Image("/f".into()), &around());
+        draft.looked_at(Path::new("/f"), &result, &around());
+        notes(&draft, Step::Media, &around()).remove(0)
+    }
+
+    #[test]
+    fn without_a_file_the_media_page_stops_but_does_not_scold() {
+        assert_eq!(said([], Step::Media), [(Field::Media, Weight::Missing)]);
+        assert_eq!(said([Edit::Iso("/f".into())], Step::Media), [(Field::Media, Weight::Waiting)]);
+    }
+
+    #[test]
+    fn a_file_of_no_use_is_wrong_with_the_managers_words() {
+        let note = said_of_media(Method::Iso, Err("/f is empty. Download it again".into()));
+
+        assert_eq!((note.weight, note.text.as_str()), (Weight::Wrong, "/f is empty. Download it again"));
+    }
+
+    #[test]
+    fn the_kind_of_a_good_file_is_shown_with_its_label() {
+        let note = said_of_media(Method::Iso, Ok(iso(Some("GRUB"))));
+
+        assert_eq!(note.weight, Weight::Fact);
+        assert!(note.text.contains("ISO image") && note.text.contains("“GRUB”"), "{}", note.text);
+    }
+
+    #[test]
+    fn an_iso_is_no_disk_and_a_disk_is_no_iso() {
+        assert_eq!(said_of_media(Method::DiskImage, Ok(iso(None))).weight, Weight::Wrong);
+        assert_eq!(said_of_media(Method::Iso, Ok(qcow2())).weight, Weight::Wrong);
+        assert_eq!(said_of_media(Method::DiskImage, Ok(qcow2())).weight, Weight::Fact);
+    }
+
+    #[test]
+    fn a_foreign_format_says_how_to_convert_it() {
+        let vmdk = Inspected { media: Media { kind: MediaKind::Vmdk, ..disk().media }, users: Vec::new() };
+
+        let note = said_of_media(Method::DiskImage, Ok(vmdk));
+
+        assert!(note.stops() && note.text.contains("qemu-img convert"), "{}", note.text);
+    }
+
+    #[test]
+    fn a_disk_that_another_guest_uses_is_warned_of() {
+        let shared = Inspected { users: vec!["web".into()], ..qcow2() };
+
+        let note = said_of_media(Method::DiskImage, Ok(shared));
+
+        assert!(note.weight == Weight::Warning && note.text.contains("“web”"), "{note:?}");
+    }
+
+    #[test]
+    fn memory_and_vcpus_are_judged_by_what_the_host_has() {
+        let judge = |memory_mib, vcpus| said([Edit::Memory(memory_mib), Edit::Vcpus(vcpus)], Step::Resources);
+
+        assert_eq!(judge(1024, 1), []);
+        assert_eq!(judge(0, 0), [(Field::Memory, Weight::Wrong), (Field::Vcpus, Weight::Wrong)]);
+        assert_eq!(judge(10 << 10, 6), [(Field::Memory, Weight::Warning), (Field::Vcpus, Weight::Warning)]);
+        assert_eq!(judge(1 << 20, 1000), [(Field::Memory, Weight::Wrong), (Field::Vcpus, Weight::Wrong)]);
+    }
+
+    #[test]
+    fn a_disk_larger_than_the_pool_is_warned_of() {
+        assert_eq!(said([Edit::DiskSize(GIB)], Step::Storage), []);
+        assert_eq!(said([Edit::DiskSize(900 * GIB)], Step::Storage), [(Field::DiskSize, Weight::Warning)]);
+        assert_eq!(said([Edit::DiskSize(0)], Step::Storage), [(Field::DiskSize, Weight::Wrong)]);
+        assert_eq!(said([Edit::Storage(Storage::None)], Step::Storage), []);
+        assert_eq!(said([Edit::Storage(Storage::Existing)], Step::Storage), [(Field::Disk, Weight::Missing)]);
+    }
+
+    #[test]
+    fn names_that_are_taken_or_impossible_are_wrong() {
+        for name in ["", "testcard", "a/b", "a\nb", " a", &"x".repeat(300)] {
+            assert_eq!(said([Edit::Name(name.into())], Step::Summary), [(Field::Name, Weight::Wrong)], "{name:?}");
+        }
+        assert_eq!(said([Edit::Name("web".into())], Step::Summary), []);
+    }
+}

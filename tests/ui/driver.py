@@ -1,0 +1,248 @@
+"""Drives the real application as a person with a screen reader would: through AT-SPI and the keyboard.
+
+The scripts of this folder are run by tests/ui_atspi.rs, each on a screen, a session bus and home folders of its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import gi
+
+gi.require_version("Atspi", "2.0")
+from gi.repository import Atspi, GLib  # noqa: E402
+
+# Generous, since machines that test are busy; a condition that holds is seen at once.
+TIMEOUT = float(os.environ.get("LODGE_TEST_TIMEOUT", "60"))
+
+
+class Failure(Exception):
+    """What a person would complain of."""
+
+
+def wait_for(what, condition):
+    """The first true value of `condition()`; fails with `what` when there is none in time."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        # Lets the events come in that keep Atspi's copy of the application up to date.
+        while GLib.MainContext.default().iteration(False):
+            pass
+        try:
+            value = condition()
+        except GLib.Error:
+            # The widget went away while it was looked at.
+            value = None
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failure(f"waited in vain: {what}")
+        time.sleep(0.05)
+
+
+class Widget:
+    """One accessible object."""
+
+    def __init__(self, accessible):
+        self.accessible = accessible
+
+    def __repr__(self):
+        return f"{self.role} {self.name!r}"
+
+    @property
+    def name(self):
+        return self.accessible.get_name() or ""
+
+    @property
+    def description(self):
+        return self.accessible.get_description() or ""
+
+    @property
+    def role(self):
+        return self.accessible.get_role_name()
+
+    def has(self, state):
+        return self.accessible.get_state_set().contains(state)
+
+    @property
+    def visible(self):
+        # GTK 4.8 sets "showing" for windows only.
+        return self.has(Atspi.StateType.VISIBLE)
+
+    @property
+    def sensitive(self):
+        return self.has(Atspi.StateType.SENSITIVE)
+
+    @property
+    def checked(self):
+        return self.has(Atspi.StateType.CHECKED)
+
+    def children(self):
+        self.accessible.clear_cache()
+        for index in range(self.accessible.get_child_count()):
+            child = self.accessible.get_child_at_index(index)
+            if child is not None:
+                yield Widget(child)
+
+    def walk(self, hidden=False):
+        """This widget and all below it that are not hidden. Other pages of a stack count as not hidden."""
+        yield self
+        for child in self.children():
+            if hidden or child.visible:
+                yield from child.walk(hidden)
+
+    def all(self, role=None, name=None, contains=None):
+        """The widgets below of this role whose name is `name`, or contains `contains`."""
+        for widget in self.walk():
+            if role is not None and widget.role not in ([role] if isinstance(role, str) else role):
+                continue
+            if name is not None and widget.name != name:
+                continue
+            if contains is not None and contains not in widget.name:
+                continue
+            yield widget
+
+    def find(self, role=None, name=None, contains=None):
+        """The first such widget, as soon as there is one."""
+        what = f"a {role or 'widget'} {name or contains or ''!r} in {self!r}"
+        return wait_for(what, lambda: next(self.all(role, name, contains), None))
+
+    def has_text(self, text):
+        return next(self.all(contains=text), None) is not None
+
+    def wait_for_text(self, text):
+        wait_for(f"the text {text!r} in {self!r}", lambda: self.has_text(text))
+
+    def press(self):
+        """Presses a button, toggles a check box, activates a row."""
+        wait_for(f"{self!r} can be pressed", lambda: self.sensitive)
+        action = self.accessible.get_action_iface()
+        if action is None or action.get_n_actions() == 0:
+            raise Failure(f"{self!r} cannot be pressed")
+        action.do_action(0)
+
+    def click(self, button=1):
+        """Clicks at the middle, with the pointer. Windows lie at the screen's corner: there is no window manager."""
+        extents = self.accessible.get_component_iface().get_extents(Atspi.CoordType.WINDOW)
+        x, y = extents.x + extents.width // 2, extents.y + extents.height // 2
+        subprocess.run(["xdotool", "mousemove", str(x), str(y), "click", str(button)], check=True)
+
+    @property
+    def text(self):
+        text = self.accessible.get_text_iface()
+        return Atspi.Text.get_text(text, 0, text.get_character_count())
+
+    def enter(self, text):
+        """Replaces what is entered."""
+        holder = next((w for w in self.walk() if w.accessible.get_editable_text_iface() is not None), None)
+        if holder is None:
+            raise Failure(f"nothing can be entered into {self!r}")
+        editable = holder.accessible.get_editable_text_iface()
+        editable.set_text_contents(text)
+        wait_for(f"{text!r} is in {self!r}", lambda: holder.text == text)
+
+    @property
+    def value(self):
+        return self.accessible.get_value_iface().get_current_value()
+
+    def set_value(self, value):
+        iface = self.accessible.get_value_iface()
+        iface.set_current_value(value)
+        wait_for(f"{self!r} is {value}", lambda: self.value == value)
+
+
+class Application:
+    """The running application."""
+
+    def __init__(self):
+        self.process = None
+        self.root = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if error is not None:
+            self.screenshot("failure")
+            if self.process.poll() is None and self.root is not None:
+                self.print_tree()
+        self.stop()
+
+    def start(self):
+        program = os.environ["LODGE"]
+        # GTK gives its accessibility tree to nobody before somebody has asked; the registry must be there first.
+        Atspi.init()
+        self.process = subprocess.Popen([program], stderr=subprocess.PIPE, text=True)
+        self.root = wait_for("the application", self.look)
+        return self
+
+    def look(self):
+        if self.process.poll() is not None:
+            raise Failure(f"the application ended with status {self.process.returncode}")
+        desktop = Atspi.get_desktop(0)
+        desktop.clear_cache()
+        for index in range(desktop.get_child_count()):
+            child = desktop.get_child_at_index(index)
+            if child is not None and child.get_process_id() == self.process.pid and child.get_child_count() > 0:
+                return Widget(child)
+        return None
+
+    def window(self, name, role=("frame", "window", "dialog")):
+        return self.root.find(role, name)
+
+    def has_window(self, name):
+        return any(child.name == name for child in self.root.children())
+
+    def wait_closed(self, name):
+        wait_for(f"the window {name!r} is closed", lambda: not self.has_window(name))
+
+    def keys(self, *keys):
+        """Presses keys, as xdotool names them: `ctrl+n`, `Escape`."""
+        subprocess.run(["xdotool", "key", "--clearmodifiers", *keys], check=True)
+
+    def screenshot(self, name):
+        folder = os.environ.get("LODGE_TEST_SCREENSHOTS")
+        if folder:
+            path = os.path.join(folder, f"{os.path.basename(sys.argv[0])[:-3]}-{name}.png")
+            subprocess.run(["import", "-window", "root", path], check=False)
+
+    def print_tree(self):
+        def show(widget, depth):
+            print("  " * depth + repr(widget) + (f" ({widget.description})" if widget.description else ""))
+            for child in widget.children():
+                if child.visible:
+                    show(child, depth + 1)
+
+        try:
+            show(self.root, 0)
+        except GLib.Error as error:
+            print(f"the tree cannot be read: {error}")
+
+    def complaints(self):
+        """What the application and its libraries have complained of."""
+        os.set_blocking(self.process.stderr.fileno(), False)
+        text = (self.process.stderr.buffer.read() or b"").decode(errors="replace")
+        lines = [line for line in text.splitlines() if "WARNING" in line or "CRITICAL" in line or "panicked" in line]
+        # GTK 4.8's own: it miscounts when a widget that is being clicked goes away.
+        return [line for line in lines if "Broken accounting of active state" not in line]
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(TIMEOUT)
+
+
+def run(test):
+    """Runs `test(application)`, says what went wrong and ends the script."""
+    try:
+        with Application() as application:
+            test(application)
+            complaints = application.complaints()
+            if complaints:
+                raise Failure("the application complained:\n" + "\n".join(complaints))
+    except Failure as failure:
+        print(f"FAILED: {failure}")
+        sys.exit(1)
+    print("ok")
