@@ -18,6 +18,7 @@ pub mod launch;
 pub mod log;
 pub mod machine;
 pub mod reporter;
+pub mod sandbox;
 pub mod serial;
 pub mod testing;
 pub mod typing;
