@@ -21,6 +21,8 @@ pub const RIGHT_SHIFT: Key = Key(54);
 pub const LEFT_ALT: Key = Key(56);
 /// Right alt (AltGr).
 pub const RIGHT_ALT: Key = Key(100);
+/// Caps lock.
+pub const CAPS_LOCK: Key = Key(58);
 /// Return.
 pub const ENTER: Key = Key(28);
 /// Tab.

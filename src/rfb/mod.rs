@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod encoding;
 pub mod pixel_format;
 pub mod protocol;

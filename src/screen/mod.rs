@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod canvas;
+
 /// A rectangle of the screen, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rect {

@@ -1,0 +1,249 @@
+//! The RFB client: keeps a copy of a server's screen and sends it what a person does.
+//!
+//! ```no_run
+//! # async fn example(stream: tokio::net::UnixStream) -> Result<(), Box<dyn std::error::Error>> {
+//! use lodge::rfb::client::{Client, Event, Options};
+//!
+//! let (client, mut events) = Client::connect(stream, Options::local()).await?;
+//! client.request_update();
+//! while let Some(event) = events.recv().await {
+//!     match event {
+//!         Event::Damaged(rects) => {
+//!             client.with_picture(|picture| { /* paint the rects */ });
+//!             client.request_update();
+//!         }
+//!         Event::Closed(reason) => eprintln!("{reason}"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The consumer sets the pace: no update comes that was not requested, and whoever does not take events is not sent more.
+//! The server is not trusted: what does not fit its own announcements ends the connection with a reason.
+
+mod handshake;
+mod outgoing;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::Eye;
+
+use super::encoding::DecodeError;
+use super::pixel_format::PixelFormat;
+use super::protocol::{ClientMessage, Encoding, ProtocolError};
+use crate::input::Key;
+use crate::screen::{Rect, Surface};
+use outgoing::Outgoing;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// The largest screen that is shown, in pixels: 8K.
+const MAX_PIXELS: u32 = 7680 * 4320;
+/// So many events may wait for the consumer before the server has to.
+const MAX_EVENTS: usize = 64;
+/// What is read from the server at a time.
+const BUFFER: usize = 64 * 1024;
+
+/// Why a connection could not be made, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server's messages are wrong, or it has gone.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The server's pixels are wrong.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The server's screen is larger than any.
+    #[error("the server says its screen has {0} by {1} pixels; it is not shown")]
+    TooLarge(u16, u16),
+    /// A rectangle in an encoding that was not asked for.
+    #[error("the server sends an encoding ({}) that was not asked for", .0.0)]
+    UnknownEncoding(Encoding),
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The encodings for pixels, the best first: of [`Encoding::RAW`], [`Encoding::COPY_RECT`] and [`Encoding::ZRLE`].
+    pub encodings: Vec<Encoding>,
+    /// Whether others may look at the same time.
+    pub shared: bool,
+}
+
+impl Options {
+    /// For a server on this machine: pixels as they are, which costs the least time.
+    pub fn local() -> Self {
+        Self { encodings: vec![Encoding::RAW, Encoding::COPY_RECT], shared: true }
+    }
+
+    /// For a server on a network: compressed pixels.
+    pub fn remote() -> Self {
+        Self { encodings: vec![Encoding::ZRLE, Encoding::COPY_RECT, Encoding::RAW], shared: true }
+    }
+}
+
+/// What the server tells.
+#[derive(Debug)]
+pub enum Event {
+    /// The picture has another size now; all of it will come with the next updates.
+    Resized {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+    },
+    /// An update has come, and these parts of the picture (inside it, perhaps overlapping) are new. Nothing more comes
+    /// until [`Client::request_update`].
+    Damaged(Vec<Rect>),
+    /// The guest's bell.
+    Bell,
+    /// The guest's clipboard.
+    CutText(String),
+    /// The desktop has another name.
+    Renamed(String),
+    /// Whether the guest's pointer goes where [`Client::pointer_to`] says; if not, [`Client::pointer_by`] is right.
+    PointerMode {
+        /// It does.
+        follows_position: bool,
+    },
+    /// The connection has ended. The last event.
+    Closed(ClientError),
+}
+
+/// Which of a pointer's buttons are down, as bits.
+pub mod buttons {
+    /// The left one.
+    pub const LEFT: u8 = 1;
+    /// The middle one.
+    pub const MIDDLE: u8 = 1 << 1;
+    /// The right one.
+    pub const RIGHT: u8 = 1 << 2;
+    /// The wheel away from the person: down and up again is one step.
+    pub const WHEEL_UP: u8 = 1 << 3;
+    /// The wheel towards the person.
+    pub const WHEEL_DOWN: u8 = 1 << 4;
+}
+
+/// A connection to a server. Clones are the same connection; it ends with the last of them. None of its methods waits,
+/// except for [`Self::connect`].
+#[derive(Clone)]
+pub struct Client {
+    connection: Arc<Connection>,
+}
+
+struct Connection {
+    picture: Arc<Picture>,
+    outgoing: Arc<Outgoing>,
+    name: String,
+    tasks: [AbortHandle; 2],
+}
+
+/// The copy of the server's screen.
+#[derive(Default)]
+struct Picture(Mutex<Surface>);
+
+impl Picture {
+    fn lock(&self) -> MutexGuard<'_, Surface> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Greets a server. Must be called within a tokio runtime, whose tasks then read and write the stream.
+    pub async fn connect<S>(stream: S, options: Options) -> Result<(Self, mpsc::Receiver<Event>), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (read, mut write) = tokio::io::split(stream);
+        let mut read = BufReader::with_capacity(BUFFER, read);
+        let welcome = handshake::greet(&mut read, &mut write, options.shared).await?;
+        let picture = Arc::new(Picture(Mutex::new(new_surface(welcome.width, welcome.height)?)));
+        let outgoing = Arc::new(Outgoing::new(welcome.width, welcome.height));
+        outgoing.push(ClientMessage::SetPixelFormat(PixelFormat::NATIVE));
+        outgoing.push(ClientMessage::SetEncodings(announced(&options.encodings)));
+
+        let (events, receiver) = mpsc::channel(MAX_EVENTS);
+        let reader = reader::Reader::new(read, Arc::clone(&picture), Arc::clone(&outgoing), events);
+        let tasks = [tokio::spawn(reader.run()), tokio::spawn(outgoing::run(Arc::clone(&outgoing), write))];
+        let tasks = tasks.map(|task| task.abort_handle());
+        let connection = Connection { picture, outgoing, name: welcome.name, tasks };
+        Ok((Self { connection: Arc::new(connection) }, receiver))
+    }
+
+    /// The desktop's name at the beginning; [`Event::Renamed`] tells later ones.
+    pub fn name(&self) -> &str {
+        &self.connection.name
+    }
+
+    /// Calls `look` with the picture. It changes only while an update comes in, and may then have parts of the next.
+    pub fn with_picture<T>(&self, look: impl FnOnce(&Surface) -> T) -> T {
+        look(&self.connection.picture.lock())
+    }
+
+    /// Asks for the next update: everything the first time and after a change of size, else what has changed. The answer
+    /// is [`Event::Damaged`], as soon as there is something new; asking again before it has come changes nothing.
+    pub fn request_update(&self) {
+        self.connection.outgoing.request_update();
+    }
+
+    /// A key goes down or up. Call it again while the key repeats.
+    pub fn key(&self, key: Key, down: bool) {
+        self.connection.outgoing.key(key, down);
+    }
+
+    /// The pointer is at a pixel of the picture, with these [`buttons`].
+    pub fn pointer_to(&self, x: u32, y: u32, buttons: u8) {
+        self.connection.outgoing.pointer_to(x, y, buttons);
+    }
+
+    /// The pointer has moved by so many pixels, with these [`buttons`]. Only for servers that have said
+    /// [`Event::PointerMode`] with `follows_position: false`.
+    pub fn pointer_by(&self, dx: i32, dy: i32, buttons: u8) {
+        self.connection.outgoing.pointer_by(dx, dy, buttons);
+    }
+
+    /// Text for the guest's clipboard; characters beyond Latin-1 become question marks.
+    pub fn cut_text(&self, text: &str) {
+        let latin1 = text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect();
+        self.connection.outgoing.push(ClientMessage::CutText(latin1));
+    }
+
+    /// Asks for a screen of another size. A server that can't says nothing.
+    pub fn request_size(&self, width: u16, height: u16) {
+        self.connection.outgoing.push(ClientMessage::SetDesktopSize { width, height });
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// The whole list of what we understand.
+fn announced(encodings: &[Encoding]) -> Vec<Encoding> {
+    let extensions = [
+        Encoding::DESKTOP_SIZE,
+        Encoding::EXTENDED_DESKTOP_SIZE,
+        Encoding::LAST_RECT,
+        Encoding::DESKTOP_NAME,
+        Encoding::QEMU_EXTENDED_KEY_EVENT,
+        Encoding::QEMU_POINTER_MOTION_CHANGE,
+    ];
+    encodings.iter().copied().chain(extensions).collect()
+}
+
+/// A black surface of the size that the server says, if that is sane.
+fn new_surface(width: u16, height: u16) -> Result<Surface, ClientError> {
+    let (w, h) = (u32::from(width), u32::from(height));
+    if w.saturating_mul(h) > MAX_PIXELS {
+        return Err(ClientError::TooLarge(width, height));
+    }
+    Ok(Surface::new(w, h))
+}

@@ -1,0 +1,259 @@
+//! What waits to be sent to the server. Nobody waits for the server here: what a person does is put in a queue, and
+//! movements that the server was too slow for become one.
+
+use crate::input::Key;
+use crate::input::keys::{self, LEFT_SHIFT, RIGHT_SHIFT};
+use crate::rfb::protocol::{ClientMessage, WireRect};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+/// A server that leaves so many messages unread is not going to read them; more are dropped.
+const MAX_MESSAGES: usize = 4096;
+/// What is added to movement, so that it is not negative.
+const STILL: i32 = 0x7FFF;
+
+/// The queue, and what decides how messages look.
+pub(super) struct Outgoing {
+    state: Mutex<State>,
+    news: Notify,
+}
+
+struct State {
+    queue: VecDeque<ClientMessage>,
+    width: u16,
+    height: u16,
+    /// An update was requested and has not come.
+    requested: bool,
+    /// The next request is for everything.
+    anew: bool,
+    /// The server understands scan codes.
+    extended_keys: bool,
+    /// Shift is down.
+    shifts: [bool; 2],
+    /// The last pointer message was a movement.
+    moving: bool,
+}
+
+impl Outgoing {
+    /// An empty queue to a server with a screen of this size.
+    pub(super) fn new(width: u16, height: u16) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            width,
+            height,
+            requested: false,
+            anew: true,
+            extended_keys: false,
+            shifts: [false; 2],
+            moving: false,
+        };
+        Self { state: Mutex::new(state), news: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a message.
+    pub(super) fn push(&self, message: ClientMessage) {
+        self.state().push(message);
+        self.news.notify_one();
+    }
+
+    /// Asks for an update, unless one is on its way.
+    pub(super) fn request_update(&self) {
+        {
+            let mut state = self.state();
+            if std::mem::replace(&mut state.requested, true) {
+                return;
+            }
+            let incremental = !std::mem::take(&mut state.anew);
+            let area = WireRect { x: 0, y: 0, width: state.width, height: state.height };
+            state.push(ClientMessage::UpdateRequest { incremental, area });
+        }
+        self.news.notify_one();
+    }
+
+    /// The update has come.
+    pub(super) fn update_arrived(&self) {
+        self.state().requested = false;
+    }
+
+    /// The screen's size is another: nothing of the picture is worth anything.
+    pub(super) fn resized(&self, width: u16, height: u16) {
+        let mut state = self.state();
+        (state.width, state.height, state.anew) = (width, height, true);
+    }
+
+    /// The server understands scan codes.
+    pub(super) fn enable_extended_keys(&self) {
+        self.state().extended_keys = true;
+    }
+
+    /// A key goes down or up.
+    pub(super) fn key(&self, key: Key, down: bool) {
+        {
+            let mut state = self.state();
+            for (shift, held) in [LEFT_SHIFT, RIGHT_SHIFT].into_iter().zip(&mut state.shifts) {
+                if key == shift {
+                    *held = down;
+                }
+            }
+            let keysym = keys::keysym(key, state.shifts.contains(&true));
+            match (keys::xt(key), keysym) {
+                (Some(code), _) if state.extended_keys => {
+                    let (keysym, code) = (keysym.unwrap_or(0), code.into());
+                    state.push(ClientMessage::ExtendedKey { down, keysym, code });
+                }
+                (_, Some(keysym)) => state.push(ClientMessage::Key { down, keysym }),
+                _ => return,
+            }
+        }
+        self.news.notify_one();
+    }
+
+    /// The pointer is at a pixel.
+    pub(super) fn pointer_to(&self, x: u32, y: u32, buttons: u8) {
+        {
+            let mut state = self.state();
+            let inside =
+                |place: u32, length: u16| u16::try_from(place).unwrap_or(u16::MAX).min(length.saturating_sub(1));
+            let (x, y) = (inside(x, state.width), inside(y, state.height));
+            if !state.moving
+                && let Some(ClientMessage::Pointer { buttons: last, x: last_x, y: last_y }) = state.queue.back_mut()
+                && *last == buttons
+            {
+                (*last_x, *last_y) = (x, y);
+                return;
+            }
+            state.moving = false;
+            state.push(ClientMessage::Pointer { buttons, x, y });
+        }
+        self.news.notify_one();
+    }
+
+    /// The pointer has moved.
+    pub(super) fn pointer_by(&self, dx: i32, dy: i32, buttons: u8) {
+        {
+            let mut state = self.state();
+            // At most 65535, since it is clamped.
+            let shifted = |delta: i32| delta.saturating_add(STILL).clamp(0, 0xFFFF) as u16;
+            if state.moving
+                && let Some(ClientMessage::Pointer { buttons: last, x, y }) = state.queue.back_mut()
+                && *last == buttons
+            {
+                *x = shifted(dx.saturating_add(i32::from(*x) - STILL));
+                *y = shifted(dy.saturating_add(i32::from(*y) - STILL));
+                return;
+            }
+            state.moving = true;
+            state.push(ClientMessage::Pointer { buttons, x: shifted(dx), y: shifted(dy) });
+        }
+        self.news.notify_one();
+    }
+}
+
+impl State {
+    fn push(&mut self, message: ClientMessage) {
+        if self.queue.len() < MAX_MESSAGES {
+            self.queue.push_back(message);
+        }
+    }
+}
+
+/// Writes what comes into the queue, until the server takes no more.
+pub(super) async fn run(outgoing: Arc<Outgoing>, mut writer: impl AsyncWrite + Unpin) {
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        outgoing.state().queue.drain(..).for_each(|message| message.write(&mut bytes));
+        if bytes.is_empty() {
+            outgoing.news.notified().await;
+        } else if writer.write_all(&bytes).await.is_err() {
+            // The reader notices too, and tells why.
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::keys::from_qcode;
+
+    fn queued(outgoing: &Outgoing) -> Vec<ClientMessage> {
+        outgoing.state().queue.drain(..).collect()
+    }
+
+    #[test]
+    fn one_request_is_on_its_way_at_a_time() {
+        let outgoing = Outgoing::new(640, 480);
+        let area = WireRect { x: 0, y: 0, width: 640, height: 480 };
+
+        outgoing.request_update();
+        outgoing.request_update();
+        assert_eq!(queued(&outgoing), [ClientMessage::UpdateRequest { incremental: false, area }]);
+
+        outgoing.update_arrived();
+        outgoing.request_update();
+        assert_eq!(queued(&outgoing), [ClientMessage::UpdateRequest { incremental: true, area }]);
+
+        outgoing.update_arrived();
+        outgoing.resized(800, 600);
+        outgoing.request_update();
+        let area = WireRect { width: 800, height: 600, ..area };
+        assert_eq!(queued(&outgoing), [ClientMessage::UpdateRequest { incremental: false, area }]);
+    }
+
+    #[test]
+    fn movements_that_wait_become_one_and_clicks_are_kept() {
+        let outgoing = Outgoing::new(640, 480);
+
+        outgoing.pointer_to(1, 1, 0);
+        outgoing.pointer_to(2, 9000, 0);
+        outgoing.pointer_to(2, 9000, buttons_left());
+        outgoing.pointer_by(5, -1, buttons_left());
+        outgoing.pointer_by(5, -2, buttons_left());
+        outgoing.pointer_by(i32::MIN, i32::MAX, buttons_left());
+
+        let pointer = |buttons, x, y| ClientMessage::Pointer { buttons, x, y };
+        assert_eq!(queued(&outgoing), [pointer(0, 2, 479), pointer(1, 2, 479), pointer(1, 0, 0xFFFF)],);
+    }
+
+    fn buttons_left() -> u8 {
+        super::super::buttons::LEFT
+    }
+
+    #[test]
+    fn keys_are_scan_codes_as_soon_as_the_server_understands_them() {
+        let outgoing = Outgoing::new(1, 1);
+        let a = from_qcode("a").unwrap();
+
+        outgoing.key(LEFT_SHIFT, true);
+        outgoing.key(a, true);
+        outgoing.enable_extended_keys();
+        outgoing.key(LEFT_SHIFT, false);
+        outgoing.key(a, false);
+
+        assert_eq!(
+            queued(&outgoing),
+            [
+                ClientMessage::Key { down: true, keysym: 0xFFE1 },
+                ClientMessage::Key { down: true, keysym: 'A'.into() },
+                ClientMessage::ExtendedKey { down: false, keysym: 0xFFE1, code: 0x2A },
+                ClientMessage::ExtendedKey { down: false, keysym: 'a'.into(), code: 0x1E },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_that_reads_nothing_costs_a_bounded_queue() {
+        let outgoing = Outgoing::new(1, 1);
+
+        (0..10_000).for_each(|_| outgoing.key(from_qcode("a").unwrap(), true));
+
+        assert_eq!(outgoing.state().queue.len(), MAX_MESSAGES);
+    }
+}

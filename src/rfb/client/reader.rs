@@ -1,0 +1,231 @@
+//! Reads what the server sends: keeps the picture up to date and tells the consumer.
+
+use super::handshake::{read_text, take};
+use super::outgoing::Outgoing;
+use super::{ClientError, Event, Picture, new_surface};
+use crate::rfb::encoding::{DecodeError, copy_rect, raw, zrle};
+use crate::rfb::protocol::{Encoding, ProtocolError, WireRect};
+use crate::screen::Rect;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+
+/// Raw pixels are taken in pieces of about this many bytes.
+const PIECE: usize = 128 * 1024;
+/// No clipboard text is longer.
+const MAX_CUT_TEXT: u32 = 1 << 20;
+/// The consumer is told of no more rectangles at once.
+const MAX_DAMAGE: usize = 1024;
+/// The number of rectangles in an update that goes on until its last one says so.
+const OPEN_ENDED: u16 = u16::MAX;
+
+/// The reading half of a connection.
+pub(super) struct Reader<R> {
+    pub(super) stream: R,
+    picture: Arc<Picture>,
+    outgoing: Arc<Outgoing>,
+    events: mpsc::Sender<Event>,
+    pub(super) zrle: zrle::Decoder,
+    buffer: Vec<u8>,
+    damage: Vec<Rect>,
+}
+
+/// The consumer is gone: nobody wants to know more.
+pub(super) struct Unheard;
+
+/// Why reading ends.
+pub(super) enum End {
+    /// Nobody listens.
+    Unheard,
+    /// Something went wrong.
+    Failed(ClientError),
+}
+
+impl<E: Into<ClientError>> From<E> for End {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Unheard> for End {
+    fn from(_: Unheard) -> Self {
+        Self::Unheard
+    }
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// A reader for a server that has been greeted.
+    pub(super) fn new(stream: R, picture: Arc<Picture>, outgoing: Arc<Outgoing>, events: mpsc::Sender<Event>) -> Self {
+        let (zrle, buffer, damage) = (zrle::Decoder::new(), Vec::new(), Vec::new());
+        Self { stream, picture, outgoing, events, zrle, buffer, damage }
+    }
+
+    /// Reads until the connection ends or nobody listens any more.
+    pub(super) async fn run(mut self) {
+        if let Err(End::Failed(error)) = self.read_messages().await {
+            let _ = self.tell(Event::Closed(error)).await;
+        }
+    }
+
+    async fn tell(&mut self, event: Event) -> Result<(), Unheard> {
+        self.events.send(event).await.map_err(|_| Unheard)
+    }
+
+    /// Never ends well: a connection has no last message.
+    pub(super) async fn read_messages(&mut self) -> Result<(), End> {
+        loop {
+            let [kind] = take(&mut self.stream).await?;
+            match kind {
+                0 => self.read_update().await?,
+                1 => {
+                    // Colours for a map that we have not asked for.
+                    let [_, _, _, high, low] = take(&mut self.stream).await?;
+                    self.skip(u64::from(u16::from_be_bytes([high, low])) * 6).await?;
+                }
+                2 => self.tell(Event::Bell).await?,
+                3 => {
+                    let text = self.read_cut_text().await?;
+                    self.tell(Event::CutText(text)).await?;
+                }
+                _ => return Err(ProtocolError::UnknownMessage(kind).into()),
+            }
+        }
+    }
+
+    async fn read_update(&mut self) -> Result<(), End> {
+        let [_, high, low] = take(&mut self.stream).await?;
+        let count = u16::from_be_bytes([high, low]);
+        self.damage.clear();
+        let mut read = 0;
+        while count == OPEN_ENDED || read < count {
+            let (rect, encoding) = WireRect::parse_header(&take(&mut self.stream).await?);
+            if encoding == Encoding::LAST_RECT {
+                break;
+            }
+            self.read_rect(rect, encoding).await?;
+            read = read.saturating_add(1);
+        }
+        self.outgoing.update_arrived();
+        if self.damage.is_empty() {
+            // The consumer still waits for pixels.
+            self.outgoing.request_update();
+            return Ok(());
+        }
+        let damage = std::mem::take(&mut self.damage);
+        Ok(self.tell(Event::Damaged(damage)).await?)
+    }
+
+    async fn read_rect(&mut self, wire: WireRect, encoding: Encoding) -> Result<(), End> {
+        match encoding {
+            Encoding::RAW | Encoding::COPY_RECT | Encoding::ZRLE => {
+                let rect = self.check(wire)?;
+                match encoding {
+                    Encoding::RAW => self.read_raw(rect).await?,
+                    Encoding::COPY_RECT => {
+                        let (x, y) = copy_rect::parse(take(&mut self.stream).await?);
+                        copy_rect::apply(x, y, rect, &mut self.picture.lock())?;
+                    }
+                    _ => self.read_zrle(rect).await?,
+                }
+                self.note_damage(rect);
+            }
+            Encoding::DESKTOP_SIZE => self.resize(wire.width, wire.height).await?,
+            Encoding::EXTENDED_DESKTOP_SIZE => {
+                let [screens, _, _, _] = take(&mut self.stream).await?;
+                self.skip(u64::from(screens) * 16).await?;
+                // The answer to a request that was refused tells nothing new.
+                if wire.y == 0 {
+                    self.resize(wire.width, wire.height).await?;
+                }
+            }
+            Encoding::DESKTOP_NAME => {
+                let name = read_text(&mut self.stream).await?;
+                self.tell(Event::Renamed(name)).await?;
+            }
+            Encoding::QEMU_EXTENDED_KEY_EVENT => self.outgoing.enable_extended_keys(),
+            Encoding::QEMU_POINTER_MOTION_CHANGE => {
+                self.tell(Event::PointerMode { follows_position: wire.x != 0 }).await?;
+            }
+            _ => return Err(ClientError::UnknownEncoding(encoding).into()),
+        }
+        Ok(())
+    }
+
+    /// Notes what the consumer will be told. Nothing is damaged by a rectangle without pixels, everything by too many.
+    fn note_damage(&mut self, rect: Rect) {
+        if self.damage.len() == MAX_DAMAGE {
+            self.damage.clear();
+            self.damage.extend(self.picture.lock().bounds());
+        }
+        self.damage.extend((rect.width > 0 && rect.height > 0).then_some(rect));
+    }
+
+    /// The rectangle, which must lie in the picture.
+    fn check(&self, wire: WireRect) -> Result<Rect, DecodeError> {
+        let [x, y, width, height] = [wire.x, wire.y, wire.width, wire.height].map(u32::from);
+        let picture = self.picture.lock();
+        let inside = x + width <= picture.width && y + height <= picture.height;
+        if inside { Ok(Rect { x, y, width, height }) } else { Err(DecodeError::Outside) }
+    }
+
+    async fn read_raw(&mut self, rect: Rect) -> Result<(), End> {
+        let row_bytes = rect.width as usize * 4;
+        if row_bytes == 0 {
+            return Ok(());
+        }
+        let rows_a_piece = (PIECE / row_bytes).max(1);
+        for first_row in (0..rect.height).step_by(rows_a_piece) {
+            let rows = rows_a_piece.min((rect.height - first_row) as usize);
+            self.fill_buffer(rows * row_bytes).await?;
+            raw::decode_rows(&self.buffer, rect, first_row, &mut self.picture.lock())?;
+        }
+        Ok(())
+    }
+
+    async fn read_zrle(&mut self, rect: Rect) -> Result<(), End> {
+        let length = u32::from_be_bytes(take(&mut self.stream).await?) as usize;
+        // What the pixels could take at worst, with what zlib may add to it.
+        let most = rect.width as usize * rect.height as usize * 5 + 64 * 1024;
+        if length > most {
+            return Err(DecodeError::Length("more").into());
+        }
+        self.fill_buffer(length).await?;
+        Ok(self.zrle.decode(&self.buffer, rect, &mut self.picture.lock())?)
+    }
+
+    async fn fill_buffer(&mut self, length: usize) -> Result<(), ProtocolError> {
+        self.buffer.resize(length, 0);
+        self.stream.read_exact(&mut self.buffer).await?;
+        Ok(())
+    }
+
+    async fn resize(&mut self, width: u16, height: u16) -> Result<(), End> {
+        let surface = new_surface(width, height)?;
+        let (width_now, height_now) = (surface.width, surface.height);
+        {
+            let mut picture = self.picture.lock();
+            if (picture.width, picture.height) == (width_now, height_now) {
+                return Ok(());
+            }
+            *picture = surface;
+        }
+        self.damage.clear();
+        self.outgoing.resized(width, height);
+        Ok(self.tell(Event::Resized { width: width_now, height: height_now }).await?)
+    }
+
+    async fn read_cut_text(&mut self) -> Result<String, End> {
+        let [_, _, _, length @ ..] = take::<7>(&mut self.stream).await?;
+        let length = u32::from_be_bytes(length);
+        if length > MAX_CUT_TEXT {
+            return Err(ProtocolError::Malformed("a clipboard text of more than 1 MiB").into());
+        }
+        self.fill_buffer(length as usize).await?;
+        Ok(self.buffer.iter().copied().map(char::from).collect())
+    }
+
+    async fn skip(&mut self, count: u64) -> Result<(), ProtocolError> {
+        let skipped = tokio::io::copy(&mut (&mut self.stream).take(count), &mut tokio::io::sink()).await?;
+        if skipped == count { Ok(()) } else { Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()) }
+    }
+}

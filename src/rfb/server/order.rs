@@ -1,0 +1,165 @@
+//! What a viewer understands, waits for and must be told.
+
+use crate::rfb::protocol::Encoding;
+use crate::screen::Rect;
+
+/// What a viewer understands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Encodings {
+    /// It wants ZRLE rather than Raw.
+    pub zrle: bool,
+    /// How hard to compress, 0 to 9, if it has an opinion.
+    pub compression_level: Option<u32>,
+    /// It can copy from its own screen.
+    pub copy_rect: bool,
+    /// It understands the end of an update of unknown length.
+    pub last_rect: bool,
+    /// It can follow a change of size.
+    pub desktop_size: bool,
+    /// It can follow a change of size and ask for one.
+    pub extended_desktop_size: bool,
+    /// It can follow a change of name.
+    pub desktop_name: bool,
+    /// It can send scan codes.
+    pub extended_keys: bool,
+    /// It can send movement.
+    pub pointer_motion: bool,
+}
+
+impl Encodings {
+    /// Reads a viewer's list. Of the encodings for pixels the first that we know is taken.
+    pub(super) fn new(list: &[Encoding]) -> Self {
+        let has = |encoding| list.contains(&encoding);
+        let first = list.iter().find(|encoding| [Encoding::RAW, Encoding::ZRLE].contains(encoding));
+        Self {
+            zrle: first == Some(&Encoding::ZRLE),
+            compression_level: list.iter().find_map(|encoding| encoding.compression_level()),
+            copy_rect: has(Encoding::COPY_RECT),
+            last_rect: has(Encoding::LAST_RECT),
+            desktop_size: has(Encoding::DESKTOP_SIZE),
+            extended_desktop_size: has(Encoding::EXTENDED_DESKTOP_SIZE),
+            desktop_name: has(Encoding::DESKTOP_NAME),
+            extended_keys: has(Encoding::QEMU_EXTENDED_KEY_EVENT),
+            pointer_motion: has(Encoding::QEMU_POINTER_MOTION_CHANGE),
+        }
+    }
+
+    /// What must be told to a viewer that has said this.
+    pub(super) fn greetings(&self) -> Notices {
+        Notices {
+            extended_keys: self.extended_keys,
+            pointer_mode: self.pointer_motion,
+            desktop_size: self.extended_desktop_size.then_some(SizeReason::Server),
+            name: false,
+        }
+    }
+}
+
+/// Why a viewer is told of the screen's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SizeReason {
+    /// It is so.
+    Server,
+    /// The viewer asked for another and does not get it.
+    Refused,
+}
+
+/// What a viewer is told besides pixels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Notices {
+    /// Scan codes are understood.
+    pub extended_keys: bool,
+    /// Whether the pointer is moved or placed.
+    pub pointer_mode: bool,
+    /// The screen's size.
+    pub desktop_size: Option<SizeReason>,
+    /// The desktop's name.
+    pub name: bool,
+}
+
+impl Notices {
+    /// Adds others.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.extended_keys |= other.extended_keys;
+        self.pointer_mode |= other.pointer_mode;
+        self.desktop_size = other.desktop_size.or(self.desktop_size);
+        self.name |= other.name;
+    }
+
+    /// How many rectangles they are.
+    pub(super) fn count(&self) -> u16 {
+        let notices = [self.extended_keys, self.pointer_mode, self.desktop_size.is_some(), self.name];
+        notices.into_iter().map(u16::from).sum()
+    }
+}
+
+/// What a viewer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Order {
+    /// Changes in here.
+    pub area: Rect,
+    /// All of this, changed or not.
+    pub anew: Option<Rect>,
+}
+
+impl Order {
+    /// This order and an older one in one.
+    pub(super) fn merged(self, older: Option<Self>) -> Self {
+        let Some(older) = older else { return self };
+        let anew = match (self.anew, older.anew) {
+            (Some(a), Some(b)) => Some(around(a, b)),
+            (a, b) => a.or(b),
+        };
+        Self { area: around(self.area, older.area), anew }
+    }
+}
+
+/// The smallest rectangle around two.
+fn around(a: Rect, b: Rect) -> Rect {
+    let (x, y) = (a.x.min(b.x), a.y.min(b.y));
+    let right = a.x.saturating_add(a.width).max(b.x.saturating_add(b.width));
+    let bottom = a.y.saturating_add(a.height).max(b.y.saturating_add(b.height));
+    Rect { x, y, width: right - x, height: bottom - y }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
+        Rect { x, y, width, height }
+    }
+
+    #[test]
+    fn the_first_encoding_that_we_know_is_taken() {
+        let hextile = Encoding(5);
+
+        assert!(Encodings::new(&[hextile, Encoding::ZRLE, Encoding::RAW]).zrle);
+        assert!(!Encodings::new(&[hextile, Encoding::RAW, Encoding::ZRLE]).zrle);
+        assert!(!Encodings::new(&[hextile]).zrle);
+    }
+
+    #[test]
+    fn a_viewer_is_told_what_it_can_use() {
+        let all = [
+            Encoding::QEMU_EXTENDED_KEY_EVENT,
+            Encoding::QEMU_POINTER_MOTION_CHANGE,
+            Encoding::EXTENDED_DESKTOP_SIZE,
+            Encoding::DESKTOP_NAME,
+        ];
+
+        assert_eq!(Encodings::new(&all).greetings().count(), 3);
+        assert_eq!(Encodings::new(&[Encoding::DESKTOP_SIZE]).greetings(), Notices::default());
+    }
+
+    #[test]
+    fn orders_that_wait_become_one_around_both() {
+        let older = Order { area: rect(0, 0, 10, 10), anew: None };
+        let newer = Order { area: rect(20, 5, 10, 10), anew: Some(rect(20, 5, 10, 10)) };
+
+        let both = newer.merged(Some(older));
+
+        assert_eq!(both, Order { area: rect(0, 0, 30, 15), anew: newer.anew });
+        assert_eq!(older.merged(Some(both)), both);
+    }
+}

@@ -1,0 +1,44 @@
+//! A viewer's second thread: waits for requests, looks at the screen at the viewer's pace and sends what has changed.
+
+use super::Shared;
+use super::order::Notices;
+use super::pacing::Pace;
+use super::session::Session;
+use super::update::Composer;
+use std::io;
+use std::time::Instant;
+
+/// Runs until the viewer leaves. `composer` knows what the viewer was told in the handshake.
+pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) -> io::Result<()> {
+    let mut pace = Pace::default();
+    let mut looked: Option<Instant> = None;
+    while let Some((order, mut notices, settings)) = session.next_order() {
+        composer.apply(settings);
+        notices.pointer_mode |= composer.pointer_mode_changed(shared.input.follows_position());
+        let urgent = order.anew.is_some() || notices != Notices::default();
+        if let Some(next) = looked.map(|looked| looked + pace.interval())
+            && !urgent
+            && Instant::now() < next
+        {
+            session.give_back(order);
+            if session.rest(next) {
+                pace.hurry();
+            }
+            continue;
+        }
+        let generation = shared.refresher.refresh(&*shared.screen);
+        looked = Some(Instant::now());
+        let news = urgent || composer.lacks(generation, order.area);
+        if news && composer.send(&order, notices, &shared.name(), &mut &session.stream)? {
+            session.set_size(composer.source_size());
+            pace.hurry();
+        } else {
+            session.give_back(order);
+            pace.slow_down();
+            if pace.is_slow() {
+                composer.give_memory_back();
+            }
+        }
+    }
+    Ok(())
+}
