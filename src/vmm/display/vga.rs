@@ -211,14 +211,11 @@ fn copy(from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// Makes the first `len` bytes zero; pages nobody has touched stay untouched.
+/// Makes the first `len` bytes zero.
 fn clear(memory: &VolatileSlice, len: usize) {
     let zeroes = [0; 4096];
-    let mut page = [0; 4096];
-    for offset in (0..len).step_by(page.len()) {
-        let len = page.len().min(len - offset);
-        let touched = memory.read_slice(&mut page[..len], offset).is_ok() && page[..len] != zeroes[..len];
-        if touched && memory.write_slice(&zeroes[..len], offset).is_err() {
+    for offset in (0..len).step_by(zeroes.len()) {
+        if memory.write_slice(&zeroes[..zeroes.len().min(len - offset)], offset).is_err() {
             return;
         }
     }
