@@ -12,5 +12,6 @@ pub mod interrupt;
 pub mod kvm;
 pub mod machine;
 pub mod memory;
+pub mod net;
 pub mod pci;
 pub mod virtio;

@@ -4,6 +4,7 @@
 
 pub mod device;
 pub mod interrupt;
+pub mod net;
 pub mod pci;
 pub mod queue;
 #[cfg(test)]

@@ -1,0 +1,274 @@
+//! Virtio-net (virtio 1.2, section 5.1): a network card over a [`NetBackend`].
+//!
+//! Each pair of queues has a back end and a thread of its own; the first thread also answers the control queue. Frames go
+//! between back end and guest memory as they are, header included: who leaves work on packets to the other side was agreed on
+//! with the driver and told to the back end.
+
+#![forbid(unsafe_code)]
+
+mod control;
+mod pair;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use virtio_bindings::virtio_net::{
+    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_CTRL_VQ,
+    VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MQ,
+    VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_STATUS,
+};
+use vmm_sys_util::eventfd::EventFd;
+
+use super::{
+    device::{Activation, DeviceType, VirtioDevice, read_config_bytes},
+    interrupt::VirtioInterrupt,
+    queue::Queues,
+    worker::{Engine, share},
+};
+use crate::vmm::{
+    device::{StateError, restore_state, save_state},
+    net::{NetBackend, Offloads},
+};
+use pair::QueuePair;
+
+/// An Ethernet address.
+pub type MacAddress = [u8; 6];
+
+/// Descriptors of each receive and transmit queue.
+const QUEUE_SIZE: u16 = 1024;
+/// Descriptors of the control queue.
+const CONTROL_SIZE: u16 = 64;
+const STATE_VERSION: u32 = 1;
+/// Configuration status: the link is up.
+const LINK_UP: u16 = 1;
+
+/// A network card to be made.
+pub struct NetConfig {
+    /// Its name, unique in the machine: `net0`.
+    pub id: String,
+    /// Its address.
+    pub mac: MacAddress,
+    /// One back end a pair of queues; at least one.
+    pub backends: Vec<Box<dyn NetBackend>>,
+}
+
+/// Frames and bytes so far, without headers.
+#[derive(Debug, Default)]
+pub struct NetStatistics {
+    /// Frames that the guest has received.
+    pub received_frames: AtomicU64,
+    /// Bytes that the guest has received.
+    pub received_bytes: AtomicU64,
+    /// Frames that the guest has sent.
+    pub sent_frames: AtomicU64,
+    /// Bytes that the guest has sent.
+    pub sent_bytes: AtomicU64,
+    /// Frames that were dropped for want of buffers, because the link was down or because they were malformed.
+    pub dropped_frames: AtomicU64,
+}
+
+impl NetStatistics {
+    fn add(counter: &AtomicU64, amount: u64) {
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+}
+
+/// What the card's threads and the outside share.
+struct Shared {
+    mac: Mutex<MacAddress>,
+    link: AtomicBool,
+    /// Pairs of queues that the driver uses.
+    pairs: AtomicU16,
+    statistics: NetStatistics,
+    /// Signalled when the link changes, one for each thread.
+    wake: Vec<EventFd>,
+    /// The way to the driver while it is ready.
+    interrupt: Mutex<Option<Arc<VirtioInterrupt>>>,
+}
+
+/// The card's face to the outside: its link and its counters.
+#[derive(Clone)]
+pub struct NetHandle(Arc<Shared>);
+
+impl NetHandle {
+    /// Whether the link is up.
+    pub fn link(&self) -> bool {
+        self.0.link.load(Ordering::Acquire)
+    }
+
+    /// Plugs the cable in (`true`) or out.
+    pub fn set_link(&self, up: bool) {
+        if self.0.link.swap(up, Ordering::AcqRel) == up {
+            return;
+        }
+        for wake in &self.0.wake {
+            // The counter cannot overflow: the thread reads it at once.
+            let _ = wake.write(1);
+        }
+        if let Some(interrupt) = &*self.0.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
+            interrupt.configuration_changed();
+        }
+    }
+
+    /// The counters.
+    pub fn statistics(&self) -> &NetStatistics {
+        &self.0.statistics
+    }
+
+    /// The address in use: the driver may have set another one.
+    pub fn mac(&self) -> MacAddress {
+        *self.0.mac.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The card.
+pub struct VirtioNet {
+    // Fixed configuration
+    label: String,
+    mac: MacAddress,
+    queue_sizes: Vec<u16>,
+    features: u64,
+    // Wiring
+    engines: Vec<Engine<QueuePair>>,
+    // Volatile state
+    shared: Arc<Shared>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    mac: MacAddress,
+    link: bool,
+    pairs: u16,
+}
+
+impl VirtioNet {
+    /// A card with its link up, and its face to the outside.
+    pub fn new(config: NetConfig) -> io::Result<(Self, NetHandle)> {
+        let NetConfig { id, mac, backends } = config;
+        let label = format!("virtio-{id}");
+        let pairs = backends.len();
+        let offloads = backends.first().map_or_else(Offloads::default, |backend| backend.offloads());
+        let wake =
+            backends.iter().map(|_| EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)).collect::<Result<_, _>>()?;
+        let shared = Arc::new(Shared {
+            mac: Mutex::new(mac),
+            link: AtomicBool::new(true),
+            pairs: AtomicU16::new(1),
+            statistics: NetStatistics::default(),
+            wake,
+            interrupt: Mutex::new(None),
+        });
+        let mut queue_sizes = vec![QUEUE_SIZE; 2 * pairs];
+        queue_sizes.push(CONTROL_SIZE);
+        let engines = (0u16..)
+            .zip(backends)
+            .map(|(index, backend)| Engine::new(&label, QueuePair::new(index, pairs as u16, backend, shared.clone())))
+            .collect();
+        let features = features(offloads, pairs);
+        Ok((Self { label, mac, queue_sizes, features, engines, shared: shared.clone() }, NetHandle(shared)))
+    }
+
+    /// The configuration structure (section 5.1.4): address, status, most pairs of queues.
+    fn config(&self) -> [u8; 10] {
+        let handle = NetHandle(self.shared.clone());
+        let mut config = [0; 10];
+        config[..6].copy_from_slice(&handle.mac());
+        let status = if handle.link() { LINK_UP } else { 0 };
+        config[6..8].copy_from_slice(&status.to_le_bytes());
+        config[8..].copy_from_slice(&(self.engines.len() as u16).to_le_bytes());
+        config
+    }
+}
+
+/// What the card offers over a back end with these abilities.
+fn features(offloads: Offloads, pairs: usize) -> u64 {
+    let when = |condition, bits: &[u32]| if condition { bits.iter().fold(0, |all, bit| all | 1u64 << bit) } else { 0 };
+    when(
+        true,
+        &[
+            VIRTIO_NET_F_MAC,
+            VIRTIO_NET_F_STATUS,
+            VIRTIO_NET_F_MRG_RXBUF,
+            VIRTIO_NET_F_CTRL_VQ,
+            VIRTIO_NET_F_CTRL_MAC_ADDR,
+        ],
+    ) | when(pairs > 1, &[VIRTIO_NET_F_MQ])
+        | when(offloads.checksum, &[VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS])
+        | when(offloads.tso4, &[VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4])
+        | when(offloads.tso6, &[VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6])
+        | when(offloads.ecn, &[VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_GUEST_ECN])
+}
+
+impl VirtioDevice for VirtioNet {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Network
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        read_config_bytes(&self.config(), offset, data);
+    }
+
+    fn activate(&mut self, mut activation: Activation) -> io::Result<()> {
+        *self.shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = Some(activation.interrupt.clone());
+        let control = control::queue_index(activation.features, self.engines.len());
+        for (pair, engine) in (0u16..).zip(&mut self.engines) {
+            let control = (pair == 0).then_some(control);
+            let queues = [2 * pair, 2 * pair + 1].into_iter().chain(control);
+            engine.start(share(&mut activation, queues))?;
+        }
+        Ok(())
+    }
+
+    fn deactivate(&mut self) -> Queues {
+        *self.shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut queues = Queues::new();
+        for engine in &mut self.engines {
+            queues.append(engine.stop());
+        }
+        queues
+    }
+
+    fn reset(&mut self) {
+        *self.shared.mac.lock().unwrap_or_else(PoisonError::into_inner) = self.mac;
+        self.shared.pairs.store(1, Ordering::Release);
+    }
+
+    fn save(&self) -> Result<Value, StateError> {
+        let handle = NetHandle(self.shared.clone());
+        let pairs = self.shared.pairs.load(Ordering::Acquire);
+        save_state(&self.label, STATE_VERSION, State { mac: handle.mac(), link: handle.link(), pairs })
+    }
+
+    fn restore(&mut self, state: Value) -> Result<(), StateError> {
+        let state: State = restore_state(&self.label, STATE_VERSION, state)?;
+        if state.pairs == 0 || usize::from(state.pairs) > self.engines.len() {
+            return Err(StateError::damaged(&self.label, format_args!("{} pairs of queues", state.pairs)));
+        }
+        *self.shared.mac.lock().unwrap_or_else(PoisonError::into_inner) = state.mac;
+        self.shared.link.store(state.link, Ordering::Release);
+        self.shared.pairs.store(state.pairs, Ordering::Release);
+        Ok(())
+    }
+}

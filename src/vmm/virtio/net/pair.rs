@@ -1,0 +1,275 @@
+//! A pair of queues and its back end, on a thread of their own.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::{AsRawFd, RawFd},
+    sync::{Arc, atomic::Ordering},
+};
+
+use virtio_bindings::virtio_net::{VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MRG_RXBUF};
+use vmm_sys_util::epoll::EventSet;
+
+use super::{NetStatistics, Shared, control};
+use crate::vmm::{
+    memory::{GuestMemory, GuestSlice},
+    net::{FRAME_MAX, HEADER_SIZE, NetBackend},
+    virtio::{
+        queue::{Buffers, QueueError, Virtqueue},
+        worker::{Handler, Io},
+    },
+};
+
+/// Where the header says how many buffers a frame fills.
+const NUM_BUFFERS_OFFSET: usize = 10;
+/// An Ethernet frame that nobody has left unsegmented, with a VLAN tag and the header.
+const PLAIN_FRAME: usize = 1518 + HEADER_SIZE;
+/// Frames taken in a row before the other direction has its turn.
+const BATCH: usize = 64;
+
+const SOURCE_BACKEND: u16 = 0;
+const SOURCE_WAKE: u16 = 1;
+
+/// What the thread owns.
+pub struct QueuePair {
+    receive: u16,
+    transmit: u16,
+    pairs: u16,
+    backend: Box<dyn NetBackend>,
+    shared: Arc<Shared>,
+    /// Whether the back end is waited for.
+    listening: bool,
+    /// The back end is gone: frames go nowhere.
+    broken: bool,
+}
+
+/// Why receiving has stopped.
+enum Pause {
+    /// No frame waits.
+    NoFrame,
+    /// The driver has no buffers.
+    NoBuffers,
+    /// It is the other direction's turn.
+    Turn,
+}
+
+struct Descriptor(RawFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl QueuePair {
+    /// Pair `index` of `pairs`.
+    pub fn new(index: u16, pairs: u16, backend: Box<dyn NetBackend>, shared: Arc<Shared>) -> Self {
+        let (receive, transmit) = (2 * index, 2 * index + 1);
+        Self { receive, transmit, pairs, backend, shared, listening: false, broken: false }
+    }
+
+    fn link(&self) -> bool {
+        self.shared.link.load(Ordering::Acquire)
+    }
+
+    /// Waits for frames, or no longer does: a frame that nobody can take would wake the thread again and again.
+    fn listen(&mut self, wanted: bool, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        if wanted != self.listening && !(self.broken && wanted) {
+            let descriptor = Descriptor(self.backend.descriptor().as_raw_fd());
+            let events = if wanted { EventSet::IN } else { EventSet::empty() };
+            io.change_source(&descriptor, SOURCE_BACKEND, events)?;
+            self.listening = wanted;
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, error: io::Error, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        tracing::warn!(queue = self.receive, %error, "the network back end is gone. The card's frames go nowhere");
+        self.listen(false, io)?;
+        self.broken = true;
+        Ok(())
+    }
+
+    /// Takes frames from the back end for as long as there are buffers.
+    fn receive(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let (memory, features) = (io.memory, io.features);
+        loop {
+            if !self.link() || self.broken || io.queue(self.receive).is_none() {
+                return self.listen(false, io);
+            }
+            let Some(queue) = io.queue(self.receive) else { return Ok(()) };
+            let outcome = receive_batch(queue, memory, features, self.backend.as_mut(), &self.shared.statistics);
+            let pause = match outcome {
+                Ok(pause) => pause,
+                Err(QueueError::Device(error)) => return self.lost(error, io),
+                Err(error) => return Err(error),
+            };
+            match pause {
+                // The source is level-triggered: what still waits wakes the thread at once.
+                Pause::NoFrame | Pause::Turn => return self.listen(true, io),
+                Pause::NoBuffers => {
+                    let Some(queue) = io.queue(self.receive) else { return Ok(()) };
+                    if !queue.want_kicks(memory)? {
+                        return self.listen(false, io);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what the driver has made available.
+    fn transmit(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let memory = io.memory;
+        let sending = self.link() && !self.broken;
+        let statistics = &self.shared.statistics;
+        let backend = &mut self.backend;
+        let mut lost = None;
+        let Some(queue) = io.queue(self.transmit) else { return Ok(()) };
+        queue.serve_all(memory, |chain| {
+            let length = chain.readable.len();
+            if !sending || lost.is_some() || !(HEADER_SIZE..=FRAME_MAX).contains(&length) {
+                NetStatistics::add(&statistics.dropped_frames, 1);
+                return Ok(0);
+            }
+            match backend.send(chain.readable.slices()) {
+                Ok(()) => {
+                    NetStatistics::add(&statistics.sent_frames, 1);
+                    NetStatistics::add(&statistics.sent_bytes, (length - HEADER_SIZE) as u64);
+                }
+                Err(error) => lost = Some(error),
+            }
+            Ok(0)
+        })?;
+        lost.map_or(Ok(()), |error| self.lost(error, io))
+    }
+
+    fn control(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let (memory, features) = (io.memory, io.features);
+        let (shared, backend) = (&self.shared, &mut self.backend);
+        let Some(queue) = io.queue(index) else { return Ok(()) };
+        queue.serve_all(memory, |chain| control::serve(chain, features, shared, backend.as_mut()))
+    }
+}
+
+impl Handler for QueuePair {
+    fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        self.backend.accept(control::accepted(io.features))?;
+        let descriptor = Descriptor(self.backend.descriptor().as_raw_fd());
+        io.add_source(&descriptor, SOURCE_BACKEND, EventSet::empty())?;
+        self.listening = false;
+        if let Some(wake) = self.shared.wake.get(usize::from(self.receive / 2)) {
+            io.add_source(wake, SOURCE_WAKE, EventSet::IN)?;
+        }
+        Ok(())
+    }
+
+    fn kicked(&mut self, queue: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        if queue == self.receive {
+            self.receive(io)
+        } else if queue == self.transmit {
+            self.transmit(io)
+        } else if queue == control::queue_index(io.features, self.pairs.into()) {
+            self.control(queue, io)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn ready(&mut self, source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        if source == SOURCE_WAKE
+            && let Some(wake) = self.shared.wake.get(usize::from(self.receive / 2))
+        {
+            // Only empties the counter.
+            let _ = wake.read();
+        }
+        self.receive(io)
+    }
+}
+
+/// A chain of buffers waiting to be filled.
+struct Waiting<'m> {
+    head: u16,
+    buffers: Buffers<'m>,
+}
+
+/// Takes up to [`BATCH`] frames. The driver is interrupted once for all of them.
+fn receive_batch(
+    queue: &mut Virtqueue,
+    memory: &GuestMemory,
+    features: u64,
+    backend: &mut dyn NetBackend,
+    statistics: &NetStatistics,
+) -> Result<Pause, QueueError> {
+    let mergeable = control::has(features, VIRTIO_NET_F_MRG_RXBUF);
+    let unsegmented =
+        control::has(features, VIRTIO_NET_F_GUEST_TSO4) || control::has(features, VIRTIO_NET_F_GUEST_TSO6);
+    let needed = if unsegmented { FRAME_MAX } else { PLAIN_FRAME };
+    let most = if mergeable { usize::from(queue.size()) } else { 1 };
+    let mut waiting: VecDeque<Waiting<'_>> = VecDeque::new();
+    let mut pieces: Vec<GuestSlice<'_>> = Vec::new();
+    let mut room = 0;
+    let mut pause = Pause::Turn;
+
+    queue.suppress_kicks(memory)?;
+    for _ in 0..BATCH {
+        while room < needed && waiting.len() < most {
+            let Some(chain) = queue.pop(memory)? else { break };
+            room += chain.writable.len();
+            waiting.push_back(Waiting { head: chain.head(), buffers: chain.writable });
+        }
+        // Less than a whole frame may need is enough only when the driver cannot give more.
+        if waiting.is_empty() || room < needed && waiting.len() < most {
+            pause = Pause::NoBuffers;
+            break;
+        }
+        pieces.clear();
+        pieces.extend(waiting.iter().flat_map(|chain| chain.buffers.slices()).cloned());
+        match backend.receive(&pieces)? {
+            Some(length) if length >= HEADER_SIZE => {
+                room -= deliver(queue, memory, &mut waiting, length)?;
+                NetStatistics::add(&statistics.received_frames, 1);
+                NetStatistics::add(&statistics.received_bytes, (length - HEADER_SIZE) as u64);
+            }
+            Some(_) => NetStatistics::add(&statistics.dropped_frames, 1),
+            None => {
+                pause = Pause::NoFrame;
+                break;
+            }
+        }
+    }
+    for _ in &waiting {
+        queue.undo_pop();
+    }
+    queue.announce(memory)?;
+    Ok(pause)
+}
+
+/// Gives the chains that a frame of `length` bytes (header included) fills back to the driver; returns the room they had.
+fn deliver(
+    queue: &mut Virtqueue,
+    memory: &GuestMemory,
+    waiting: &mut VecDeque<Waiting<'_>>,
+    length: usize,
+) -> Result<usize, QueueError> {
+    let mut covered = 0;
+    let count = waiting.iter().take_while(|chain| {
+        let before = covered;
+        covered += chain.buffers.len();
+        before < length
+    });
+    let count = u16::try_from(count.count()).unwrap_or(u16::MAX);
+    let (mut rest, mut room) = (length, 0);
+    for index in 0..count {
+        let Some(Waiting { head, mut buffers }) = waiting.pop_front() else { break };
+        let capacity = buffers.len();
+        let used = capacity.min(rest);
+        if index == 0 {
+            buffers.skip(NUM_BUFFERS_OFFSET);
+            buffers.write(&count.to_le_bytes())?;
+        }
+        queue.complete(memory, head, used)?;
+        rest -= used;
+        room += capacity;
+    }
+    Ok(room)
+}
