@@ -3,6 +3,7 @@
 //! <https://docs.oasis-open.org/virtio/virtio/v1.2/virtio-v1.2.html>
 
 pub mod device;
+pub mod input;
 pub mod interrupt;
 pub mod net;
 pub mod pci;
