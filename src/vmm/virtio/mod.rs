@@ -10,4 +10,5 @@ pub mod pci;
 pub mod queue;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod vsock;
 pub mod worker;
