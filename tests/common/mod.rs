@@ -1,5 +1,4 @@
 //! What the integration tests share.
 
-pub mod code;
 pub mod kvm;
 pub mod machine;
