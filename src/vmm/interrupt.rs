@@ -49,10 +49,10 @@ struct Connection {
 
 impl InterruptLine for Connection {
     fn set_level(&self, high: bool) {
+        let mut holders = self.shared.holders.lock().unwrap_or_else(PoisonError::into_inner);
         if self.high.swap(high, Ordering::AcqRel) == high {
             return;
         }
-        let mut holders = self.shared.holders.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *holders > 0;
         *holders = if high { *holders + 1 } else { *holders - 1 };
         if before != (*holders > 0) {
