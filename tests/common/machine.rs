@@ -13,7 +13,7 @@ use std::{
 
 use lodge::vmm::{
     devices::serial::SerialOutput,
-    machine::{Firmware, Machine, MachineConfig, MachineEvent},
+    machine::{Firmware, Machine, MachineConfig, MachineError, MachineEvent},
 };
 use uuid::Uuid;
 
@@ -94,6 +94,11 @@ impl TestMachine {
 
 /// A machine of 32 MiB with SeaBIOS, changed by `change`.
 pub fn machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> TestMachine {
+    try_machine(kvm, change).expect("the machine could not be made")
+}
+
+/// Like [`machine`], for machines that may not be possible.
+pub fn try_machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> Result<TestMachine, MachineError> {
     let debug = Output::default();
     let serial = Output::default();
     let image = |name: &str| File::open(format!("/usr/share/seabios/{name}")).expect("the package seabios is missing");
@@ -113,6 +118,6 @@ pub fn machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> TestMac
     let (sender, events) = channel();
     let sender = Mutex::new(sender);
     let sink = Arc::new(move |event| drop(sender.lock().unwrap().send(event)));
-    let machine = Machine::new(kvm, config, sink).expect("the machine could not be made");
-    TestMachine { machine, debug, serial, events }
+    let machine = Machine::new(kvm, config, sink)?;
+    Ok(TestMachine { machine, debug, serial, events })
 }

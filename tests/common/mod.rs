@@ -1,4 +1,5 @@
 //! What the integration tests share.
 
+pub mod code;
 pub mod kvm;
 pub mod machine;

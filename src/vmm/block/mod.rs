@@ -3,7 +3,16 @@
 //! Nothing here opens a file by name or guesses a format: a disk is made of files that are open already, and its format is
 //! what the caller says.
 
-use std::{fs::File, io, os::fd::BorrowedFd};
+mod qcow2;
+mod raw;
+pub mod statistics;
+#[cfg(test)]
+mod tests;
+mod vectored;
+
+use std::{fmt, fs::File, io, os::fd::BorrowedFd};
+
+use self::{qcow2::Qcow2Disk, raw::RawDisk};
 
 use super::memory::GuestSlice;
 
@@ -51,6 +60,15 @@ pub enum Format {
     Qcow2,
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        })
+    }
+}
+
 /// One file of a disk: the image itself or one of its backing files.
 #[derive(Debug)]
 pub struct Image {
@@ -66,8 +84,11 @@ pub enum BlockError {
     /// The file's metadata could not be read.
     #[error("the disk image could not be examined")]
     Examine(#[source] io::Error),
+    /// It is a directory, a pipe or the like.
+    #[error("the disk image is neither a file nor a block device. choose another")]
+    Kind,
     /// The image is damaged or not of the format it is said to be.
-    #[error("the disk image is not a usable {format:?} image")]
+    #[error("the disk image is not a usable {format} image. check its format in the guest's definition")]
     Format {
         /// The format it should have.
         format: Format,
@@ -75,17 +96,37 @@ pub enum BlockError {
         #[source]
         source: io::Error,
     },
-    /// The image names a backing file and none was given, or the other way round.
-    #[error("the disk image's chain of backing files has {expected} more than the {given} that were given")]
+    /// An image of the chain has a backing file and none was given, or the other way round.
+    #[error(
+        "image {level} of the disk's chain (0 is the disk itself) does not fit the {given} backing files that were given. \
+         the guest's definition must name all of them"
+    )]
     Backing {
-        /// Backing files missing.
-        expected: usize,
-        /// Backing files given.
+        /// Which image.
+        level: usize,
+        /// How many backing files were given.
         given: usize,
     },
 }
 
 /// Makes a disk of `image` over `backing`, the chain of its backing files, nearest first. A raw image has none.
-pub fn open(_image: Image, _read_only: bool, _backing: Vec<Image>) -> Result<Box<dyn Disk>, BlockError> {
-    Err(BlockError::Examine(io::ErrorKind::Unsupported.into()))
+pub fn open(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Box<dyn Disk>, BlockError> {
+    match image.format {
+        Format::Raw if backing.is_empty() => Ok(Box::new(RawDisk::new(image.file, read_only)?)),
+        _ => Ok(Box::new(Qcow2Disk::new(image, read_only, backing)?)),
+    }
+}
+
+/// Refuses what is not whole sectors inside a disk of `capacity` bytes.
+fn check_range(capacity: u64, offset: u64, length: u64) -> io::Result<()> {
+    let inside = offset.checked_add(length).is_some_and(|end| end <= capacity);
+    match inside && offset.is_multiple_of(SECTOR) && length.is_multiple_of(SECTOR) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// The bytes of all buffers. They come from a chain, which has fewer than 2^32.
+fn total(buffers: &[GuestSlice<'_>]) -> u64 {
+    buffers.iter().map(|buffer| buffer.len() as u64).sum()
 }

@@ -237,7 +237,9 @@ mod tests {
         let sci = Arc::new(FakeLine::default());
         let power_offs = Arc::new(AtomicU32::new(0));
         let counter = power_offs.clone();
-        let power_off: PowerLine = Arc::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)));
+        let power_off: PowerLine = Arc::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
         Fixture { device: PowerManagement::new(sci.clone(), power_off), sci, power_offs }
     }
 

@@ -217,7 +217,9 @@ mod tests {
         bus.plug(HOST_BRIDGE, Arc::new(Mutex::new(HostBridge::new())), vec![]).unwrap();
         let resets = Arc::new(AtomicU32::new(0));
         let counter = resets.clone();
-        let reset: ResetLine = Arc::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)));
+        let reset: ResetLine = Arc::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
         (ConfigPorts::new(bus, reset), resets)
     }
 

@@ -1,0 +1,143 @@
+//! qcow2 images (QEMU's `docs/interop/qcow2.rst`), through the imago crate.
+//!
+//! An image and all of its backing files are given as open files: what an image says about names of other files is only
+//! compared with that, so that no image can make the worker open anything.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use imago::{
+    FormatAccess, StorageOpenOptions,
+    file::File as ImageFile,
+    io_buffers::{IoVector, IoVectorMut},
+    qcow2::Qcow2,
+    raw::Raw,
+};
+
+use super::{BlockError, Disk, Format, Image, SECTOR, check_range};
+use crate::vmm::memory::GuestSlice;
+
+type Access = FormatAccess<ImageFile>;
+
+/// A qcow2 disk.
+pub struct Qcow2Disk {
+    /// Reads and writes share it; a discard moves clusters under them and needs it alone.
+    image: RwLock<Access>,
+    capacity: u64,
+    read_only: bool,
+}
+
+impl Qcow2Disk {
+    /// A disk of `image` over `backing`, nearest first.
+    pub fn new(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Self, BlockError> {
+        let given = backing.len();
+        let mut below = None;
+        for (level, layer) in backing.into_iter().enumerate().rev() {
+            let counts = Chain { level: level + 1, given };
+            below = Some(Arc::new(open_layer(layer, false, below, counts)?));
+        }
+        let access = open_layer(image, !read_only, below, Chain { level: 0, given })?;
+        let size = access.size();
+        Ok(Self { image: RwLock::new(access), capacity: size - size % SECTOR, read_only })
+    }
+
+    fn shared(&self) -> RwLockReadGuard<'_, Access> {
+        self.image.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alone(&self) -> RwLockWriteGuard<'_, Access> {
+        self.image.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_write(&self, offset: u64, length: u64) -> io::Result<()> {
+        if self.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        check_range(self.capacity, offset, length)
+    }
+}
+
+/// Where in the chain an image is, for errors.
+#[derive(Clone, Copy)]
+struct Chain {
+    level: usize,
+    given: usize,
+}
+
+fn open_layer(image: Image, writable: bool, below: Option<Arc<Access>>, chain: Chain) -> Result<Access, BlockError> {
+    let damaged = |source| BlockError::Format { format: image.format, source };
+    let options = StorageOpenOptions::new().write(writable);
+    let file = ImageFile::from_open_file(image.file, options).map_err(BlockError::Examine)?;
+    match image.format {
+        Format::Raw => {
+            if below.is_some() {
+                return Err(BlockError::Backing { level: chain.level, given: chain.given });
+            }
+            Ok(Access::new(Raw::open_image(file, writable).map_err(damaged)?))
+        }
+        Format::Qcow2 => {
+            let mut qcow2 = Qcow2::<ImageFile, Arc<Access>>::open_image(file, writable).map_err(damaged)?;
+            if qcow2.requires_external_data_file() {
+                return Err(damaged(io::Error::other("it keeps its data in another file")));
+            }
+            if qcow2.implicit_backing_file().is_some() != below.is_some() {
+                return Err(BlockError::Backing { level: chain.level, given: chain.given });
+            }
+            qcow2.set_data_file(None);
+            qcow2.set_backing(below);
+            Ok(Access::new(qcow2))
+        }
+    }
+}
+
+impl Disk for Qcow2Disk {
+    fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn read(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> io::Result<()> {
+        check_range(self.capacity, offset, super::total(buffers))?;
+        let (vector, _guard) = IoVectorMut::from_volatile_slice(buffers);
+        self.shared().readv(vector, offset)
+    }
+
+    fn write(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> io::Result<()> {
+        self.check_write(offset, super::total(buffers))?;
+        let (vector, _guard) = IoVector::from_volatile_slice(buffers);
+        self.shared().writev(vector, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        let image = self.shared();
+        image.flush()?;
+        image.sync()
+    }
+
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.check_write(offset, length)?;
+        match self.alone().discard_to_any(offset, length) {
+            // A discard is a hint: what cannot be given back is kept.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+            other => other,
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
+        self.check_write(offset, length)?;
+        match unmap {
+            true => self.alone().discard_to_zero(offset, length),
+            false => self.shared().write_zeroes(offset, length),
+        }
+    }
+}
