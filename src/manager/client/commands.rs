@@ -33,7 +33,12 @@ impl Client {
 
     /// Everything for the graphs in one request (`x-lodge-statistics`).
     pub async fn statistics(&self) -> Result<Statistics, ClientError> {
-        self.query("x-lodge-statistics", DEFAULT_TIMEOUT).await
+        self.statistics_within(DEFAULT_TIMEOUT).await
+    }
+
+    /// [`Client::statistics`], waiting at most `limit`.
+    pub async fn statistics_within(&self, limit: Duration) -> Result<Statistics, ClientError> {
+        self.query("x-lodge-statistics", limit).await
     }
 
     /// Pauses the guest (`stop`).

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::root::Root;
+use super::{Finding, Root};
 
 /// SeaBIOS, the guest's firmware.
 pub const BIOS: &str = "bios-256k.bin";
@@ -35,4 +35,16 @@ pub fn missing(file: &str) -> (String, String) {
         format!("the firmware file {file} is missing"),
         format!("Install the package \"{PACKAGE}\" (Fedora: \"seabios-bin\" and \"seavgabios-bin\")"),
     )
+}
+
+/// Whether the firmware is installed.
+pub(super) fn check(root: &Root) -> Finding {
+    let (id, name) = ("firmware", "Firmware");
+    let absent: Vec<_> = [BIOS, VGA_BIOS].into_iter().filter(|file| find(root, file).is_none()).collect();
+    if let Some(file) = absent.first() {
+        let (_, mend) = missing(file);
+        return Finding::missing(id, name, format!("{} not found", absent.join(" and ")), mend);
+    }
+    let place = find(root, BIOS).map(|path| path.display().to_string()).unwrap_or_default();
+    Finding::fine(id, name, format!("SeaBIOS ({place})"))
 }

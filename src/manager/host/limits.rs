@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::root::Root;
+use super::{Root, kvm};
 use crate::manager::{definition::HostLimits, size::KIB};
 
 /// Physical addresses that every 64-bit CPU has, in bits, where the host does not say.
@@ -21,7 +21,7 @@ pub fn limits() -> HostLimits {
 
 pub(super) fn of(root: &Root) -> HostLimits {
     let memory = Memory::read(root);
-    let max_vcpus = kvm_ioctls::Kvm::new().map_or(u32::MAX, |kvm| u32::try_from(kvm.get_max_vcpus()).unwrap_or(1));
+    let max_vcpus = kvm::interface(root).and_then(|kvm| u32::try_from(kvm.get_max_vcpus()).ok()).unwrap_or(u32::MAX);
     HostLimits {
         memory_total: memory.total,
         memory_available: memory.available,

@@ -1,14 +1,20 @@
 //! What this machine can do for guests, what is missing, and how to mend it.
+//!
+//! [`check`] runs one probe for each thing that guests need. A probe reads a few small files below a [`Root`], so that
+//! tests put a tree of their own in the place of `/proc`, `/sys` and `/dev`.
 
+mod capacity;
+mod cpu;
 pub mod firmware;
+mod info;
 pub mod kvm;
 mod limits;
+mod memory;
 mod root;
-
-use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use info::{HostInfo, info};
 pub use limits::limits;
 pub use root::Root;
 
@@ -26,6 +32,17 @@ pub enum Verdict {
     Missing,
 }
 
+impl Verdict {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Limited => "limited",
+            Self::Missing => "missing",
+        }
+    }
+}
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -41,46 +58,39 @@ pub struct Finding {
     pub mend: String,
 }
 
-/// The host in figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HostInfo {
-    /// The host's name.
-    pub hostname: String,
-    /// The kernel's release.
-    pub kernel: String,
-    /// The CPU's model.
-    pub cpu_model: String,
-    /// CPUs online.
-    pub cpus: u32,
-    /// Memory, in bytes.
-    pub memory_total: u64,
-    /// Memory that is free or can be freed, in bytes.
-    pub memory_available: u64,
-    /// Most vCPUs of one guest.
-    pub max_vcpus: u32,
-    /// Where the library lies.
-    pub data: PathBuf,
-    /// Free space for disks, in bytes.
-    pub disk_free: u64,
+impl Finding {
+    fn fine(id: &'static str, name: &str, detail: impl Into<String>) -> Self {
+        Self { id, name: name.to_owned(), verdict: Verdict::Fine, detail: detail.into(), mend: String::new() }
+    }
+
+    fn limited(id: &'static str, name: &str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Limited, mend: mend.into(), ..Self::fine(id, name, detail) }
+    }
+
+    fn missing(id: &'static str, name: &str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Missing, mend: mend.into(), ..Self::fine(id, name, detail) }
+    }
 }
 
 /// Looks at everything that guests need. Reads a few small files; call it on a blocking thread.
 pub fn check(paths: &Paths) -> Vec<Finding> {
-    let _ = paths;
-    Vec::new()
+    check_below(&Root::default(), paths)
 }
 
-/// The host in figures. Reads a few small files; call it on a blocking thread.
-pub fn info(paths: &Paths) -> HostInfo {
-    HostInfo {
-        hostname: String::new(),
-        kernel: String::new(),
-        cpu_model: String::new(),
-        cpus: 1,
-        memory_total: 0,
-        memory_available: 0,
-        max_vcpus: 1,
-        data: paths.data().to_owned(),
-        disk_free: 0,
-    }
+fn check_below(root: &Root, paths: &Paths) -> Vec<Finding> {
+    vec![
+        cpu::virtualization(root),
+        kvm::device(root),
+        cpu::modules(root),
+        kvm::api(root),
+        cpu::nested(root),
+        firmware::check(root),
+        memory::check(root),
+        memory::huge_pages(root),
+        memory::ksm(root),
+        capacity::check(paths),
+    ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,21 @@
 //! The live view of all guests, for the application: one task watches the library, the runtime folder and the running
 //! workers, and tells of changes over a channel. One timer serves all guests.
+//!
+//! ```text
+//!  inotify ──▶ scan ──▶ table ──▶ GuestChange ──▶ the application
+//!  (library,   (what       ▲
+//!   runtime)   is there)   │ states, by QMP events     ┌─ worker
+//!                          ├───── a connection each ───┼─ worker
+//!                          │ figures, once a second    └─ worker
+//!                        timer (only while somebody looks at graphs)
+//! ```
 
-#![forbid(unsafe_code)]
+mod connection;
+mod folders;
+mod table;
+mod watcher;
+
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -12,6 +26,7 @@ use super::{
     statistics::History,
     supervisor::{GuestState, Supervisor},
 };
+use table::Table;
 
 /// What identifies a guest in the live view.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -62,13 +77,25 @@ pub enum WatchLevel {
 #[derive(Debug, Clone)]
 pub struct Guests {
     supervisor: Supervisor,
+    table: Arc<Table>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+/// What the watching task is told.
+#[derive(Debug)]
+enum Order {
+    SetLevel(WatchLevel),
+    Rescan,
 }
 
 impl Guests {
     /// Begins to watch, on the current tokio runtime. The first changes are one [`GuestChange::Added`] for each guest.
     pub fn watch(supervisor: Supervisor) -> (Self, mpsc::UnboundedReceiver<GuestChange>) {
-        let (_sender, receiver) = mpsc::unbounded_channel();
-        (Self { supervisor }, receiver)
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let table = Arc::new(Table::new(changes));
+        tokio::spawn(watcher::run(supervisor.clone(), Arc::clone(&table), ordered));
+        (Self { supervisor, table, orders }, receiver)
     }
 
     /// Who starts and ends the guests.
@@ -78,29 +105,35 @@ impl Guests {
 
     /// All guests now, by name.
     pub fn all(&self) -> Vec<GuestView> {
-        Vec::new()
+        self.table.all()
     }
 
     /// One guest now.
     pub fn get(&self, id: &GuestId) -> Option<GuestView> {
-        let _ = id;
-        None
+        self.table.get(id)
     }
 
     /// The connection to a running guest.
     pub fn client(&self, id: &GuestId) -> Option<Client> {
-        let _ = id;
-        None
+        self.table.client(id)
     }
 
     /// Chooses how closely to watch: [`WatchLevel::States`] while no graph can be seen.
     pub fn set_level(&self, level: WatchLevel) {
-        let _ = level;
+        // The task ends only with the runtime.
+        let _ = self.orders.send(Order::SetLevel(level));
+    }
+
+    /// Looks at the library and the running guests at once, without waiting for the system to tell of a change.
+    pub fn rescan(&self) {
+        let _ = self.orders.send(Order::Rescan);
     }
 
     /// Looks at a guest's history; quick, so that it can be called while drawing.
     pub fn with_history<T>(&self, id: &GuestId, look: impl FnOnce(&History) -> T) -> Option<T> {
-        let _ = (id, look);
-        None
+        self.table.with_history(id, look)
     }
 }
+
+#[cfg(test)]
+mod tests;

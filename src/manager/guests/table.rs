@@ -1,0 +1,167 @@
+//! What is known of every guest now, shared by the watching task and the application's thread. Every change to it is told.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::mpsc;
+
+use super::{GuestChange, GuestId, GuestView};
+use crate::{
+    manager::{
+        client::Client,
+        statistics::{History, Point, Reading},
+        supervisor::GuestState,
+    },
+    qmp::types::Statistics,
+};
+
+/// Requests for figures that a worker may leave unanswered before it counts as one that hangs.
+const PATIENCE: u32 = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Table {
+    rows: Mutex<HashMap<GuestId, Row>>,
+    changes: mpsc::UnboundedSender<GuestChange>,
+}
+
+#[derive(Debug)]
+struct Row {
+    view: GuestView,
+    client: Option<Client>,
+    history: History,
+    last: Option<Reading>,
+    unanswered: u32,
+}
+
+impl Table {
+    pub fn new(changes: mpsc::UnboundedSender<GuestChange>) -> Self {
+        Self { rows: Mutex::default(), changes }
+    }
+
+    /// Takes over what a scan has found. States are kept: they come from the connections.
+    pub fn update(&self, found: Vec<GuestView>) {
+        let mut rows = self.rows();
+        let ids: HashSet<GuestId> = found.iter().map(|view| view.id.clone()).collect();
+        for view in found {
+            match rows.get_mut(&view.id) {
+                None => {
+                    self.tell(GuestChange::Added(view.clone()));
+                    let row = Row { view, client: None, history: History::default(), last: None, unanswered: 0 };
+                    rows.insert(row.view.id.clone(), row);
+                }
+                Some(row) => {
+                    let view = GuestView { state: row.view.state.clone(), ..view };
+                    if row.view != view {
+                        row.view = view;
+                        self.tell(GuestChange::Changed(row.view.clone()));
+                    }
+                }
+            }
+        }
+        rows.retain(|id, _| {
+            let stays = ids.contains(id);
+            if !stays {
+                self.tell(GuestChange::Removed(id.clone()));
+            }
+            stays
+        });
+    }
+
+    /// A guest is doing something else.
+    pub fn set_state(&self, id: &GuestId, state: GuestState) {
+        if let Some(row) = self.rows().get_mut(id) {
+            self.set_row_state(row, state);
+        }
+    }
+
+    fn set_row_state(&self, row: &mut Row, state: GuestState) {
+        row.unanswered = 0;
+        if row.view.state != state {
+            row.view.state = state;
+            self.tell(GuestChange::Changed(row.view.clone()));
+        }
+    }
+
+    /// A guest has a connection now, or (`None`) none any more.
+    pub fn set_client(&self, id: &GuestId, client: Option<Client>) {
+        if let Some(row) = self.rows().get_mut(id) {
+            row.client = client;
+            row.last = None;
+        }
+    }
+
+    /// The figures of one guest have come, or (`None`) have not.
+    pub fn add_figures(&self, id: &GuestId, figures: Option<&Statistics>, time: u64) {
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(id) else { return };
+        let Some(figures) = figures else {
+            row.unanswered += 1;
+            if row.unanswered == PATIENCE && row.client.is_some() {
+                let unanswered = row.unanswered;
+                self.set_row_state(row, GuestState::NotResponding);
+                row.unanswered = unanswered;
+            }
+            return;
+        };
+        row.unanswered = 0;
+        if row.view.state == GuestState::NotResponding {
+            self.set_row_state(row, GuestState::from_status(figures.status, None));
+        }
+        let reading = Reading::from(figures);
+        if let Some(point) = row.last.as_ref().and_then(|last| reading.since(last, time)) {
+            row.history.push(point);
+        }
+        row.last = Some(reading);
+    }
+
+    /// A guest has ended: its graphs fall to nothing.
+    pub fn end_figures(&self, id: &GuestId, time: u64) {
+        if let Some(row) = self.rows().get_mut(id)
+            && row.history.latest().is_some()
+        {
+            row.history.push(Point { time, ..Point::default() });
+        }
+    }
+
+    /// Every figure of this second has come.
+    pub fn tell_figures(&self) {
+        self.tell(GuestChange::Statistics);
+    }
+
+    pub fn all(&self) -> Vec<GuestView> {
+        let mut views: Vec<_> = self.rows().values().map(|row| row.view.clone()).collect();
+        views.sort_by_cached_key(|view| (view.name.to_lowercase(), view.name.clone()));
+        views
+    }
+
+    pub fn get(&self, id: &GuestId) -> Option<GuestView> {
+        self.rows().get(id).map(|row| row.view.clone())
+    }
+
+    pub fn client(&self, id: &GuestId) -> Option<Client> {
+        self.rows().get(id)?.client.clone()
+    }
+
+    /// Every connection.
+    pub fn clients(&self) -> Vec<(GuestId, Client)> {
+        self.rows().iter().filter_map(|(id, row)| Some((id.clone(), row.client.clone()?))).collect()
+    }
+
+    pub fn with_history<T>(&self, id: &GuestId, look: impl FnOnce(&History) -> T) -> Option<T> {
+        self.rows().get(id).map(|row| look(&row.history))
+    }
+
+    fn tell(&self, change: GuestChange) {
+        // The application may have stopped listening.
+        let _ = self.changes.send(change);
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashMap<GuestId, Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
