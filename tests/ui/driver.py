@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 
 import gi
 
@@ -129,18 +130,33 @@ class Widget:
         subprocess.run(["xdotool", "mousemove", str(x), str(y), "click", str(button)], check=True)
 
     @property
-    def text(self):
-        text = self.accessible.get_text_iface()
+    def entered(self):
+        """The text that is entered."""
+        text = self._holder().accessible.get_text_iface()
+        # GTK 4.8 takes -1 for nothing and not for the end.
         return Atspi.Text.get_text(text, 0, text.get_character_count())
 
     def enter(self, text):
         """Replaces what is entered."""
-        holder = next((w for w in self.walk() if w.accessible.get_editable_text_iface() is not None), None)
-        if holder is None:
-            raise Failure(f"nothing can be entered into {self!r}")
-        editable = holder.accessible.get_editable_text_iface()
-        editable.set_text_contents(text)
-        wait_for(f"{text!r} is in {self!r}", lambda: holder.text == text)
+        self._holder().accessible.get_editable_text_iface().set_text_contents(text)
+        wait_for(f"{text!r} is in {self!r}", lambda: self.entered == text)
+
+    def _holder(self):
+        for widget in self.walk():
+            if widget.accessible.get_editable_text_iface() is not None:
+                return widget
+        raise Failure(f"nothing can be entered into {self!r}")
+
+    def wait_gone(self):
+        """Waits until this window is closed."""
+
+        def gone():
+            try:
+                return not any(child.accessible == self.accessible for child in Widget(self.accessible.get_parent()).children())
+            except (GLib.Error, AttributeError):
+                return True
+
+        wait_for(f"{self!r} is closed", gone)
 
     @property
     def value(self):
@@ -192,6 +208,17 @@ class Application:
     def window(self, name, role=("frame", "window", "dialog")):
         return self.root.find(role, name)
 
+    def dialog(self, heading):
+        """The dialog with this heading."""
+        return wait_for(
+            f"the dialog {heading!r}",
+            lambda: next((child for child in self.root.children() if child.visible and child.has_text(heading)), None),
+        )
+
+    def type(self, text):
+        """Types a text."""
+        subprocess.run(["xdotool", "type", "--clearmodifiers", "--delay", "20", text], check=True)
+
     def has_window(self, name):
         return any(child.name == name for child in self.root.children())
 
@@ -242,7 +269,9 @@ def run(test):
             complaints = application.complaints()
             if complaints:
                 raise Failure("the application complained:\n" + "\n".join(complaints))
-    except Failure as failure:
+    except (Failure, AssertionError) as failure:
+        if isinstance(failure, AssertionError):
+            traceback.print_exc()
         print(f"FAILED: {failure}")
         sys.exit(1)
     print("ok")

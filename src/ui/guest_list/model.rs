@@ -162,7 +162,7 @@ mod tests {
     };
 
     fn names(model: &GuestModel) -> Vec<String> {
-        model.selection.iter::<GuestItem>().map(|item| item.unwrap().name()).collect()
+        (0..model.found()).map(|at| model.selection.item(at).and_downcast::<GuestItem>().unwrap().name()).collect()
     }
 
     fn model_of(names: &[&str]) -> (GuestModel, Vec<GuestId>) {

@@ -269,15 +269,16 @@ mod tests {
     #[test]
     fn an_unbound_row_no_longer_follows_its_guest() {
         with_gtk(|| {
-            let item = GuestItem::new(guest_view("web"));
+            let off = guest_view("web");
+            let item = GuestItem::new(off.clone());
             let row: GuestRow = glib::Object::new();
             row.build(|_| {});
             row.bind(&item);
-            item.set_view(GuestView { state: GuestState::Running, ..item.view().clone() });
+            item.set_view(GuestView { state: GuestState::Running, ..off.clone() });
             assert_eq!(row.imp().status.label(), "Running");
 
             row.unbind();
-            item.set_view(GuestView { state: GuestState::Paused, ..item.view().clone() });
+            item.set_view(GuestView { state: GuestState::Paused, ..off });
 
             assert_eq!(row.imp().status.label(), "Running");
         });

@@ -254,6 +254,7 @@ mod tests {
 
     fn said(edits: impl IntoIterator<Item = Edit>, step: Step) -> Vec<(Field, Weight)> {
         let mut draft = Draft::default();
+        draft.follow(&around());
         for edit in edits {
             draft.apply(edit, &around());
         }

@@ -1,0 +1,86 @@
+"""Every control of every window has a name that says what it is for, which is what screen readers speak."""
+
+from driver import Failure, run, wait_for
+
+# What a person can use.
+CONTROLS = {
+    "push button",
+    "toggle button",
+    "check box",
+    "radio button",
+    "combo box",
+    "entry",
+    "text",
+    "spin button",
+    "switch",
+    "slider",
+    "link",
+    "list",
+    "list item",
+    "menu item",
+    "page tab",
+    "table",
+    "image",
+}
+
+
+def nameless(widget, inside=()):
+    """The paths to the controls below that have no name of their own."""
+    found = []
+    name = widget.name
+    # GTK calls a widget without a name by its class.
+    no_name = not name.strip() or name.startswith(("Gtk", "Adw", "Lodge", "Vte"))
+    path = (*inside, repr(widget))
+    # The icons and the list inside of a combo box are its own; so are the icons of buttons and rows.
+    decoration = widget.role == "image" and any("AdwGizmo" in step or "button" in step or "combo" in step for step in inside)
+    in_combo = any(step.startswith("combo box") for step in inside)
+    if widget.role in CONTROLS and no_name and not decoration and not in_combo:
+        found.append(" > ".join(path[-6:]))
+    for child in widget.children():
+        if child.visible:
+            found += nameless(child, path)
+    return found
+
+
+def test(application):
+    window = application.window("Lodge")
+    window.wait_for_text("No Guests Yet")
+
+    application.keys("ctrl+n")
+    wizard = application.window("New Guest")
+    wizard.wait_for_text("Step 1 of 5")
+    wizard.find("check box", "Test card").click()
+    wizard.wait_for_text("Step 1 of 3")
+    wizard.find("push button", "Next").press()
+    wizard.wait_for_text("Step 2 of 3")
+    wizard.find("push button", "Next").press()
+    wizard.wait_for_text("Step 3 of 3")
+    wizard_faults = nameless(wizard)
+    wizard.find("check box", "Start Now").press()
+    wizard.find("push button", "Create").press()
+    application.wait_closed("New Guest")
+    window.find("list item", "testcard, Off")
+
+    application.keys("ctrl+h")
+    host = application.window("Host Check")
+    host_faults = nameless(host)
+    application.screenshot("host")
+    application.keys("Escape")
+    application.wait_closed("Host Check")
+
+    application.keys("ctrl+question")
+    wait_for("the shortcuts window", lambda: window_count(application) == 2)
+    application.screenshot("shortcuts")
+    application.keys("Escape")
+    wait_for("the shortcuts window is closed", lambda: window_count(application) == 1)
+
+    faults = wizard_faults + host_faults + nameless(window)
+    if faults:
+        raise Failure("these have no name:\n" + "\n".join(faults))
+
+
+def window_count(application):
+    return sum(1 for _ in application.root.children())
+
+
+run(test)

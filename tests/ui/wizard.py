@@ -1,0 +1,80 @@
+"""As on a fresh machine: the empty page, the wizard step by step with an ISO image, the guest in the list."""
+
+import glob
+import os
+
+from driver import run
+
+ISO = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
+
+
+def iso_image():
+    """GRUB's rescue image, or where its package is missing, an image that is just as good for the wizard."""
+    if os.path.exists(ISO):
+        return ISO
+    path = os.path.join(os.environ["HOME"], "rescue.iso")
+    image = bytearray(64 * 2048)
+    image[510:512] = b"\x55\xaa"
+    image[446 + 4] = 0xCD
+    image[16 * 2048 : 16 * 2048 + 6] = b"\x01CD001"
+    image[17 * 2048 : 17 * 2048 + 6] = b"\xffCD001"
+    with open(path, "wb") as file:
+        file.write(image)
+    return path
+
+
+def test(application):
+    window = application.window("Lodge")
+    window.wait_for_text("No Guests Yet")
+    application.screenshot("empty")
+    window.find("push button", "New Guest…").press()
+
+    wizard = application.window("New Guest")
+    wizard.wait_for_text("Step 1 of 5")
+    next_button = wizard.find("push button", "Next")
+    next_button.press()
+
+    wizard.wait_for_text("Step 2 of 5")
+    wizard.find("text", "ISO image").enter(iso_image())
+    wizard.find("label", contains="ISO image, boots")
+    application.screenshot("media")
+    next_button.press()
+
+    wizard.wait_for_text("Step 3 of 5")
+    wizard.find("label", contains="This host has")
+    wizard.find("spin button", "Memory").set_value(256)
+    application.screenshot("resources")
+    next_button.press()
+
+    wizard.wait_for_text("Step 4 of 5")
+    wizard.find("label", contains="are free in")
+    wizard.find("spin button", "Size").set_value(1)
+    application.screenshot("storage")
+    next_button.press()
+
+    wizard.wait_for_text("Step 5 of 5")
+    # Going back and forward keeps what was entered.
+    for step in (4, 3, 2):
+        wizard.find("push button", "Back").press()
+        wizard.wait_for_text(f"Step {step} of 5")
+    assert wizard.find("text", "ISO image").entered == iso_image()
+    for step in (3, 4, 5):
+        next_button.press()
+        wizard.wait_for_text(f"Step {step} of 5")
+    assert wizard.find("spin button", "Memory").value == 256
+    wizard.find("text", "Name").enter("rescue")
+    wizard.find("list item", contains="256 MiB")
+    start = wizard.find("check box", "Start Now")
+    start.press()
+    application.screenshot("summary")
+    wizard.find("push button", "Create").press()
+
+    application.wait_closed("New Guest")
+    window.find("list item", "rescue, Off")
+    application.screenshot("list")
+    data = os.path.join(os.environ["XDG_DATA_HOME"], "lodge")
+    assert os.path.exists(os.path.join(data, "guests", "rescue", "guest.toml"))
+    assert len(glob.glob(os.path.join(data, "disks", "rescue*"))) == 1
+
+
+run(test)

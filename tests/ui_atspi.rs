@@ -1,0 +1,115 @@
+//! The real application, driven as a person with a screen reader and a keyboard does it: each script of `tests/ui/` starts
+//! `lodge` on a screen, a session bus and home folders of its own and speaks AT-SPI to it.
+//!
+//! They need Xvfb, dbus-run-session, xdotool and Python's `gi` with Atspi; where one is missing they say so, and fail in CI.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output},
+};
+
+/// What the scripts call.
+const PROGRAMS: [&str; 4] = ["dbus-run-session", "xvfb-run", "xdotool", "/usr/bin/python3"];
+
+/// Runs a script; `arguments` are for it.
+fn run(script: &str, arguments: &[&str]) {
+    if let Some(missing) = PROGRAMS.into_iter().find(|program| !is_there(program)) {
+        assert!(std::env::var_os("CI").is_none(), "{missing} is missing");
+        eprintln!("skipped: {missing} is missing");
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = |name: &str| {
+        let path = home.path().join(name);
+        fs::create_dir(&path).expect("a folder can be made in the temporary folder");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        path
+    };
+    let output = Command::new("dbus-run-session")
+        .args(["--", "xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", "/usr/bin/python3"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui").join(script))
+        .args(arguments)
+        .env("LODGE", env!("CARGO_BIN_EXE_lodge"))
+        .env("LODGECTL", env!("CARGO_BIN_EXE_lodgectl"))
+        .env("LODGE_WORKER", env!("CARGO_BIN_EXE_lodge-worker"))
+        .env("HOME", home.path())
+        .env("XDG_DATA_HOME", folder("data"))
+        .env("XDG_CONFIG_HOME", folder("config"))
+        .env("XDG_CACHE_HOME", folder("cache"))
+        .env("XDG_RUNTIME_DIR", folder("run"))
+        .env("TMPDIR", folder("tmp"))
+        .env("GSETTINGS_BACKEND", "keyfile")
+        .env("GSK_RENDERER", "cairo")
+        .env("LC_ALL", "C.UTF-8")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("LANGUAGE")
+        .output()
+        .expect("dbus-run-session is there");
+    let Output { status, stdout, stderr } = output;
+    assert!(
+        status.success(),
+        "{script} failed:\n{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
+}
+
+fn is_there(program: &str) -> bool {
+    Command::new("sh").args(["-c", "command -v \"$0\" >/dev/null", program]).status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_new_guest_is_made_step_by_step_and_stands_in_the_list() {
+    run("wizard.py", &[]);
+}
+
+#[test]
+fn what_is_entered_wrongly_is_said_at_its_field() {
+    run("wrong_entries.py", &[]);
+}
+
+#[test]
+fn every_control_has_a_name_for_screen_readers() {
+    run("names.py", &[]);
+}
+
+#[test]
+fn everything_can_be_done_by_keyboard() {
+    run("keyboard.py", &[]);
+}
+
+#[test]
+fn guests_are_searched_renamed_and_deleted() {
+    run("list.py", &[]);
+}
+
+#[test]
+fn a_definition_that_cannot_be_read_is_shown_and_left_alone() {
+    run("broken_definition.py", &[]);
+}
+
+#[test]
+fn the_application_speaks_german() {
+    run("german.py", &[]);
+}
+
+#[test]
+fn a_second_start_brings_the_first_window_to_the_front() {
+    run("single_instance.py", &[]);
+}
+
+#[test]
+fn without_a_display_lodgectl_is_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lodge"))
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .env("XDG_RUNTIME_DIR", "/nonexistent")
+        .output()
+        .expect("lodge can be run");
+
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("lodgectl"), "{message}");
+}
