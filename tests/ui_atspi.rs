@@ -57,7 +57,10 @@ fn run(script: &str, arguments: &[&str]) {
 }
 
 fn is_there(program: &str) -> bool {
-    Command::new("sh").args(["-c", "command -v \"$0\" >/dev/null", program]).status().is_ok_and(|status| status.success())
+    Command::new("sh")
+        .args(["-c", "command -v \"$0\" >/dev/null", program])
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 #[test]

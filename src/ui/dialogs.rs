@@ -2,7 +2,10 @@
 
 use adw::prelude::*;
 use gtk::{accessible::Property, glib};
-use lodge::manager::{definition::check_name, library::Deleted};
+use lodge::manager::{
+    definition::{NAME_MAX_BYTES, NAME_MAX_CHARACTERS, check_name},
+    library::Deleted,
+};
 use tokio::sync::oneshot;
 
 use crate::ui::i18n::{gettext, gettext_f};
@@ -32,7 +35,7 @@ pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &
     let dialog = question(
         parent,
         &gettext_f("Delete “{name}”?", &[("name", name)]),
-        &gettext("The guest's definition is deleted for good."),
+        &gettext("The guest’s definition is deleted for good."),
         &gettext("_Delete"),
         adw::ResponseAppearance::Destructive,
     );
@@ -96,10 +99,28 @@ pub fn complaint_about_name(name: &str, own: &str, taken: &[String]) -> Option<S
         return Some(gettext("Give the guest a name."));
     }
     if let Err(message) = check_name(name) {
-        return Some(gettext_f("This name cannot be used: {reason}.", &[("reason", &message)]));
+        return Some(words_about_name(name).unwrap_or(message));
     }
     let is_taken = name != own && taken.iter().any(|other| other == name);
     is_taken.then(|| gettext("Another guest has this name."))
+}
+
+/// Words for the manager's complaint about a name, if they are known.
+fn words_about_name(name: &str) -> Option<String> {
+    if name.chars().count() > NAME_MAX_CHARACTERS || name.len() > NAME_MAX_BYTES {
+        let most = NAME_MAX_CHARACTERS.to_string();
+        Some(gettext_f("The name is too long. Write at most {n} characters.", &[("n", &most)]))
+    } else if name.contains('/') {
+        Some(gettext("A name cannot contain a slash."))
+    } else if name.chars().any(char::is_control) {
+        Some(gettext("A name cannot contain line breaks or control characters."))
+    } else if name.starts_with(['.', '-']) {
+        Some(gettext("A name cannot begin with a dot or a dash."))
+    } else if name.trim() != name {
+        Some(gettext("A name cannot begin or end with a space."))
+    } else {
+        None
+    }
 }
 
 /// Shows what is wrong with a field at the field, for eyes and for screen readers, or that it is fine.

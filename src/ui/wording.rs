@@ -66,7 +66,7 @@ pub fn bytes(bytes: u64) -> String {
 
 /// A share (0 to 1) in percent.
 pub fn percent(share: f32) -> String {
-    gettext_f("{n} %", &[("n", &format!("{:.0}", share * 100.0))])
+    gettext_f("{n}%", &[("n", &format!("{:.0}", share * 100.0))])
 }
 
 /// What a file is.

@@ -183,13 +183,13 @@ fn words_about_memory(draft: &Draft, limits: &HostLimits) -> Option<String> {
     if draft.memory_mib == 0 {
         Some(gettext("A guest needs some memory. Choose at least 1 MiB."))
     } else if memory > 1u64.checked_shl(limits.address_bits).unwrap_or(u64::MAX) {
-        Some(gettext_f("The host's CPU cannot address {amount}. Choose less.", &words))
+        Some(gettext_f("The host’s CPU cannot address {amount}. Choose less.", &words))
     } else if memory > limits.memory_total.saturating_mul(4) {
-        Some(gettext_f("{amount} is far more than the host's {total}. Choose less.", &words))
+        Some(gettext_f("{amount} is far more than the host’s {total}. Choose less.", &words))
     } else if memory > limits.memory_total {
-        Some(gettext_f("{amount} is more than the host's {total}: the host will swap. Choose less.", &words))
+        Some(gettext_f("{amount} is more than the host’s {total}: the host will swap. Choose less.", &words))
     } else if memory > limits.memory_available {
-        Some(gettext_f("Only {free} of the host's {total} are free now. Stop other guests or choose less.", &words))
+        Some(gettext_f("Only {free} of the host’s {total} are free now. Stop other guests or choose less.", &words))
     } else {
         None
     }
