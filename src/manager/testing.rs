@@ -25,11 +25,13 @@ use std::{
 };
 
 use super::host::{Root, firmware};
-use crate::worker::{
-    exit_report::{ExitReport, Outcome},
-    launch::{LAUNCH_FD, LaunchDescription},
-    machine::{InternalErrorReport, MachineReport},
-    testing::{FakeLaunch, FakeWorker},
+use crate::{
+    vmm::{cpu::InternalErrorReport, machine::MachineEvent},
+    worker::{
+        exit_report::{ExitReport, Outcome},
+        launch::{LAUNCH_FD, LaunchDescription},
+        testing::{FakeLaunch, FakeWorker},
+    },
 };
 
 const VARIABLE: &str = "LODGE_FAKE_WORKER";
@@ -100,13 +102,14 @@ fn run() -> io::Result<()> {
     let worker = FakeWorker::start_with(told, report.try_clone()?)?;
     let server = worker.server();
     if launch.name.starts_with("fails") {
-        worker.report(MachineReport::InternalError(InternalErrorReport {
+        worker.report(MachineEvent::InternalError(Box::new(InternalErrorReport {
             vcpu: 0,
-            message: "an instruction that KVM cannot run".to_owned(),
+            reason: "an instruction that KVM cannot run".to_owned(),
             suberror: Some(1),
             rip: 0x7c00,
             bytes: vec![0x0f, 0x0b],
-        }));
+            registers: None,
+        })));
     }
     thread::spawn(move || {
         // A client that cannot be served sees its connection closed.

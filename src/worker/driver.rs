@@ -36,7 +36,7 @@ use super::{
     exit_report::{ExitReport, InternalError, Outcome},
     guest::Guest,
     launch::Action,
-    machine::{InternalErrorReport, Machine, MachineFault, MachineReport},
+    machine::{Machine, MachineFault},
     reporter::Reporter,
     typing::Typist,
     usage::Usage,
@@ -48,6 +48,7 @@ use crate::{
         types::{InternalErrorInfo, RunState, ShutdownCause},
     },
     rfb::server::ViewerEvent,
+    vmm::{cpu::InternalErrorReport, machine::MachineEvent},
 };
 
 /// Something for the driver to do.
@@ -62,7 +63,7 @@ pub enum Request {
         reply: SyncSender<Result<Value, Error>>,
     },
     /// The machine has something to say.
-    Machine(MachineReport),
+    Machine(MachineEvent),
     /// A viewer comes or goes.
     Viewer(ViewerEvent),
     /// A signal asks the worker to end.
@@ -177,7 +178,7 @@ impl Driver {
                 // A client that has gone needs no answer.
                 let _ = reply.try_send(run(self, arguments));
             }
-            Request::Machine(report) => self.handle_report(report),
+            Request::Machine(event) => self.handle_event(event),
             Request::Viewer(event) => self.handle_viewer(event),
             Request::Terminate { signal } => {
                 self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostSignal.info());
@@ -186,21 +187,28 @@ impl Driver {
         }
     }
 
-    fn handle_report(&mut self, report: MachineReport) {
-        // One CPU's report may still be on its way when another's has already had the machine held.
+    fn handle_event(&mut self, event: MachineEvent) {
+        // One CPU's word may still be on its way when another's has already had the machine held.
         if !matches!(self.state, RunState::Running | RunState::Paused) {
-            tracing::info!("the machine is held already; this comes too late: {report:?}");
+            tracing::info!("the machine is held already; this comes too late: {event:?}");
             return;
         }
-        match report {
-            MachineReport::Reset => self.finish_life(ShutdownCause::GuestReset),
-            MachineReport::Shutdown => self.finish_life(ShutdownCause::GuestShutdown),
-            MachineReport::Panicked => {
+        match event {
+            MachineEvent::Reset { cause } => {
+                tracing::info!(?cause, "the guest has reset itself");
+                self.finish_life(ShutdownCause::GuestReset);
+            }
+            MachineEvent::Shutdown { cause } => {
+                tracing::info!(?cause, "the guest has powered itself off");
+                self.finish_life(ShutdownCause::GuestShutdown);
+            }
+            MachineEvent::GuestPanicked => {
+                tracing::warn!("the guest's own system has panicked");
                 let action = if self.wiring.guest.on_crash == Action::Preserve { "pause" } else { "poweroff" };
                 self.wiring.events.emit_with("GUEST_PANICKED", &serde_json::json!({ "action": action }));
                 self.finish_life(ShutdownCause::GuestPanic);
             }
-            MachineReport::InternalError(error) => self.hold_for_internal_error(&error),
+            MachineEvent::InternalError(error) => self.hold_for_internal_error(&error),
         }
     }
 
@@ -214,7 +222,6 @@ impl Driver {
             }
             _ => (guest.on_poweroff, Outcome::Shutdown, "has powered itself off", RunState::Shutdown),
         };
-        tracing::info!("the guest {what}");
         match action {
             Action::Destroy => {
                 self.wiring.events.emit_with("SHUTDOWN", &cause.info());
@@ -235,21 +242,27 @@ impl Driver {
 
     fn hold_for_internal_error(&mut self, error: &InternalErrorReport) {
         let bytes: Vec<String> = error.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut report = ExitReport::new(Outcome::InternalError, error.message.clone());
+        let message = format!("{error}. look at its screen, then reset it or force it off");
+        tracing::error!("{error}");
+        for line in error
+            .registers
+            .iter()
+            .flat_map(|registers| registers.to_string().lines().map(str::to_owned).collect::<Vec<_>>())
+        {
+            tracing::error!("{line}");
+        }
+        let info = InternalErrorInfo {
+            message: message.clone(),
+            vcpu: error.vcpu,
+            suberror: error.suberror,
+            rip: error.rip,
+            bytes: bytes.join(" "),
+        };
+        let mut report = ExitReport::new(Outcome::InternalError, message);
         report.internal_error =
-            Some(InternalError { vcpu: error.vcpu, suberror: error.suberror, rip: error.rip, bytes: bytes.join(" ") });
-        tracing::error!("vcpu {} at {:#x} [{}]: {}", error.vcpu, error.rip, bytes.join(" "), error.message);
+            Some(InternalError { vcpu: info.vcpu, suberror: info.suberror, rip: info.rip, bytes: info.bytes.clone() });
         self.hold(RunState::InternalError, report);
-        self.wiring.events.emit_with(
-            "x-lodge-internal-error",
-            &InternalErrorInfo {
-                message: error.message.clone(),
-                vcpu: error.vcpu,
-                suberror: error.suberror,
-                rip: error.rip,
-                bytes: bytes.join(" "),
-            },
-        );
+        self.wiring.events.emit_with("x-lodge-internal-error", &info);
     }
 
     /// Holds the machine as it is, in a state from which only a reset leads on, and leaves a report already now.

@@ -64,6 +64,11 @@ impl Log {
         }))
     }
 
+    /// The file itself, past all limits: for the standard streams.
+    pub fn file(&self) -> io::Result<File> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).file.try_clone()
+    }
+
     /// Writes one line, with or without its end.
     pub fn line(&self, line: &[u8]) {
         self.line_at(Instant::now(), line);

@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::qmp::types::BlockDeviceStats;
+use crate::{
+    qmp::types::BlockDeviceStats,
+    vmm::{self, cpu::VcpuInfo},
+};
 
 /// Why a machine did not do as asked.
 pub type MachineFault = Box<dyn std::error::Error + Send + Sync>;
@@ -21,19 +24,10 @@ pub trait Machine {
     fn reset(&mut self) -> Result<(), MachineFault>;
 
     /// The virtual CPUs, in their order.
-    fn vcpus(&self) -> Vec<Vcpu>;
+    fn vcpus(&self) -> Vec<VcpuInfo>;
 
     /// The disks, in the order of the launch description.
     fn disks(&self) -> Vec<DiskFigures>;
-}
-
-/// A virtual CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vcpu {
-    /// Its number.
-    pub index: u32,
-    /// The host's thread that runs it.
-    pub thread_id: i32,
 }
 
 /// A disk's size and counters.
@@ -45,30 +39,25 @@ pub struct DiskFigures {
     pub counters: BlockDeviceStats,
 }
 
-/// What a machine reports to its driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MachineReport {
-    /// The guest asks for a reset; its virtual CPUs wait for it.
-    Reset,
-    /// The guest has powered itself off.
-    Shutdown,
-    /// The guest's own system has panicked.
-    Panicked,
-    /// KVM cannot go on.
-    InternalError(InternalErrorReport),
-}
+impl Machine for vmm::machine::Machine {
+    fn resume(&mut self) -> Result<(), MachineFault> {
+        Ok(self.resume()?)
+    }
 
-/// Where KVM could not go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InternalErrorReport {
-    /// The virtual CPU.
-    pub vcpu: u32,
-    /// What happened.
-    pub message: String,
-    /// KVM's suberror, if there is one.
-    pub suberror: Option<u32>,
-    /// The instruction pointer.
-    pub rip: u64,
-    /// The instruction's bytes, as far as they are known.
-    pub bytes: Vec<u8>,
+    fn pause(&mut self) -> Result<(), MachineFault> {
+        Ok(self.pause()?)
+    }
+
+    fn reset(&mut self) -> Result<(), MachineFault> {
+        Ok(self.reset()?)
+    }
+
+    fn vcpus(&self) -> Vec<VcpuInfo> {
+        self.vcpus()
+    }
+
+    fn disks(&self) -> Vec<DiskFigures> {
+        let disks = self.disks().into_iter();
+        disks.map(|disk| DiskFigures { capacity: disk.capacity, counters: BlockDeviceStats::default() }).collect()
+    }
 }

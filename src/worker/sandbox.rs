@@ -16,9 +16,7 @@
 
 use std::collections::BTreeMap;
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
-};
+use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetError, RulesetStatus, Scope};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -170,7 +168,8 @@ fn enter_landlock() -> Result<RulesetStatus, RulesetError> {
         .handle_access(AccessNet::from_all(LANDLOCK))?
         .scope(Scope::from_all(LANDLOCK))?
         .create()?;
-    Ok(ruleset.set_no_new_privs(true).restrict_self()?.ruleset)
+    // This sets PR_SET_NO_NEW_PRIVS too, whether the kernel has Landlock or not.
+    Ok(ruleset.restrict_self()?.ruleset)
 }
 
 /// The two filters. Where they differ the stricter one counts, which is the one that allows less.

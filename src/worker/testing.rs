@@ -24,7 +24,7 @@ use super::{
     exit_report::ExitReport,
     guest::{Guest, GuestDisk},
     launch::Action,
-    machine::{DiskFigures, Machine, MachineFault, MachineReport, Vcpu},
+    machine::{DiskFigures, Machine, MachineFault},
     reporter::Reporter,
     usage::Usage,
 };
@@ -32,6 +32,7 @@ use crate::{
     input::{InputEvent, InputSink},
     qmp::codec::Decoder,
     screen::{Generation, Rect, Screen, Surface},
+    vmm::{cpu::VcpuInfo, machine::MachineEvent},
 };
 
 /// How long a test waits for what must come.
@@ -65,8 +66,8 @@ impl Machine for FakeMachine {
         self.called("reset")
     }
 
-    fn vcpus(&self) -> Vec<Vcpu> {
-        vec![Vcpu { index: 0, thread_id: rustix::thread::gettid().as_raw_nonzero().get() }]
+    fn vcpus(&self) -> Vec<VcpuInfo> {
+        vec![VcpuInfo { index: 0, thread_id: rustix::thread::gettid().as_raw_nonzero().get() }]
     }
 
     fn disks(&self) -> Vec<DiskFigures> {
@@ -183,8 +184,8 @@ impl FakeWorker {
     }
 
     /// The machine reports something.
-    pub fn report(&self, report: MachineReport) {
-        self.driver.send(Request::Machine(report));
+    pub fn report(&self, event: MachineEvent) {
+        self.driver.send(Request::Machine(event));
     }
 
     /// The way to the driver.

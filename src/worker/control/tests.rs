@@ -4,14 +4,20 @@ use super::*;
 use crate::{
     input::{Button, InputEvent, Key},
     rfb::server::{ViewerEvent, ViewerId},
+    vmm::{
+        cpu::InternalErrorReport,
+        machine::{MachineEvent, ResetCause, ShutdownCause},
+    },
     worker::{
         driver::Request,
         exit_report::Outcome,
         launch::Action,
-        machine::{InternalErrorReport, MachineReport},
         testing::{Client, FakeLaunch, FakeWorker},
     },
 };
+
+const RESET: MachineEvent = MachineEvent::Reset { cause: ResetCause::TripleFault };
+const SHUTDOWN: MachineEvent = MachineEvent::Shutdown { cause: ShutdownCause::Acpi };
 
 fn worker() -> FakeWorker {
     FakeWorker::start(FakeLaunch::default()).unwrap()
@@ -252,7 +258,7 @@ fn the_guests_own_reset_happens_in_place() {
     let worker = worker();
     let mut client = worker.client().unwrap();
 
-    worker.report(MachineReport::Reset);
+    worker.report(RESET);
 
     assert_eq!(client.event().unwrap()["data"], json!({"guest": true, "reason": "guest-reset"}));
     assert_eq!([worker.next_call(), worker.next_call()], [Some("resume"), Some("reset")]);
@@ -264,7 +270,7 @@ fn the_guests_reset_ends_it_where_the_definition_says_so() {
     let worker = FakeWorker::start(FakeLaunch { on_reboot: Action::Destroy, ..FakeLaunch::default() }).unwrap();
     let mut client = worker.client().unwrap();
 
-    worker.report(MachineReport::Reset);
+    worker.report(RESET);
 
     let event = client.event().unwrap();
     assert_eq!((&event["event"], &event["data"]["reason"]), (&json!("SHUTDOWN"), &json!("guest-reset")));
@@ -277,8 +283,8 @@ fn a_guest_that_powers_off_ends_or_is_held_as_the_definition_says() {
     let holding = FakeWorker::start(FakeLaunch { on_poweroff: Action::Preserve, ..FakeLaunch::default() }).unwrap();
     let mut client = holding.client().unwrap();
 
-    ending.report(MachineReport::Shutdown);
-    holding.report(MachineReport::Shutdown);
+    ending.report(SHUTDOWN);
+    holding.report(SHUTDOWN);
 
     assert_eq!(ending.wait().unwrap().outcome, Outcome::Shutdown);
     assert_eq!(client.event().unwrap()["event"], "SHUTDOWN");
@@ -292,7 +298,7 @@ fn a_guest_that_panics_is_told_of() {
     let worker = FakeWorker::start(FakeLaunch { on_crash: Action::Preserve, ..FakeLaunch::default() }).unwrap();
     let mut client = worker.client().unwrap();
 
-    worker.report(MachineReport::Panicked);
+    worker.report(MachineEvent::GuestPanicked);
 
     assert_eq!(client.event().unwrap()["data"], json!({"action": "pause"}));
     assert_eq!(client.ask("query-status").unwrap()["status"], "guest-panicked");
@@ -305,14 +311,15 @@ fn an_internal_error_holds_the_guest_and_is_reported_at_once() {
     let mut client = worker.client().unwrap();
     let error = InternalErrorReport {
         vcpu: 0,
-        message: "an instruction cannot be emulated".to_owned(),
+        reason: "an instruction cannot be emulated".to_owned(),
         suberror: Some(1),
         rip: 0x7c3e,
         bytes: vec![0x0f, 0x0b],
+        registers: None,
     };
 
-    worker.report(MachineReport::InternalError(error.clone()));
-    worker.report(MachineReport::InternalError(InternalErrorReport { vcpu: 1, ..error }));
+    worker.report(MachineEvent::InternalError(Box::new(error.clone())));
+    worker.report(MachineEvent::InternalError(Box::new(InternalErrorReport { vcpu: 1, ..error })));
 
     assert_eq!(client.event().unwrap()["event"], "STOP");
     let event = client.event().unwrap();
@@ -333,7 +340,7 @@ fn a_machine_that_fails_to_reset_is_held() {
     let mut client = worker.client().unwrap();
     worker.fail("reset");
 
-    worker.report(MachineReport::Reset);
+    worker.report(RESET);
 
     assert_eq!(client.event().unwrap()["event"], "STOP");
     assert_eq!(client.ask("query-status").unwrap()["status"], "internal-error");

@@ -1,4 +1,4 @@
-use std::{net::Shutdown, os::unix::net::UnixListener, path::PathBuf};
+use std::{net::Shutdown, os::unix::net::UnixListener, path::PathBuf, time::Duration};
 
 use super::*;
 

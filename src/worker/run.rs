@@ -1,0 +1,286 @@
+//! The worker's life from its start to its end.
+//!
+//! The order matters. First the launch description and its file descriptors, so that nothing else is mistaken for one of
+//! them; then the log, so that what goes wrong can be told; then the sandbox; and only then the guest's disks, firmware and
+//! machine, which are the guest's to shape. The control socket is served last: its greeting says that the guest is there.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{FromRawFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    panic,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    control::{ControlServer, events::EventHub},
+    descriptors::Inherited,
+    driver::{self, Driver, DriverHandle, Request, Wiring},
+    exit_report::{ExitReport, Outcome},
+    guest::{Guest, GuestDisk},
+    launch::{self, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription},
+    log::{LineWriter, Log},
+    porter::Porter,
+    process::{self, Signals},
+    reporter::Reporter,
+    sandbox, serial,
+    usage::Usage,
+};
+use crate::{
+    rfb,
+    vmm::{
+        block::{self, Format, Image},
+        machine::{DiskConfig, Firmware, Machine, MachineConfig},
+    },
+};
+
+/// How long clients may take to get what still waits for them when the guest has ended.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Names the level of the log: `error`, `warn`, `info`, `debug` or `trace`.
+const LOG_VARIABLE: &str = "LODGE_LOG";
+
+/// Anything that can go wrong before the guest runs, as a sentence for people.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the guest that the launch description tells of, to its end.
+///
+/// # Safety
+///
+/// This is the first thing that the process does, and it does it once: it takes over the file descriptors that the process
+/// was started with.
+pub unsafe fn run() -> ExitCode {
+    // SAFETY: promised by the caller.
+    let mut inherited = unsafe { Inherited::new() };
+    let launch = match read_launch() {
+        Ok(launch) => launch,
+        Err(failure) => return refuse(&failure.to_string()),
+    };
+    let files = match Files::take(&mut inherited, &launch).and_then(|files| {
+        inherited.close_others()?;
+        Ok(files)
+    }) {
+        Ok(files) => files,
+        Err(failure) => return refuse(&failure.to_string()),
+    };
+    let log = match Log::new(files.log) {
+        Ok(log) => log,
+        Err(error) => return refuse(&format!("the log cannot be used: {error}")),
+    };
+    start_log(&log);
+    let reporter = Arc::new(Reporter::new(files.exit_report, Some(Arc::clone(&log))));
+    report_panics(Arc::clone(&reporter));
+    tracing::info!("{} {} starts {} ({})", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), launch.name, launch.uuid);
+    let name = launch.name.clone();
+    let report = run_guest(launch, files.rest, &log, &reporter).unwrap_or_else(|failure| {
+        ExitReport::new(Outcome::LaunchFailed, format!("{name} could not start: {}", chain(&*failure)))
+    });
+    let orderly = report.outcome.is_orderly();
+    tracing::info!(outcome = ?report.outcome, "{}", report.message);
+    reporter.write(report);
+    // The run lock goes with the process: whoever starts the guest next finds the report written.
+    if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Started by hand, or by something that does not know how.
+fn refuse(reason: &str) -> ExitCode {
+    eprintln!(
+        "error: {reason}.\nlodge-worker runs one guest of Lodge, and is started by lodge and lodgectl only. start a guest with \
+         \"lodgectl start NAME\""
+    );
+    ExitCode::from(2)
+}
+
+fn read_launch() -> Result<LaunchDescription, Failure> {
+    // SAFETY: the first of what this process was started with, and nobody else takes it. A number that is not open only
+    // makes the reading fail.
+    let file = unsafe { File::from_raw_fd(LAUNCH_FD) };
+    let kind = file.metadata().map(|metadata| metadata.file_type());
+    if !kind.is_ok_and(|kind| kind.is_file() || std::os::unix::fs::FileTypeExt::is_fifo(&kind)) {
+        // Not ours to close.
+        std::mem::forget(file);
+        return Err("there is no launch description on file descriptor 3".into());
+    }
+    let mut json = Vec::new();
+    file.take(LAUNCH_LIMIT).read_to_end(&mut json).map_err(|error| format!("the launch description: {error}"))?;
+    Ok(LaunchDescription::from_json(&json)?)
+}
+
+/// Every file that the launch description names.
+struct Files {
+    log: File,
+    exit_report: File,
+    rest: GuestFiles,
+}
+
+/// Those for the guest.
+struct GuestFiles {
+    kvm: OwnedFd,
+    /// Only held.
+    _run_lock: OwnedFd,
+    control: OwnedFd,
+    vnc: OwnedFd,
+    serial: OwnedFd,
+    bios: File,
+    vga_bios: File,
+    /// Each disk's image, with those below it.
+    disks: Vec<(File, Vec<File>)>,
+}
+
+impl Files {
+    fn take(inherited: &mut Inherited, launch: &LaunchDescription) -> Result<Self, Failure> {
+        let descriptors = &launch.descriptors;
+        let mut take = |fd, what: &str| inherited.take(fd, what);
+        let mut disks = Vec::with_capacity(launch.disks.len());
+        let exit_report = take(descriptors.exit_report, "the exit report")?.into();
+        let log = take(descriptors.log, "the log")?.into();
+        for disk in &launch.disks {
+            let image = take(disk.image, &disk.id)?.into();
+            let below = disk.backing.iter().map(|below| take(below.image, &disk.id).map(File::from));
+            disks.push((image, below.collect::<Result<_, _>>()?));
+        }
+        let rest = GuestFiles {
+            kvm: take(descriptors.kvm, "KVM")?,
+            _run_lock: take(descriptors.run_lock, "the run lock")?,
+            control: take(descriptors.control, "the control socket")?,
+            vnc: take(descriptors.vnc, "the VNC socket")?,
+            serial: take(descriptors.serial, "the serial socket")?,
+            bios: take(launch.firmware.bios, "the firmware")?.into(),
+            vga_bios: take(launch.firmware.vga_bios, "the display's firmware")?.into(),
+            disks,
+        };
+        Ok(Self { log, exit_report, rest })
+    }
+}
+
+fn start_log(log: &Arc<Log>) {
+    let level = std::env::var(LOG_VARIABLE).ok().and_then(|level| level.parse().ok());
+    let writer = Arc::clone(log);
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(tracing::level_filters::LevelFilter::INFO))
+        .with_ansi(false)
+        .with_writer(move || LineWriter::new(Arc::clone(&writer), ""))
+        .init();
+}
+
+/// Leaves a report when the worker itself fails, and ends it: half a worker is none.
+fn report_panics(reporter: Arc<Reporter>) {
+    panic::set_hook(Box::new(move |information| {
+        let message =
+            format!("the worker has failed ({information}). this is a fault of Lodge: please report it with the log");
+        tracing::error!("{}\n{}", message, std::backtrace::Backtrace::force_capture());
+        reporter.write(ExitReport::new(Outcome::Crash, message.replace('\n', " ")));
+        std::process::abort();
+    }));
+}
+
+fn run_guest(
+    launch: LaunchDescription,
+    files: GuestFiles,
+    log: &Arc<Log>,
+    reporter: &Arc<Reporter>,
+) -> Result<ExitReport, Failure> {
+    process::detach(&launch.name);
+    process::save_memory();
+    process::redirect_standard_streams(&log.file()?)?;
+    let usage = Usage::open();
+    let signals = Signals::take()?;
+    sandbox::enter()?;
+
+    let guest = Arc::new(guest(&launch, &files)?);
+    let (handle, queue) = driver::queue();
+    let serial = serial::Unstarted::new(files.serial)?;
+    let config = MachineConfig {
+        name: launch.name,
+        uuid: launch.uuid,
+        memory: launch.memory,
+        vcpus: launch.vcpus,
+        firmware: Firmware { bios: files.bios, vga_bios: files.vga_bios },
+        video_memory: launch.video_memory,
+        disks: disks(launch.disks, files.disks)?,
+        serial: Box::new(serial.output()),
+        debug_log: Box::new(LineWriter::new(Arc::clone(log), "firmware: ")),
+        boot_menu: launch.boot_menu,
+    };
+    let machine = Machine::new(files.kvm, config, machine_events(handle.clone()))?;
+
+    let (screen, input) = (machine.screen(), machine.input());
+    let serial = serial.start(machine.serial_input())?;
+    let events = Arc::new(EventHub::default());
+    let viewers = viewer_events(handle.clone());
+    let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
+    let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen));
+    let (control, vnc) = Porter::acceptors(files.control, files.vnc)?;
+    let porter =
+        Porter { control, vnc, signals, control_server: Arc::clone(&control_server), vnc_server, driver: handle };
+    porter.start()?;
+
+    let wiring = Wiring { guest, input, events, reporter: Arc::clone(reporter), usage };
+    let report = Driver::new(Box::new(machine), wiring).run(&queue);
+    let deadline = Instant::now() + FAREWELL;
+    control_server.drain(deadline);
+    serial.drain(deadline);
+    Ok(report)
+}
+
+fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
+    let vnc = UnixListener::from(files.vnc.try_clone()?);
+    let disks = launch.disks.iter().zip(&files.disks).map(|(disk, (image, _))| GuestDisk {
+        id: disk.id.clone(),
+        file_name: disk.file_name.clone(),
+        format: disk.format.name(),
+        read_only: disk.read_only,
+        backing_depth: u32::try_from(disk.backing.len()).unwrap_or(u32::MAX),
+        image: image.try_clone().ok(),
+    });
+    Ok(Guest {
+        name: launch.name.clone(),
+        uuid: launch.uuid,
+        memory: launch.memory,
+        start_paused: launch.start_paused,
+        on_poweroff: launch.on_poweroff,
+        on_reboot: launch.on_reboot,
+        on_crash: launch.on_crash,
+        disks: disks.collect(),
+        vnc_socket: vnc.local_addr()?.as_pathname().map(PathBuf::from).unwrap_or_default(),
+    })
+}
+
+fn disks(disks: Vec<launch::Disk>, files: Vec<(File, Vec<File>)>) -> Result<Vec<DiskConfig>, Failure> {
+    let mut configs = Vec::with_capacity(disks.len());
+    for (disk, (file, below)) in disks.into_iter().zip(files) {
+        let formats = disk.backing.iter().map(|below| format(below.format));
+        let backing = below.into_iter().zip(formats).map(|(file, format)| Image { file, format }).collect();
+        let opened = block::open(Image { file, format: format(disk.format) }, disk.read_only, backing)
+            .map_err(|error| format!("{} ({}): {}", disk.id, disk.file_name, chain(&error)))?;
+        configs.push(DiskConfig { id: disk.id, disk: opened, serial: disk.serial, bootindex: disk.bootindex });
+    }
+    Ok(configs)
+}
+
+fn format(format: launch::DiskFormat) -> Format {
+    match format {
+        launch::DiskFormat::Raw => Format::Raw,
+        launch::DiskFormat::Qcow2 => Format::Qcow2,
+    }
+}
+
+fn machine_events(driver: DriverHandle) -> crate::vmm::machine::EventSink {
+    Arc::new(move |event| driver.send(Request::Machine(event)))
+}
+
+fn viewer_events(driver: DriverHandle) -> rfb::server::Observer {
+    Arc::new(move |event| driver.send(Request::Viewer(event)))
+}
+
+/// An error with all that led to it, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
