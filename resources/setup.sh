@@ -19,7 +19,7 @@ build=(
 tests=(
     xvfb xauth dbus dbus-x11 at-spi2-core               # a display and a session for the desktop application
     python3 python3-venv python3-gi gir1.2-atspi-2.0    # what drives it, and the published VNC and QMP clients
-    tigervnc-viewer qemu-utils grub-rescue-pc
+    tigervnc-viewer xdotool qemu-utils grub-rescue-pc
     desktop-file-utils appstream
 )
 bench=(qemu-system-x86 virt-manager libvirt-daemon)

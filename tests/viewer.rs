@@ -1,0 +1,314 @@
+//! Published VNC viewers look at a screen and type: vncdotool (PyPI) and TigerVNC's vncviewer. They must show every pixel
+//! as it is, and what they send must arrive.
+
+use lodge::input::{InputEvent, InputSink, keys};
+use lodge::rfb::server::Server;
+use lodge::screen::Surface;
+use lodge::screen::canvas::Canvas;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy host.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often is looked at what cannot be waited for.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Remembers what viewers do, as words: `+a`, `-a`, `+Left`, `@0.50,0.25`.
+#[derive(Default)]
+struct Devices {
+    words: Mutex<Vec<String>>,
+    changed: Condvar,
+}
+
+impl Devices {
+    /// Waits until `words` have come, one after the other.
+    fn wait_for(&self, words: &str) {
+        let wanted: Vec<&str> = words.split_whitespace().collect();
+        let missing = |all: &mut Vec<String>| !all.windows(wanted.len()).any(|some| some == wanted);
+        let all = self.words.lock().unwrap();
+        let (all, timeout) = self.changed.wait_timeout_while(all, PATIENCE, missing).unwrap();
+        assert!(!timeout.timed_out(), "{words:?} did not come, but {all:?}");
+    }
+}
+
+impl InputSink for Devices {
+    fn send(&self, events: &[InputEvent]) {
+        let sign = |down: &bool| if *down { '+' } else { '-' };
+        let word = |event: &InputEvent| match event {
+            InputEvent::Key { key, down } => format!("{}{}", sign(down), keys::qcode(*key).unwrap_or("?")),
+            InputEvent::Button { button, down } => format!("{}{button:?}", sign(down)),
+            InputEvent::Absolute { x, y } => {
+                format!("@{:.2},{:.2}", f64::from(*x) / 32767.0, f64::from(*y) / 32767.0)
+            }
+            InputEvent::Relative { dx, dy } => format!("~{dx},{dy}"),
+        };
+        self.words.lock().unwrap().extend(events.iter().map(word));
+        self.changed.notify_all();
+    }
+
+    fn follows_position(&self) -> bool {
+        true
+    }
+}
+
+/// A screen that is served on a Unix socket.
+struct Served {
+    canvas: Arc<Canvas>,
+    devices: Arc<Devices>,
+    folder: tempfile::TempDir,
+}
+
+impl Served {
+    fn new(width: u32, height: u32) -> Self {
+        let canvas = Arc::new(Canvas::new(width, height));
+        let devices = Arc::new(Devices::default());
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::new(Arc::clone(&canvas) as _, Arc::clone(&devices) as _, "screen", Arc::new(|_| ()));
+        let listener = UnixListener::bind(folder.path().join("vnc.sock")).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                server.serve(stream).unwrap();
+            }
+        });
+        Self { canvas, devices, folder }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("vnc.sock")
+    }
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // An X server that is killed leaves its lock and its socket behind.
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a test must be skipped because something is missing, which it says; in CI that is a failure.
+fn skipped(missing: &str) -> bool {
+    assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "{missing}. run resources/setup.sh");
+    println!("skipped: {missing}");
+    true
+}
+
+fn lacks_programs(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_missing = |program: &&&str| !std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    programs.iter().find(is_missing).is_some_and(|program| skipped(&format!("there is no {program}")))
+}
+
+/// Blocks of colour with noise between them, and its own for each seed.
+fn picture(seed: u32, width: u32, height: u32) -> Surface {
+    let mut surface = Surface::new(width, height);
+    let mut noise = seed.wrapping_mul(0x9E37_79B9) | 1;
+    for y in 0..height {
+        for x in 0..width {
+            noise ^= noise << 13;
+            noise ^= noise >> 17;
+            noise ^= noise << 5;
+            let block = (x / 48 + y / 32 * 7 + seed).wrapping_mul(0x0045_9F3B);
+            let pixel = if y % 64 < 40 { block } else { noise };
+            surface.pixels[(y * width + x) as usize] = pixel & 0x00FF_FFFF;
+        }
+    }
+    surface
+}
+
+/// The Python that has the published clients, as resources/setup.sh makes it.
+fn python() -> PathBuf {
+    let cache = || match std::env::var_os("XDG_CACHE_HOME") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
+    };
+    let venv = std::env::var_os("LODGE_TEST_VENV").map_or_else(|| cache().join("lodge-test/venv"), PathBuf::from);
+    venv.join("bin/python")
+}
+
+/// Runs vncdotool's commands.
+fn vncdo(served: &Served, commands: &[&str]) -> Output {
+    // The venv sees the distribution's packages, and its OpenSSL does not fit the venv's Twisted. No TLS is needed here.
+    let start = "import sys; sys.modules['OpenSSL'] = None; from vncdotool.command import vncdo; vncdo()";
+    let mut command = Command::new(python());
+    command.args(["-c", start, "--timeout=100", "-s"]).arg(served.socket()).args(commands);
+    command.current_dir(served.folder.path()).stdin(Stdio::null()).output().unwrap()
+}
+
+fn assert_done(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A PNG as a surface.
+fn read_png(path: &Path) -> Surface {
+    let mut decoder = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap()));
+    decoder.set_transformations(png::Transformations::normalize_to_color8());
+    let mut reader = decoder.read_info().unwrap();
+    let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut bytes).unwrap();
+    let samples = info.color_type.samples();
+    let pixel = |sample: &[u8]| u32::from_be_bytes([0, sample[0], sample[1], sample[2]]);
+    let pixels = bytes[..info.buffer_size()].chunks(samples).map(pixel).collect();
+    Surface { width: info.width, height: info.height, pixels }
+}
+
+#[test]
+fn vncdotool_captures_every_pixel() {
+    if !python().exists() && skipped("there is no vncdotool") {
+        return;
+    }
+    let served = Served::new(320, 200);
+    for (seed, (width, height)) in (1..).zip([(320, 200), (1024, 768), (33, 17)]) {
+        let picture = picture(seed, width, height);
+        served.canvas.paint(|surface| *surface = picture.clone());
+
+        let output = vncdo(&served, &["capture", "screen.png"]);
+
+        assert_done(&output);
+        assert!(read_png(&served.folder.path().join("screen.png")) == picture, "{width} by {height}");
+    }
+}
+
+#[test]
+fn what_vncdotool_types_and_clicks_arrives() {
+    if !python().exists() && skipped("there is no vncdotool") {
+        return;
+    }
+    let served = Served::new(101, 101);
+
+    assert_done(&vncdo(&served, &["type", "a/", "key", "A", "key", "ctrl-alt-del", "move", "50", "25", "click", "3"]));
+
+    served.devices.wait_for("+a -a +slash -slash");
+    served.devices.wait_for("+shift +a -shift -a");
+    served.devices.wait_for("+ctrl +alt +delete -delete -alt -ctrl");
+    served.devices.wait_for("@0.50,0.25 +Right -Right");
+}
+
+/// An X server without a screen anybody sees; its pixels are in a file.
+struct Display {
+    name: String,
+    folder: tempfile::TempDir,
+    _server: Running,
+}
+
+impl Display {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        // The server takes the first number that is free, and says on its standard output which.
+        let server = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-nocursor", "-fbdir"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Running(server);
+        let mut number = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(&mut reader), &mut number).unwrap();
+        Self { name: format!(":{}", number.trim()), folder, _server: server }
+    }
+
+    /// What is shown: the XWD file (XWDFile.h) that Xvfb keeps.
+    fn screen(&self) -> Surface {
+        let bytes = std::fs::read(self.folder.path().join("Xvfb_screen0")).unwrap();
+        let field = |index: usize| u32::from_be_bytes(bytes[index * 4..][..4].try_into().unwrap()) as usize;
+        let (header, width, height, line, colours) = (field(0), field(4), field(5), field(12), field(19));
+        let row = |y: usize| &bytes[header + colours * 12 + y * line..][..width * 4];
+        let pixels = (0..height)
+            .flat_map(|y| row(y).chunks(4))
+            .map(|pixel| u32::from_le_bytes(pixel.try_into().unwrap()) & 0x00FF_FFFF)
+            .collect();
+        Surface { width: width as u32, height: height as u32, pixels }
+    }
+
+    /// Waits until a picture is shown somewhere, every pixel of it, and tells where.
+    fn wait_for(&self, picture: &Surface) -> (usize, usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(place) = find(&self.screen(), picture) {
+                return place;
+            }
+            assert!(Instant::now() < deadline, "the picture is not shown");
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    fn xdotool(&self, arguments: &[&str]) {
+        assert_done(&Command::new("xdotool").env("DISPLAY", &self.name).args(arguments).output().unwrap());
+    }
+}
+
+/// Where a picture is on a screen.
+fn find(screen: &Surface, picture: &Surface) -> Option<(usize, usize)> {
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let first = picture.row(0);
+    let is_at = |x: usize, y: usize| {
+        (0..height).all(|row| screen.row((y + row) as u32).get(x..x + width) == Some(picture.row(row as u32)))
+    };
+    (0..=screen.height as usize - height).find_map(|y| {
+        let starts = screen.row(y as u32).windows(width).enumerate().filter(|(_, row)| *row == first);
+        starts.map(|(x, _)| (x, y)).find(|(x, y)| is_at(*x, *y))
+    })
+}
+
+/// TigerVNC's viewer, which is told how to ask for pixels.
+fn vncviewer(served: &Served, display: &Display, options: &[&str]) -> Running {
+    let mut command = Command::new("vncviewer");
+    command.env("DISPLAY", &display.name).env("HOME", served.folder.path());
+    command.args(["-Shared", "-AutoSelect=0", "-RemoteResize=0", "-DotWhenNoCursor=0", "-AlertOnFatalError=0"]);
+    command.args(options).arg(served.socket());
+    Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+#[test]
+fn tigervnc_draws_every_pixel_and_follows_changes() {
+    if lacks_programs(&["vncviewer", "Xvfb"]) {
+        return;
+    }
+    for encoding in ["-PreferredEncoding=ZRLE", "-PreferredEncoding=Raw"] {
+        let (served, display) = (Served::new(640, 400), Display::start());
+        served.canvas.paint(|surface| *surface = picture(1, 640, 400));
+        let _viewer = vncviewer(&served, &display, &[encoding]);
+        display.wait_for(&served.canvas.picture());
+
+        // A console that scrolls by a line.
+        served.canvas.paint(|surface| {
+            surface.pixels.copy_within(640 * 16.., 0);
+            surface.pixels[640 * 384..].fill(0x00AA_AAAA);
+        });
+        display.wait_for(&served.canvas.picture());
+
+        served.canvas.paint(|surface| *surface = picture(2, 800, 600));
+        display.wait_for(&served.canvas.picture());
+    }
+}
+
+#[test]
+fn what_is_done_in_tigervncs_window_arrives() {
+    if lacks_programs(&["vncviewer", "Xvfb", "xdotool"]) {
+        return;
+    }
+    let (served, display) = (Served::new(401, 401), Display::start());
+    served.canvas.paint(|surface| *surface = picture(1, 401, 401));
+    let _viewer = vncviewer(&served, &display, &[]);
+    let (x, y) = display.wait_for(&served.canvas.picture());
+    let (x, y) = ((x + 100).to_string(), (y + 200).to_string());
+
+    // Without a window manager nobody else gives the window the keyboard.
+    display.xdotool(&["search", "--onlyvisible", "--name", "screen", "windowfocus"]);
+    display.xdotool(&["mousemove", &x, &y, "click", "1", "key", "a", "key", "ctrl+alt+t", "key", "Up"]);
+
+    served.devices.wait_for("@0.25,0.50");
+    served.devices.wait_for("+Left -Left");
+    served.devices.wait_for("+a -a");
+    served.devices.wait_for("+ctrl +alt +t");
+    served.devices.wait_for("+up -up");
+}
