@@ -57,7 +57,7 @@ impl RawDisk {
 
     /// Writes zeroes where the file system has no quicker way.
     fn write_plain_zeroes(&self, mut offset: u64, mut length: u64) -> io::Result<()> {
-        const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
         while length > 0 {
             let part = length.min(ZEROES.len() as u64);
             self.file.write_all_at(&ZEROES[..part as usize], offset)?;

@@ -380,16 +380,17 @@ impl<'m> Buffers<'m> {
         Ok(())
     }
 
-    /// Splits off everything from byte `at` on: `self` keeps the front.
-    pub fn split_off(&mut self, at: usize) -> Result<Buffers<'m>, QueueError> {
-        if at > self.length {
-            return Err(QueueError::Request("it is shorter than its parts"));
+    /// Takes the last byte away: many devices have their answer's status there.
+    pub fn split_last(&mut self) -> Result<GuestSlice<'m>, QueueError> {
+        let missing = QueueError::Request("it has no room for its status");
+        let Some(slice) = self.slices.last_mut().filter(|_| self.length > 0) else { return Err(missing) };
+        let Ok((rest, last)) = slice.split_at(slice.len().saturating_sub(1)) else { return Err(missing) };
+        *slice = rest;
+        if rest.is_empty() {
+            self.slices.pop();
         }
-        let mut kept = Vec::new();
-        let mut front = std::mem::take(self);
-        front.advance_with(at, |slice| kept.push(slice));
-        *self = Buffers { slices: kept, first: 0, length: at };
-        Ok(front)
+        self.length -= 1;
+        Ok(last)
     }
 
     /// Forgets everything after the first `length` bytes.

@@ -1,0 +1,155 @@
+//! virtio-blk (virtio 1.2, section 5.2).
+//!
+//! Each queue has a thread of its own, so that a guest's vCPUs do not wait for each other's requests. What is done with a request
+//! is in [`request`].
+
+#![forbid(unsafe_code)]
+
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::{io, sync::Arc};
+
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_GEOMETRY, VIRTIO_BLK_F_MQ,
+    VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_WRITE_ZEROES,
+};
+
+use self::request::{BlockQueue, MAX_RANGES};
+use super::{
+    device::{Activation, DeviceType, VirtioDevice, read_config_bytes},
+    queue::Queues,
+    worker::{Engine, share},
+};
+use crate::vmm::block::{Disk, SECTOR, statistics::Statistics};
+
+/// Descriptors of a queue.
+const QUEUE_SIZE: u16 = 256;
+/// The most queues, and so threads, that make sense for one disk.
+const MAX_QUEUES: u16 = 16;
+/// Bytes of the serial number.
+const SERIAL: usize = 20;
+/// A discard or a write of zeroes covers at most 1 GiB, so that it does not hold up what comes behind it for long.
+const MAX_RANGE_SECTORS: u32 = 1 << 21;
+/// What hosts read and write best: pages.
+const PHYSICAL_BLOCK: u32 = 4096;
+
+/// A disk of the guest.
+pub struct Block {
+    // Fixed configuration
+    label: String,
+    queue_sizes: Vec<u16>,
+    // Wiring
+    disk: Arc<dyn Disk>,
+    statistics: Arc<Statistics>,
+    engines: Vec<Engine<BlockQueue>>,
+}
+
+impl Block {
+    /// The disk `disk` as device `label`, with `queues` queues. The guest sees the first 20 bytes of `serial`.
+    pub fn new(label: &str, disk: Box<dyn Disk>, serial: &str, queues: u16) -> Self {
+        let disk: Arc<dyn Disk> = Arc::from(disk);
+        let statistics = Arc::new(Statistics::default());
+        let mut id = [0; SERIAL];
+        id.iter_mut().zip(serial.bytes()).for_each(|(to, from)| *to = from);
+        let queues = queues.clamp(1, MAX_QUEUES);
+        let engine = |index| {
+            let queue = BlockQueue::new(disk.clone(), id, statistics.clone());
+            Engine::new(&if queues == 1 { label.to_owned() } else { format!("{label}/{index}") }, queue)
+        };
+        Self {
+            label: label.to_owned(),
+            queue_sizes: vec![QUEUE_SIZE; queues.into()],
+            engines: (0..queues).map(engine).collect(),
+            disk,
+            statistics,
+        }
+    }
+
+    /// What the disk has been asked for.
+    pub fn statistics(&self) -> Arc<Statistics> {
+        self.statistics.clone()
+    }
+
+    /// The configuration structure (section 5.2.4).
+    fn config(&self) -> [u8; 60] {
+        let sectors = self.disk.capacity() / SECTOR;
+        // The customary geometry of a disk that has none; SeaBIOS goes by it for programs that know no other addresses.
+        const HEADS: u8 = 16;
+        const SECTORS_A_TRACK: u8 = 63;
+        let cylinders = (sectors / u64::from(HEADS) / u64::from(SECTORS_A_TRACK)).clamp(2, 16383) as u16;
+
+        let mut config = [0; 60];
+        let mut put = |offset: usize, bytes: &[u8]| config[offset..offset + bytes.len()].copy_from_slice(bytes);
+        put(0, &sectors.to_le_bytes());
+        // A request takes two descriptors more than it has segments.
+        put(12, &u32::from(QUEUE_SIZE - 2).to_le_bytes());
+        put(16, &cylinders.to_le_bytes());
+        put(18, &[HEADS, SECTORS_A_TRACK]);
+        put(20, &(SECTOR as u32).to_le_bytes());
+        put(24, &[(PHYSICAL_BLOCK / SECTOR as u32).ilog2() as u8]);
+        put(34, &(self.queue_sizes.len() as u16).to_le_bytes());
+        put(36, &MAX_RANGE_SECTORS.to_le_bytes());
+        put(40, &MAX_RANGES.to_le_bytes());
+        put(44, &(PHYSICAL_BLOCK / SECTOR as u32).to_le_bytes());
+        put(48, &MAX_RANGE_SECTORS.to_le_bytes());
+        put(52, &MAX_RANGES.to_le_bytes());
+        // Writing zeroes may give space back.
+        put(56, &[1]);
+        config
+    }
+}
+
+impl VirtioDevice for Block {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Block
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        &self.queue_sizes
+    }
+
+    fn features(&self) -> u64 {
+        let always = 1 << VIRTIO_BLK_F_SEG_MAX
+            | 1 << VIRTIO_BLK_F_GEOMETRY
+            | 1 << VIRTIO_BLK_F_BLK_SIZE
+            | 1 << VIRTIO_BLK_F_TOPOLOGY
+            | 1 << VIRTIO_BLK_F_FLUSH;
+        let several = if self.queue_sizes.len() > 1 { 1 << VIRTIO_BLK_F_MQ } else { 0 };
+        let writable = match self.disk.read_only() {
+            true => 1 << VIRTIO_BLK_F_RO,
+            false => 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES,
+        };
+        always | several | writable
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        read_config_bytes(&self.config(), offset, data);
+    }
+
+    fn activate(&mut self, mut activation: Activation) -> io::Result<()> {
+        for (index, engine) in (0..).zip(&mut self.engines) {
+            let its_share = share(&mut activation, [index]);
+            if !its_share.queues.is_empty()
+                && let Err(error) = engine.start(its_share)
+            {
+                self.deactivate();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn deactivate(&mut self) -> Queues {
+        let mut queues = Queues::new();
+        for engine in &mut self.engines {
+            queues.append(engine.stop());
+        }
+        queues
+    }
+}

@@ -1,0 +1,213 @@
+//! What virtio-blk does with a request (virtio 1.2, section 5.2.6).
+//!
+//! A request is a header to read, data to read or write, and a byte to write the outcome to. Data goes between the disk and the
+//! guest's memory without a copy. A request that makes no sense as a request (no header, no room for the outcome) is the
+//! driver's fault and stops the device; one that cannot be done gets an outcome that says so.
+
+#![forbid(unsafe_code)]
+
+use std::{io, sync::Arc, time::Instant};
+
+use virtio_bindings::virtio_blk::{
+    VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
+    VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
+};
+
+use super::{MAX_RANGE_SECTORS, SERIAL};
+use crate::vmm::{
+    block::{
+        Disk, SECTOR,
+        statistics::{Operation, Statistics},
+    },
+    virtio::{
+        queue::{Buffers, Chain, QueueError},
+        worker::{Handler, Io},
+    },
+};
+
+/// Ranges of one discard or write of zeroes.
+pub const MAX_RANGES: u32 = 32;
+const RANGE_SIZE: usize = 16;
+/// A range of zeroes may give its space back.
+const RANGE_UNMAP: u32 = 1;
+
+/// What serves one queue.
+pub struct BlockQueue {
+    disk: Arc<dyn Disk>,
+    serial: [u8; SERIAL],
+    statistics: Arc<Statistics>,
+    /// The driver cannot flush, so every write has to be on stable storage when it is done (section 5.2.6.2).
+    write_through: bool,
+}
+
+/// Why a request was not carried out.
+enum Refusal {
+    /// It makes no sense for this disk.
+    Invalid(Operation),
+    /// The host could not do it.
+    Failed(Operation, io::Error),
+    /// There is no such request.
+    Unsupported,
+}
+
+/// What a request has done.
+struct Done {
+    operation: Option<Operation>,
+    bytes: u64,
+    /// How much of it the guest finds in its buffers.
+    written: usize,
+}
+
+impl BlockQueue {
+    /// For a queue of the disk with this serial number.
+    pub fn new(disk: Arc<dyn Disk>, serial: [u8; SERIAL], statistics: Arc<Statistics>) -> Self {
+        Self { disk, serial, statistics, write_through: false }
+    }
+
+    /// Serves one request and returns how many bytes were written to its buffers.
+    fn serve(&self, chain: &mut Chain<'_>, begun: &mut Instant) -> Result<usize, QueueError> {
+        let outcome_byte = chain.writable.split_last()?;
+        let header: [u8; 16] = {
+            let mut bytes = [0; 16];
+            chain.readable.read(&mut bytes)?;
+            bytes
+        };
+        let [a, b, c, d, _, _, _, _, sector @ ..] = header;
+        let kind = u32::from_le_bytes([a, b, c, d]);
+        let outcome = self.execute(kind, u64::from_le_bytes(sector), chain);
+
+        // The end of one request is the beginning of the next: the clock is read once for each.
+        let now = Instant::now();
+        let took = now - std::mem::replace(begun, now);
+        let (status, written) = match outcome {
+            Ok(Done { operation, bytes, written }) => {
+                if let Some(operation) = operation {
+                    self.statistics.succeeded(operation, bytes, took);
+                }
+                (VIRTIO_BLK_S_OK, written)
+            }
+            Err(Refusal::Invalid(operation)) => {
+                self.statistics.invalid(operation);
+                (VIRTIO_BLK_S_IOERR, 0)
+            }
+            Err(Refusal::Failed(operation, error)) => {
+                tracing::warn!(?operation, %error, "the disk could not do what the guest asked for");
+                self.statistics.failed(operation, took);
+                (VIRTIO_BLK_S_IOERR, 0)
+            }
+            Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
+        };
+        outcome_byte.copy_from(&[status as u8]);
+        Ok(written + 1)
+    }
+
+    fn execute(&self, kind: u32, sector: u64, chain: &mut Chain<'_>) -> Result<Done, Refusal> {
+        match kind {
+            VIRTIO_BLK_T_IN => self.read(sector, &chain.writable),
+            VIRTIO_BLK_T_OUT => self.write(sector, &chain.readable),
+            VIRTIO_BLK_T_FLUSH => self.flush(),
+            VIRTIO_BLK_T_GET_ID => {
+                let length = chain.writable.len().min(SERIAL);
+                // It was looked at how much room there is.
+                let _ = chain.writable.write(&self.serial[..length]);
+                Ok(Done { operation: None, bytes: 0, written: length })
+            }
+            VIRTIO_BLK_T_DISCARD => self.ranges(Operation::Discard, &mut chain.readable),
+            VIRTIO_BLK_T_WRITE_ZEROES => self.ranges(Operation::Write, &mut chain.readable),
+            _ => Err(Refusal::Unsupported),
+        }
+    }
+
+    /// The range's beginning in bytes, if all of it is on the disk.
+    fn offset(&self, sector: u64, length: u64) -> Option<u64> {
+        let offset = sector.checked_mul(SECTOR)?;
+        let end = offset.checked_add(length)?;
+        (end <= self.disk.capacity() && length.is_multiple_of(SECTOR)).then_some(offset)
+    }
+
+    fn read(&self, sector: u64, data: &Buffers<'_>) -> Result<Done, Refusal> {
+        let bytes = data.len() as u64;
+        let offset = self.offset(sector, bytes).ok_or(Refusal::Invalid(Operation::Read))?;
+        self.disk.read(offset, data.slices()).map_err(|error| Refusal::Failed(Operation::Read, error))?;
+        Ok(Done { operation: Some(Operation::Read), bytes, written: data.len() })
+    }
+
+    fn write(&self, sector: u64, data: &Buffers<'_>) -> Result<Done, Refusal> {
+        let bytes = data.len() as u64;
+        let offset = self.offset(sector, bytes).filter(|_| !self.disk.read_only());
+        let offset = offset.ok_or(Refusal::Invalid(Operation::Write))?;
+        self.disk.write(offset, data.slices()).map_err(|error| Refusal::Failed(Operation::Write, error))?;
+        self.settle()?;
+        self.statistics.written_up_to(offset + bytes);
+        Ok(Done { operation: Some(Operation::Write), bytes, written: 0 })
+    }
+
+    fn flush(&self) -> Result<Done, Refusal> {
+        self.disk.flush().map_err(|error| Refusal::Failed(Operation::Flush, error))?;
+        Ok(Done { operation: Some(Operation::Flush), bytes: 0, written: 0 })
+    }
+
+    fn settle(&self) -> Result<(), Refusal> {
+        if self.write_through {
+            self.disk.flush().map_err(|error| Refusal::Failed(Operation::Write, error))?;
+        }
+        Ok(())
+    }
+
+    /// A discard, or a write of zeroes, of several ranges. All are checked before any is touched.
+    fn ranges(&self, operation: Operation, data: &mut Buffers<'_>) -> Result<Done, Refusal> {
+        let invalid = || Refusal::Invalid(operation);
+        let count = data.len() / RANGE_SIZE;
+        if self.disk.read_only() || count == 0 || count > MAX_RANGES as usize || !data.len().is_multiple_of(RANGE_SIZE)
+        {
+            return Err(invalid());
+        }
+        let mut ranges = [(0, 0, false); MAX_RANGES as usize];
+        let ranges = &mut ranges[..count];
+        for range in ranges.iter_mut() {
+            let mut bytes = [0; RANGE_SIZE];
+            data.read(&mut bytes).map_err(|_| invalid())?;
+            let (sector, rest) = bytes.split_at(8);
+            let sector = sector.try_into().map(u64::from_le_bytes).map_err(|_| invalid())?;
+            let (sectors, flags) = rest.split_at(4);
+            let sectors = sectors.try_into().map(u32::from_le_bytes).map_err(|_| invalid())?;
+            let flags = flags.try_into().map(u32::from_le_bytes).map_err(|_| invalid())?;
+            // A discard has no flags, and zeroes have one (section 5.2.6.2).
+            let allowed = if operation == Operation::Discard { 0 } else { RANGE_UNMAP };
+            if flags & !allowed != 0 {
+                return Err(Refusal::Unsupported);
+            }
+            let length = u64::from(sectors) * SECTOR;
+            let offset = self.offset(sector, length).filter(|_| sectors <= MAX_RANGE_SECTORS).ok_or_else(invalid)?;
+            *range = (offset, length, flags & RANGE_UNMAP != 0);
+        }
+        let mut total = 0;
+        for &mut (offset, length, unmap) in ranges {
+            let done = match operation {
+                Operation::Discard => self.disk.discard(offset, length),
+                _ => self.disk.write_zeroes(offset, length, unmap),
+            };
+            done.map_err(|error| Refusal::Failed(operation, error))?;
+            total += length;
+            if operation == Operation::Write {
+                self.statistics.written_up_to(offset + length);
+            }
+        }
+        self.settle()?;
+        Ok(Done { operation: Some(operation), bytes: total, written: 0 })
+    }
+}
+
+impl Handler for BlockQueue {
+    fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        self.write_through = io.features & (1 << VIRTIO_BLK_F_FLUSH) == 0;
+        Ok(())
+    }
+
+    fn kicked(&mut self, queue: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let memory = io.memory;
+        let Some(queue) = io.queue(queue) else { return Ok(()) };
+        let mut begun = Instant::now();
+        queue.serve_all(memory, |chain| self.serve(chain, &mut begun))
+    }
+}
