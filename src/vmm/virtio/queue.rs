@@ -380,6 +380,18 @@ impl<'m> Buffers<'m> {
         Ok(())
     }
 
+    /// Splits off everything from byte `at` on: `self` keeps the front.
+    pub fn split_off(&mut self, at: usize) -> Result<Buffers<'m>, QueueError> {
+        if at > self.length {
+            return Err(QueueError::Request("it is shorter than its parts"));
+        }
+        let mut kept = Vec::new();
+        let mut front = std::mem::take(self);
+        front.advance_with(at, |slice| kept.push(slice));
+        *self = Buffers { slices: kept, first: 0, length: at };
+        Ok(front)
+    }
+
     /// Takes the last byte away: many devices have their answer's status there.
     pub fn split_last(&mut self) -> Result<GuestSlice<'m>, QueueError> {
         let missing = QueueError::Request("it has no room for its status");
