@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod heads;
+
 pub mod canvas;
 
 /// A rectangle of the screen, in pixels.
@@ -67,4 +69,12 @@ pub trait Screen: Send + Sync {
 
     /// A viewer has gone. When it was the last one the surface's memory may be given back.
     fn detach(&self);
+
+    /// Whether the guest has switched the screen on. A machine with two graphics cards shows the one that is.
+    fn is_shown(&self) -> bool {
+        true
+    }
+
+    /// A viewer would like the screen to have this size, in pixels: that of its window. The guest may follow or not.
+    fn set_preferred_size(&self, _width: u32, _height: u32) {}
 }

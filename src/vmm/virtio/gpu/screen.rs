@@ -1,0 +1,155 @@
+//! The GPU's screen as viewers see it: what is flushed is drawn when somebody looks.
+
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::{
+    cursor::Cursor,
+    resource::PIXEL_SIZE,
+    scene::{Changes, Scene, View},
+};
+use crate::{
+    screen::{Generation, Rect, Screen, Surface},
+    vmm::display::shadow::Shadow,
+};
+
+/// The size of a screen that has never shown anything.
+const POWER_ON_SIZE: (u32, u32) = (1280, 800);
+
+/// The screen of a [`super::VirtioGpu`].
+pub struct GpuScreen {
+    scene: Arc<Mutex<Scene>>,
+    state: RwLock<State>,
+}
+
+struct State {
+    viewers: usize,
+    /// The generation of the last picture that was kept.
+    generation: Generation,
+    painter: Option<Painter>,
+}
+
+impl GpuScreen {
+    /// The screen that shows `scene`.
+    pub(super) fn new(scene: Arc<Mutex<Scene>>) -> Self {
+        Self { scene, state: RwLock::new(State { viewers: 0, generation: 0, painter: None }) }
+    }
+
+    fn scene(&self) -> MutexGuard<'_, Scene> {
+        self.scene.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Screen for GpuScreen {
+    fn refresh(&self) -> Generation {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.viewers > 0 {
+            let generation = state.generation;
+            let (view, mut changes) = self.scene().take_changes();
+            let painter = state.painter.get_or_insert_with(|| {
+                changes = Changes::Everything;
+                Painter::new(generation)
+            });
+            painter.draw(view.as_ref(), &changes);
+            state.generation = painter.shadow.finish();
+        }
+        state.generation
+    }
+
+    fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(painter) = &state.painter {
+            look(painter.shadow.surface(), &painter.shadow.damage(since));
+            return state.generation;
+        }
+        let generation = state.generation;
+        drop(state);
+        // Nobody is watching: the picture is made for this look alone.
+        let view = self.scene().view();
+        let mut painter = Painter::new(generation);
+        painter.draw(view.as_ref(), &Changes::Everything);
+        painter.shadow.finish();
+        look(painter.shadow.surface(), &painter.shadow.damage(0));
+        generation
+    }
+
+    fn attach(&self) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).viewers += 1;
+    }
+
+    fn detach(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.viewers = state.viewers.saturating_sub(1);
+        if state.viewers == 0 {
+            state.painter = None;
+        }
+    }
+
+    fn is_shown(&self) -> bool {
+        self.scene().is_shown()
+    }
+
+    fn set_preferred_size(&self, width: u32, height: u32) {
+        self.scene().set_preferred_size(width, height);
+    }
+}
+
+/// A surface and what is needed to keep it up to date.
+struct Painter {
+    shadow: Shadow,
+    cursor: Option<Cursor>,
+    bytes: Vec<u8>,
+    pixels: Vec<u32>,
+}
+
+impl Painter {
+    fn new(generation: Generation) -> Self {
+        Self { shadow: Shadow::new(generation), cursor: None, bytes: Vec::new(), pixels: Vec::new() }
+    }
+
+    fn draw(&mut self, view: Option<&View>, changes: &Changes) {
+        let Some(view) = view else {
+            // The screen is off. It keeps its size.
+            let bounds = self.shadow.surface().bounds();
+            let (width, height) = bounds.map_or(POWER_ON_SIZE, |bounds| (bounds.width, bounds.height));
+            self.shadow.resize(width, height);
+            if *changes == Changes::Everything {
+                self.shadow.blank();
+            }
+            self.cursor = None;
+            return;
+        };
+        let Rect { width, height, .. } = view.rect;
+        let resized = self.shadow.resize(width, height);
+        let before = std::mem::replace(&mut self.cursor, view.cursor.clone());
+        match changes {
+            Changes::Parts(parts) if !resized => {
+                parts.iter().for_each(|&part| self.draw_part(view, part));
+                let same = match (&before, &view.cursor) {
+                    (Some(before), Some(now)) => before.is_same(now),
+                    (before, now) => before.is_none() && now.is_none(),
+                };
+                if !same {
+                    let moved = [before.as_ref(), view.cursor.as_ref()].into_iter().flatten();
+                    moved.filter_map(|cursor| cursor.covers(width, height)).for_each(|part| self.draw_part(view, part));
+                }
+            }
+            _ => self.draw_part(view, Rect { x: 0, y: 0, width, height }),
+        }
+    }
+
+    /// Draws a part of the screen.
+    fn draw_part(&mut self, view: &View, part: Rect) {
+        self.bytes.resize(part.width as usize * PIXEL_SIZE as usize, 0);
+        for y in part.y..part.y + part.height {
+            view.resource.read(&view.memory, view.rect.x + part.x, view.rect.y + y, &mut self.bytes);
+            self.pixels.clear();
+            view.resource.format.convert(&self.bytes, &mut self.pixels);
+            if let Some(cursor) = &view.cursor {
+                cursor.draw_over(part.x, y, &mut self.pixels);
+            }
+            self.shadow.draw(part.x as usize, y as usize, &self.pixels);
+        }
+    }
+}
