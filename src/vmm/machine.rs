@@ -15,6 +15,7 @@
 
 mod chipset;
 mod config;
+mod disks;
 mod event;
 mod requests;
 
@@ -28,16 +29,18 @@ use crate::{
         bus::BusError,
         cpu::{Registers, VcpuInfo, Vcpus, Wiring},
         devices::serial::SerialInput,
-        kvm::{ChipState, KvmError, KvmMsiAllocator, MemorySlots, Routing, Vm, refused},
+        kvm::{ChipState, KvmDoorbells, KvmError, KvmMsiAllocator, MemorySlots, Routing, Vm, refused},
         memory::{self, GuestMemory, Layout},
         pci::bus::SlotTaken,
     },
 };
 
 use chipset::{Chipset, ChipsetConfig};
+use disks::DiskWiring;
 use requests::Requests;
 
 pub use config::{DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
+pub use disks::{DiskInfo, MAX_DISKS};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 
 /// Who is told of [`MachineEvent`]s.
@@ -80,7 +83,7 @@ pub enum MachineError {
     #[error("the device {label} could not be made: {source}")]
     Device {
         /// Its label.
-        label: &'static str,
+        label: String,
         /// Why.
         source: io::Error,
     },
@@ -98,16 +101,6 @@ pub enum MachineError {
     NeedsReset,
 }
 
-/// A disk of a machine, as QMP's `query-block` shows it.
-pub struct DiskInfo {
-    /// Its name.
-    pub id: String,
-    /// Its size in bytes.
-    pub capacity: u64,
-    /// Whether the guest cannot write to it.
-    pub read_only: bool,
-}
-
 /// A virtual machine.
 pub struct Machine {
     running: bool,
@@ -115,6 +108,7 @@ pub struct Machine {
     // In this order they end: first those who use the others.
     vcpus: Vcpus,
     chipset: Chipset,
+    disks: Vec<DiskInfo>,
     power_on: ChipState,
     bios: Bios,
     vm: Vm,
@@ -138,7 +132,6 @@ impl Machine {
         let bios = Bios::load(&config.firmware.bios, &slots, ram.clone())?;
         bios.reset()?;
         let routing = Routing::new(vm.fd.clone()).map_err(refused("route interrupts"))?;
-        let _msi = KvmMsiAllocator(routing);
 
         let requests = Requests::new(events);
         let told = FirmwareConfig {
@@ -146,7 +139,7 @@ impl Machine {
             layout,
             vcpus: config.vcpus as u16,
             boot_menu: config.boot_menu,
-            boot_order: &[],
+            boot_order: &disks::boot_order(&config.disks),
             vga_bios: config.firmware.vga_bios,
         };
         let chipset_config = ChipsetConfig {
@@ -158,6 +151,13 @@ impl Machine {
             fw_cfg: firmware::fw_cfg(told, ram.clone())?,
         };
         let chipset = Chipset::new(&vm, &slots, &requests, chipset_config)?;
+        let disk_wiring = DiskWiring {
+            memory: ram.clone(),
+            vectors: Arc::new(KvmMsiAllocator(routing)),
+            doorbells: Arc::new(KvmDoorbells(vm.fd.clone())),
+            vcpus: config.vcpus,
+        };
+        let disks = disks::plug(config.disks, &chipset.pci, &disk_wiring)?;
         let wiring = Wiring {
             ports: chipset.ports.clone(),
             memory: chipset.memory.clone(),
@@ -166,7 +166,7 @@ impl Machine {
         };
         let vcpus = Vcpus::new(&vm, config.vcpus, &wiring)?;
         let power_on = ChipState::take(&vm.fd)?;
-        Ok(Self { running: false, requests, vcpus, chipset, power_on, bios, vm, _ram: ram })
+        Ok(Self { running: false, requests, vcpus, chipset, disks, power_on, bios, vm, _ram: ram })
     }
 
     /// Its state.
@@ -243,6 +243,6 @@ impl Machine {
 
     /// The disks, in the order of the configuration.
     pub fn disks(&self) -> Vec<DiskInfo> {
-        Vec::new()
+        self.disks.clone()
     }
 }

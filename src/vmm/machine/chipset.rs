@@ -141,7 +141,7 @@ impl Chipset {
         );
         let input = keyboard.input();
         let serial = Serial::new("serial0", lines[SERIAL_IRQ].connect(), config.serial)
-            .map_err(|source| MachineError::Device { label: "serial0", source })?;
+            .map_err(|source| MachineError::Device { label: "serial0".to_owned(), source })?;
         let serial_input = serial.input();
         let cmos = CmosContents {
             memory_below_4g: config.layout.below_4g,

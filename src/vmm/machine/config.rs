@@ -6,7 +6,7 @@ use std::{fs::File, io::Write, ops::RangeInclusive};
 
 use uuid::Uuid;
 
-use super::MachineError;
+use super::{MachineError, disks};
 use crate::vmm::{block::Disk, devices::serial::SerialOutput};
 
 /// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.
@@ -57,7 +57,7 @@ impl MachineConfig {
             let reason = format!("{video_memory} bytes of video memory. give it 1, 2, 4, 8, ... or 256 MiB");
             return Err(MachineError::Config(reason));
         }
-        Ok(())
+        disks::check(&self.disks)
     }
 }
 
