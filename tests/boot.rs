@@ -3,7 +3,23 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
-use common::{kvm, machine::machine};
+use std::fs::File;
+
+use common::{
+    code::{HALT, boot_disk, print},
+    kvm,
+    machine::{machine, try_machine},
+};
+use lodge::vmm::{
+    block::{self, Format, Image},
+    machine::DiskConfig,
+};
+
+/// A raw disk of the machine.
+fn disk(id: &str, file: File, bootindex: Option<u32>) -> DiskConfig {
+    let disk = block::open(Image { file, format: Format::Raw }, true, vec![]).unwrap();
+    DiskConfig { id: id.to_owned(), disk, serial: String::new(), bootindex }
+}
 
 #[test]
 fn firmware_comes_up_with_the_display_and_looks_for_a_disk() {
@@ -30,4 +46,44 @@ fn every_vcpu_is_found_after_every_reset() {
     let vcpus = guest.machine.vcpus();
     assert_eq!(vcpus.iter().map(|vcpu| vcpu.index).collect::<Vec<_>>(), [0, 1, 2]);
     assert!(vcpus.iter().all(|vcpu| vcpu.thread_id > 0));
+}
+
+#[test]
+fn a_disk_is_booted_and_its_code_reaches_the_serial_port() {
+    let Some(kvm) = kvm::open() else { return };
+    let disks = vec![disk("disk0", boot_disk(&[&print("a sector"), HALT]), Some(0))];
+    let mut guest = machine(kvm, |config| config.disks = disks);
+
+    guest.machine.resume().unwrap();
+
+    guest.serial.wait_for("a sector", 1);
+    assert!(guest.debug.text().contains("Booting from Hard Disk"), "{}", guest.debug.text());
+    assert_eq!(guest.machine.disks()[0].capacity, 1 << 20);
+}
+
+#[test]
+fn the_disk_with_the_lowest_bootindex_is_booted() {
+    let Some(kvm) = kvm::open() else { return };
+    let sector = |text| boot_disk(&[&print(text), HALT]);
+    let disks = vec![
+        disk("never", sector("never"), None),
+        disk("second", sector("second"), Some(7)),
+        disk("first", sector("first"), Some(3)),
+    ];
+    let mut guest = machine(kvm, |config| config.disks = disks);
+
+    guest.machine.resume().unwrap();
+
+    guest.serial.wait_for("first", 1);
+    assert_eq!(guest.serial.text(), "first");
+}
+
+#[test]
+fn two_disks_cannot_have_one_name() {
+    let Some(kvm) = kvm::open() else { return };
+    let disks = ["same", "same"].map(|id| disk(id, boot_disk(&[HALT]), None));
+
+    let refused = try_machine(kvm, |config| config.disks = disks.into()).err().unwrap().to_string();
+
+    assert!(refused.contains("two disks with the name same"), "{refused}");
 }
