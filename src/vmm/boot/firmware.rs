@@ -4,7 +4,10 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use vm_memory::{GuestAddress, GuestMemoryBackend, MmapRegion, VolatileMemory};
 
-use super::fw_cfg::{Content, FwCfg, key};
+use super::{
+    byte_loops,
+    fw_cfg::{Content, FwCfg, key},
+};
 use crate::vmm::{
     kvm::{KVM_RESERVED, MappedMemory, MemorySlots},
     memory::{GuestMemory, HIGH_MEMORY, Layout},
@@ -65,6 +68,7 @@ impl Bios {
         // A copy, not a mapping of the file: a package upgrade must not change a running guest's firmware.
         let mut image = vec![0; len as usize];
         file.read_exact_at(&mut image, 0).map_err(read)?;
+        byte_loops::quicken(&mut image);
         let region = MmapRegion::new(image.len()).map_err(|error| FirmwareError::Map(io::Error::other(error)))?;
         region.as_volatile_slice().copy_from(&image);
         let mut rom = MappedMemory::read_only(slots, region);
