@@ -1,0 +1,364 @@
+//! The console: a widget that shows a guest's screen and takes a person's keys and pointer to it.
+//!
+//! [`geometry`] knows where the picture lies, [`paint`] draws it, [`keyboard`] and [`pointer`] know what the guest holds down,
+//! [`link`] is the connection. A new picture is asked for when the last one was drawn, so a hidden console costs nothing and
+//! the display's rate is never exceeded.
+//!
+//! While it has the keyboard focus the console takes every key, those of the desktop too where the display server lets it.
+//! Left Control and left Alt together let go; so does leaving the window.
+
+mod geometry;
+mod keyboard;
+mod link;
+mod paint;
+mod pointer;
+
+use std::path::PathBuf;
+
+use gtk::{gdk, glib, prelude::*, subclass::prelude::*};
+use lodge::{
+    input::Key,
+    rfb::client::{Client, Event},
+};
+
+pub use geometry::Scaling;
+use keyboard::Reaction;
+use link::{Link, LinkEvent};
+
+glib::wrapper! {
+    /// The widget.
+    pub struct Console(ObjectSubclass<imp::Console>)
+        @extends gtk::Widget,
+        @implements gtk::Accessible, gtk::Buildable, gtk::ConstraintTarget;
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Console {
+    /// A console without a guest.
+    pub fn new() -> Self {
+        let console: Self = glib::Object::builder().property("focusable", true).build();
+        console.take_keys();
+        console.take_pointer();
+        console.follow_focus();
+        console
+    }
+
+    /// Shows the screen behind the socket at `path`, from now on.
+    pub fn connect_to(&self, path: PathBuf) {
+        let console = self.downgrade();
+        let link = Link::new(path, move |event| {
+            if let Some(console) = console.upgrade() {
+                console.linked(event);
+            }
+        });
+        self.imp().link.replace(Some(link));
+    }
+
+    /// Shows nothing any more.
+    pub fn disconnect_from_guest(&self) {
+        self.imp().link.replace(None);
+        self.imp().client.replace(None);
+        self.imp().picture.replace(None);
+        self.imp().size.set((0, 0));
+        self.let_go();
+        self.queue_resize();
+        self.tell();
+    }
+
+    /// Sets how the picture fills the console.
+    pub fn set_scaling(&self, scaling: Scaling) {
+        self.imp().scaling.set(scaling);
+        self.queue_resize();
+        self.queue_draw();
+    }
+
+    /// Whether a picture is shown.
+    pub fn has_picture(&self) -> bool {
+        self.imp().picture.borrow().is_some()
+    }
+
+    /// Whether the person's keys go to the guest.
+    pub fn is_captured(&self) -> bool {
+        self.imp().captured.get()
+    }
+
+    /// Calls `changed` when [`Console::has_picture`] or [`Console::is_captured`] may be different.
+    pub fn connect_changed(&self, changed: impl Fn(&Self) + 'static) {
+        self.imp().changed.replace(Some(Box::new(changed)));
+    }
+
+    /// Lets the keyboard go.
+    pub fn let_go(&self) {
+        let imp = self.imp();
+        let held = imp.keyboard.borrow_mut().release_all();
+        if let Some(client) = &*imp.client.borrow() {
+            held.into_iter().for_each(|key| client.key(key, false));
+            imp.pointer.borrow_mut().release_all(client);
+        }
+        if imp.captured.replace(false) {
+            if let Some(toplevel) = self.toplevel() {
+                toplevel.restore_system_shortcuts();
+            }
+            self.set_cursor_from_name(None);
+            self.tell();
+        }
+    }
+
+    fn capture(&self) {
+        let imp = self.imp();
+        if imp.captured.get() || imp.client.borrow().is_none() {
+            return;
+        }
+        imp.captured.set(true);
+        if let Some(toplevel) = self.toplevel() {
+            toplevel.inhibit_system_shortcuts(None::<&gdk::ButtonEvent>);
+        }
+        self.show_cursor();
+        self.tell();
+    }
+
+    /// The guest draws a pointer of its own; two of them would confuse.
+    fn show_cursor(&self) {
+        self.set_cursor_from_name(self.imp().captured.get().then_some("none"));
+    }
+
+    fn toplevel(&self) -> Option<gdk::Toplevel> {
+        self.native()?.surface().downcast().ok()
+    }
+
+    fn tell(&self) {
+        if let Some(changed) = &*self.imp().changed.borrow() {
+            changed(self);
+        }
+    }
+
+    fn linked(&self, event: LinkEvent) {
+        let imp = self.imp();
+        match event {
+            LinkEvent::Connected(client) => {
+                client.request_update();
+                imp.pointer.borrow_mut().set_follows_position(true);
+                imp.client.replace(Some(client));
+                if self.has_focus() {
+                    self.capture();
+                }
+            }
+            LinkEvent::Screen(Event::Damaged(_)) => self.show_picture(),
+            LinkEvent::Screen(Event::PointerMode { follows_position }) => {
+                imp.pointer.borrow_mut().set_follows_position(follows_position);
+            }
+            LinkEvent::Screen(Event::Bell) => self.error_bell(),
+            LinkEvent::Screen(_) => {}
+            LinkEvent::Lost => {
+                imp.client.replace(None);
+                imp.picture.replace(None);
+                imp.size.set((0, 0));
+                self.let_go();
+                self.queue_draw();
+                self.tell();
+            }
+        }
+    }
+
+    fn show_picture(&self) {
+        let imp = self.imp();
+        let Some(client) = imp.client.borrow().clone() else { return };
+        let (size, picture) = client
+            .with_picture(|surface| ((surface.width, surface.height), paint::Picture::new(self.upcast_ref(), surface)));
+        let first = imp.picture.replace(picture).is_none();
+        if imp.size.replace(size) != size {
+            self.queue_resize();
+        }
+        self.queue_draw();
+        if first {
+            self.tell();
+        }
+        // The next one when this one is on the display; a console that is not shown has no ticks.
+        self.add_tick_callback(move |_, _| {
+            client.request_update();
+            glib::ControlFlow::Break
+        });
+    }
+
+    fn take_keys(&self) {
+        let keys = gtk::EventControllerKey::new();
+        keys.set_propagation_phase(gtk::PropagationPhase::Bubble);
+        let console = self.downgrade();
+        keys.connect_key_pressed(move |_, _, code, _| {
+            let passed = console.upgrade().zip(keyboard::key_of(code)).is_some_and(|(console, key)| console.key(key, true));
+            if passed { glib::Propagation::Stop } else { glib::Propagation::Proceed }
+        });
+        let console = self.downgrade();
+        keys.connect_key_released(move |_, _, code, _| {
+            if let (Some(console), Some(key)) = (console.upgrade(), keyboard::key_of(code)) {
+                console.key(key, false);
+            }
+        });
+        self.add_controller(keys);
+    }
+
+    /// Passes a key on; whether the guest got it.
+    fn key(&self, key: Key, down: bool) -> bool {
+        let imp = self.imp();
+        let Some(client) = imp.client.borrow().clone().filter(|_| imp.captured.get()) else { return false };
+        let reaction = match down {
+            true => imp.keyboard.borrow_mut().press(key),
+            false => imp.keyboard.borrow_mut().release(key),
+        };
+        match reaction {
+            Reaction::Pass(key, down) => client.key(key, down),
+            Reaction::PassAndRelease(key) => {
+                client.key(key, false);
+                self.let_go();
+            }
+            Reaction::Ignore => {}
+        }
+        true
+    }
+
+    fn take_pointer(&self) {
+        let motion = gtk::EventControllerMotion::new();
+        let console = self.downgrade();
+        motion.connect_motion(move |_, x, y| {
+            if let Some(console) = console.upgrade() {
+                console.with_pointer(|pointer, client, placement| pointer.moved(client, placement, x, y));
+            }
+        });
+        let console = self.downgrade();
+        motion.connect_leave(move |_| {
+            if let Some(console) = console.upgrade() {
+                console.imp().pointer.borrow_mut().forget_place();
+            }
+        });
+        self.add_controller(motion);
+
+        let click = gtk::GestureClick::builder().button(0).build();
+        let console = self.downgrade();
+        click.connect_pressed(move |gesture, _, x, y| {
+            if let Some(console) = console.upgrade() {
+                console.grab_focus();
+                console.capture();
+                let button = gesture.current_button();
+                console.with_pointer(|pointer, client, placement| {
+                    pointer.moved(client, placement, x, y);
+                    pointer.button(client, button, true);
+                });
+            }
+        });
+        let console = self.downgrade();
+        click.connect_released(move |gesture, _, _, _| {
+            if let Some(console) = console.upgrade() {
+                let button = gesture.current_button();
+                console.with_pointer(|pointer, client, _| pointer.button(client, button, false));
+            }
+        });
+        self.add_controller(click);
+
+        let scroll = gtk::EventControllerScroll::new(gtk::EventControllerScrollFlags::VERTICAL);
+        let console = self.downgrade();
+        scroll.connect_scroll(move |_, _, steps| {
+            let console = console.upgrade().filter(Self::is_captured);
+            if let Some(console) = &console {
+                console.with_pointer(|pointer, client, _| pointer.scrolled(client, steps));
+            }
+            if console.is_some() { glib::Propagation::Stop } else { glib::Propagation::Proceed }
+        });
+        self.add_controller(scroll);
+    }
+
+    fn with_pointer(&self, act: impl FnOnce(&mut pointer::Pointer, &Client, &geometry::Placement)) {
+        let imp = self.imp();
+        let placement = geometry::Placement::new(imp.scaling.get(), imp.size.get(), (self.width(), self.height()));
+        if let (Some(client), Some(placement)) = (&*imp.client.borrow(), placement) {
+            act(&mut imp.pointer.borrow_mut(), client, &placement);
+        }
+    }
+
+    fn follow_focus(&self) {
+        let focus = gtk::EventControllerFocus::new();
+        let console = self.downgrade();
+        focus.connect_enter(move |_| {
+            if let Some(console) = console.upgrade() {
+                console.capture();
+            }
+        });
+        let console = self.downgrade();
+        focus.connect_leave(move |_| {
+            if let Some(console) = console.upgrade() {
+                console.let_go();
+            }
+        });
+        self.add_controller(focus);
+    }
+}
+
+mod imp {
+    use std::cell::{Cell, RefCell};
+
+    use super::{
+        Client, Link, Scaling,
+        geometry::Placement,
+        glib,
+        keyboard::Keyboard,
+        paint::Picture,
+        pointer::Pointer,
+    };
+    use gtk::{prelude::*, subclass::prelude::*};
+
+    type Changed = Box<dyn Fn(&super::Console)>;
+
+    #[derive(Default)]
+    pub struct Console {
+        pub link: RefCell<Option<Link>>,
+        pub client: RefCell<Option<Client>>,
+        pub picture: RefCell<Option<Picture>>,
+        pub size: Cell<(u32, u32)>,
+        pub scaling: Cell<Scaling>,
+        pub keyboard: RefCell<Keyboard>,
+        pub pointer: RefCell<Pointer>,
+        pub captured: Cell<bool>,
+        pub changed: RefCell<Option<Changed>>,
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for Console {
+        const NAME: &'static str = "LodgeConsole";
+        type Type = super::Console;
+        type ParentType = gtk::Widget;
+
+        fn class_init(class: &mut Self::Class) {
+            class.set_css_name("console");
+            class.set_accessible_role(gtk::AccessibleRole::Img);
+        }
+    }
+
+    impl ObjectImpl for Console {}
+
+    impl WidgetImpl for Console {
+        fn measure(&self, orientation: gtk::Orientation, _for_size: i32) -> (i32, i32, i32, i32) {
+            let (width, height) = self.size.get();
+            let size = if orientation == gtk::Orientation::Horizontal { width } else { height };
+            let natural = i32::try_from(size).unwrap_or(i32::MAX);
+            let minimum = if self.scaling.get() == Scaling::Original { natural } else { 0 };
+            (minimum, natural, -1, -1)
+        }
+
+        fn snapshot(&self, snapshot: &gtk::Snapshot) {
+            let widget = self.obj();
+            let placement = Placement::new(self.scaling.get(), self.size.get(), (widget.width(), widget.height()));
+            if let (Some(picture), Some(placement)) = (&*self.picture.borrow(), placement) {
+                picture.draw(snapshot, &placement, widget.scale_factor());
+            }
+        }
+
+        fn unmap(&self) {
+            self.obj().let_go();
+            self.parent_unmap();
+        }
+    }
+}
