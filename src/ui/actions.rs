@@ -83,6 +83,32 @@ pub enum Action {
     Delete,
     /// Opens the guest's menu.
     GuestMenu,
+    /// Runs the window's guest.
+    MachineRun,
+    /// Holds the window's guest.
+    MachinePause,
+    /// Resets the window's guest.
+    MachineReset,
+    /// Pulls the plug of the window's guest.
+    MachineForceOff,
+    /// Presses Ctrl+Alt+Delete in the guest.
+    SendCtrlAltDelete,
+    /// Saves a picture of the guest's screen.
+    Screenshot,
+    /// Whether the guest's picture fills the window.
+    ScaleToWindow,
+    /// The guest's screen and nothing else.
+    FullScreen,
+    /// Shows the guest's screen.
+    ShowConsole,
+    /// Shows the guest's serial port.
+    ShowSerial,
+    /// Shows what the guest is.
+    ShowOverview,
+    /// Opens the window's menu.
+    MachineMenu,
+    /// Closes the guest's window.
+    CloseGuestWindow,
 }
 
 /// What the table says about an action.
@@ -100,7 +126,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 31] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -119,11 +145,24 @@ impl Action {
         Self::Rename,
         Self::Delete,
         Self::GuestMenu,
+        Self::MachineRun,
+        Self::MachinePause,
+        Self::MachineReset,
+        Self::MachineForceOff,
+        Self::SendCtrlAltDelete,
+        Self::Screenshot,
+        Self::ScaleToWindow,
+        Self::FullScreen,
+        Self::ShowConsole,
+        Self::ShowSerial,
+        Self::ShowOverview,
+        Self::MachineMenu,
+        Self::CloseGuestWindow,
     ];
 
     /// The table.
     pub fn entry(self) -> Entry {
-        use Scope::{Application, Guest, MainWindow};
+        use Scope::{Application, Guest, GuestWindow, MainWindow};
         let (scope, name, label, accelerators): (_, _, _, &'static [&'static str]) = match self {
             Self::NewGuest => (MainWindow, "new-guest", gettext("_New Guest…"), &["<Control>n"]),
             Self::TryTestCard => (MainWindow, "try-test-card", gettext("_Try the Test Card"), &["<Control>t"]),
@@ -145,6 +184,21 @@ impl Action {
             Self::Rename => (Guest, "rename", gettext("Re_name…"), &["F2"]),
             Self::Delete => (Guest, "delete", gettext("_Delete…"), &["Delete"]),
             Self::GuestMenu => (Guest, "menu", gettext("Guest _Menu"), &["Menu", "<Shift>F10"]),
+            Self::MachineRun => (GuestWindow, "run", gettext("_Run"), &["<Control><Shift>r"]),
+            Self::MachinePause => (GuestWindow, "pause", gettext("_Pause"), &["<Control><Shift>p"]),
+            Self::MachineReset => (GuestWindow, "reset", gettext("R_eset"), &["<Control><Shift>t"]),
+            Self::MachineForceOff => (GuestWindow, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
+            Self::SendCtrlAltDelete => {
+                (GuestWindow, "ctrl-alt-delete", gettext("Send _Ctrl+Alt+Delete"), &["<Control><Shift>Delete"])
+            }
+            Self::Screenshot => (GuestWindow, "screenshot", gettext("_Save Screenshot…"), &["<Control><Shift>s"]),
+            Self::ScaleToWindow => (GuestWindow, "scale", gettext("Scale to _Window"), &["<Control><Shift>z"]),
+            Self::FullScreen => (GuestWindow, "full-screen", gettext("F_ull Screen"), &["<Control><Shift>Return"]),
+            Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),
+            Self::ShowSerial => (GuestWindow, "serial", gettext("Serial _Port"), &["<Control><Shift>e"]),
+            Self::ShowOverview => (GuestWindow, "overview", gettext("_Overview"), &["<Control><Shift>o"]),
+            Self::MachineMenu => (GuestWindow, "menu", gettext("Window _Menu"), &["<Control><Shift>m"]),
+            Self::CloseGuestWindow => (GuestWindow, "close", gettext("_Close Window"), &["<Control><Shift>w"]),
         };
         Entry { scope, name, label, accelerators }
     }

@@ -4,19 +4,24 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use lodge::manager::{
-    definition::{Definition, DiskDefinition, DiskFormat, HostLimits},
-    guests::{Guests, WatchLevel},
-    host::{self, Finding},
-    library::{Deleted, Library},
-    media::{self, Media, MediaError},
-    paths::Paths,
-    pool::{Pool, Space},
-    size::Size,
-    supervisor::Supervisor,
-    testcard,
+use lodge::{
+    input::keys::parse_combination,
+    manager::{
+        client::Client,
+        definition::{Definition, DiskDefinition, DiskFormat, HostLimits},
+        guests::{Guests, WatchLevel},
+        host::{self, Finding},
+        library::{Deleted, Library},
+        media::{self, Media, MediaError},
+        paths::{Paths, RunningPaths},
+        pool::{Pool, Space},
+        size::Size,
+        supervisor::Supervisor,
+        testcard,
+    },
 };
 use tokio::{sync::mpsc::UnboundedReceiver, task::spawn_blocking};
+use uuid::Uuid;
 
 pub use lodge::manager::{
     guests::{GuestChange, GuestId, GuestView},
@@ -143,6 +148,26 @@ impl Backend {
             Operation::ForceOff => supervisor.force_off(&guest.name).await?,
         }
         Ok(())
+    }
+
+    /// Where the sockets of the running guest are.
+    pub fn sockets(&self, uuid: Uuid) -> RunningPaths {
+        self.paths.running(uuid)
+    }
+
+    /// A picture of the guest's screen: a PNG file's bytes.
+    pub async fn screenshot(&self, id: &GuestId) -> Result<Vec<u8>> {
+        Ok(self.client(id)?.screenshot().await?)
+    }
+
+    /// Presses Ctrl+Alt+Delete in the guest.
+    pub async fn send_ctrl_alt_delete(&self, id: &GuestId) -> Result<()> {
+        let keys = parse_combination("ctrl-alt-delete")?;
+        Ok(self.client(id)?.send_keys(&keys).await?)
+    }
+
+    fn client(&self, id: &GuestId) -> Result<Client> {
+        self.guests.client(id).ok_or_else(|| anyhow!("the guest is not running"))
     }
 
     /// Gives the guest another name.

@@ -2,7 +2,7 @@
 //! tokio, so that nothing holds up the window.
 //!
 //! - [`app`]: the application and its main window. [`actions`]: every action, its label and shortcuts.
-//! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one.
+//! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one, with [`console`], its screen.
 //! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]).
 //! - [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
 //! - [`backend`]: the face of the manager. [`settings`]: what is remembered. [`wording`], [`i18n`]: texts.
@@ -11,6 +11,7 @@ mod about;
 mod actions;
 pub mod app;
 mod backend;
+mod console;
 mod dialogs;
 mod guest_list;
 mod guest_window;

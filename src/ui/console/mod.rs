@@ -128,7 +128,7 @@ impl Console {
     }
 
     fn toplevel(&self) -> Option<gdk::Toplevel> {
-        self.native()?.surface().downcast().ok()
+        self.native()?.surface()?.downcast().ok()
     }
 
     fn tell(&self) {
@@ -190,7 +190,8 @@ impl Console {
         keys.set_propagation_phase(gtk::PropagationPhase::Bubble);
         let console = self.downgrade();
         keys.connect_key_pressed(move |_, _, code, _| {
-            let passed = console.upgrade().zip(keyboard::key_of(code)).is_some_and(|(console, key)| console.key(key, true));
+            let passed =
+                console.upgrade().zip(keyboard::key_of(code)).is_some_and(|(console, key)| console.key(key, true));
             if passed { glib::Propagation::Stop } else { glib::Propagation::Proceed }
         });
         let console = self.downgrade();
@@ -301,12 +302,7 @@ mod imp {
     use std::cell::{Cell, RefCell};
 
     use super::{
-        Client, Link, Scaling,
-        geometry::Placement,
-        glib,
-        keyboard::Keyboard,
-        paint::Picture,
-        pointer::Pointer,
+        Client, Link, Scaling, geometry::Placement, glib, keyboard::Keyboard, paint::Picture, pointer::Pointer,
     };
     use gtk::{prelude::*, subclass::prelude::*};
 

@@ -27,7 +27,9 @@ impl Picture {
         if renders_with_cairo(widget) {
             let bytes = bytes_of(surface, 0);
             let stride = width.checked_mul(PIXEL as i32)?;
-            cairo::ImageSurface::create_for_data(bytes, cairo::Format::Rgb24, width, height, stride).ok().map(Self::Cairo)
+            cairo::ImageSurface::create_for_data(bytes, cairo::Format::Rgb24, width, height, stride)
+                .ok()
+                .map(Self::Cairo)
         } else {
             let bytes = glib::Bytes::from_owned(bytes_of(surface, 0xff00_0000));
             let stride = surface.width as usize * PIXEL;
@@ -38,7 +40,8 @@ impl Picture {
 
     /// Draws it at its place.
     pub fn draw(&self, snapshot: &gtk::Snapshot, placement: &Placement, factor: i32) {
-        let (width, height) = (f64::from(placement.width) * placement.scale, f64::from(placement.height) * placement.scale);
+        let (width, height) =
+            (f64::from(placement.width) * placement.scale, f64::from(placement.height) * placement.scale);
         let area = graphene::Rect::new(placement.x as f32, placement.y as f32, width as f32, height as f32);
         match self {
             Self::Texture(texture) => snapshot.append_texture(texture, &area),

@@ -1,16 +1,45 @@
-//! A guest's own window.
+//! A guest's own window: its screen, its serial port and what it is. Closing it leaves the guest running.
+
+mod machine_actions;
+mod overview;
+mod screen_page;
+mod screenshot;
+mod serial;
 
 use adw::prelude::*;
+use gtk::accessible::Property;
 use relm4::prelude::*;
 
 use crate::ui::{
-    backend::{Backend, GuestId, GuestView},
+    actions::Action,
+    backend::{Backend, GuestId, GuestState, GuestView},
+    dialogs,
+    i18n::{gettext, gettext_f},
+    operations::{self, Place, on_tokio},
     wording,
 };
+use machine_actions::MachineActions;
+use overview::OverviewPage;
+use screen_page::ScreenPage;
+use serial::SerialPage;
+
+const CONSOLE: &str = "console";
+const SERIAL: &str = "serial";
+const OVERVIEW: &str = "overview";
 
 /// The window of one guest.
 pub struct GuestWindow {
+    backend: Backend,
     guest: GuestView,
+    place: Place,
+    actions: MachineActions,
+    screen: ScreenPage,
+    serial: SerialPage,
+    overview: OverviewPage,
+    stack: adw::ViewStack,
+    captured: bool,
+    scaled: bool,
+    full_screen: bool,
 }
 
 /// What a guest's window starts with.
@@ -32,6 +61,14 @@ pub enum GuestWindowMsg {
     Sampled,
     /// The guest was deleted.
     Removed,
+    /// An action of the window was activated.
+    Action(Action),
+    /// The console has the person's keyboard, or not any more.
+    Captured(bool),
+    /// The window is full screen, or not any more.
+    FullScreen(bool),
+    /// Another page is shown.
+    Page,
 }
 
 /// What a guest's window tells.
@@ -50,41 +87,238 @@ impl Component for GuestWindow {
 
     view! {
         adw::Window {
-            set_default_size: (800, 600),
+            set_default_size: (880, 720),
+            set_size_request: (360, 294),
             #[watch]
-            set_title: Some(&model.guest.name),
+            set_title: Some(&model.title()),
             connect_close_request[sender, id = model.guest.id.clone()] => move |_| {
                 let _ = sender.output(GuestWindowOutput::Closed(id.clone()));
                 gtk::glib::Propagation::Proceed
             },
+            connect_fullscreened_notify[sender] => move |window| {
+                sender.input(GuestWindowMsg::FullScreen(window.is_fullscreen()));
+            },
 
             gtk::Box {
                 set_orientation: gtk::Orientation::Vertical,
-                adw::HeaderBar {},
-                adw::StatusPage {
-                    set_vexpand: true,
-                    set_icon_name: Some("lodge-guest-symbolic"),
+
+                adw::HeaderBar {
                     #[watch]
-                    set_title: &wording::status(&model.guest),
+                    set_visible: !model.full_screen,
+
+                    pack_start = &gtk::Button {
+                        set_icon_name: "media-playback-start-symbolic",
+                        set_tooltip_text: Some(&Action::MachineRun.tooltip()),
+                        set_action_name: Some(&Action::MachineRun.detailed_name()),
+                        update_property: &[Property::Label(&Action::MachineRun.title())],
+                        #[watch]
+                        set_visible: !model.runs(),
+                    },
+                    pack_start = &gtk::Button {
+                        set_icon_name: "media-playback-pause-symbolic",
+                        set_tooltip_text: Some(&Action::MachinePause.tooltip()),
+                        set_action_name: Some(&Action::MachinePause.detailed_name()),
+                        update_property: &[Property::Label(&Action::MachinePause.title())],
+                        #[watch]
+                        set_visible: model.runs(),
+                    },
+                    pack_start = &gtk::Button {
+                        set_icon_name: "system-shutdown-symbolic",
+                        set_tooltip_text: Some(&Action::MachineForceOff.tooltip()),
+                        set_action_name: Some(&Action::MachineForceOff.detailed_name()),
+                        update_property: &[Property::Label(&Action::MachineForceOff.title())],
+                    },
+                    #[wrap(Some)]
+                    set_title_widget = &adw::ViewSwitcherTitle {
+                        set_stack: Some(&model.stack),
+                        #[watch]
+                        set_title: &model.guest.name,
+                        #[watch]
+                        set_subtitle: &model.subtitle(),
+                    },
+                    #[name = "menu_button"]
+                    pack_end = &gtk::MenuButton {
+                        set_icon_name: "open-menu-symbolic",
+                        set_tooltip_text: Some(&Action::MachineMenu.tooltip()),
+                        set_menu_model: Some(&machine_actions::menu()),
+                        set_primary: false,
+                        update_property: &[Property::Label(&Action::MachineMenu.title())],
+                    },
+                    pack_end = &gtk::Button {
+                        set_icon_name: "view-fullscreen-symbolic",
+                        set_tooltip_text: Some(&Action::FullScreen.tooltip()),
+                        set_action_name: Some(&Action::FullScreen.detailed_name()),
+                        update_property: &[Property::Label(&Action::FullScreen.title())],
+                    },
+                },
+
+                #[local_ref]
+                toasts -> adw::ToastOverlay {
+                    set_vexpand: true,
+                    set_child: Some(&model.stack),
+                },
+
+                gtk::Label {
+                    add_css_class: "capture-hint",
+                    set_wrap: true,
+                    set_label: &gettext("The guest has the keyboard. Press left Ctrl and Alt together to let it go."),
+                    #[watch]
+                    set_visible: model.captured && !model.full_screen,
                 },
             },
         }
     }
 
     fn init(init: GuestWindowInit, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
-        let GuestWindowInit { backend: _, guest } = init;
-        let model = Self { guest };
+        let GuestWindowInit { backend, guest } = init;
+        let toasts = adw::ToastOverlay::new();
+        let place = Place { window: root.clone().upcast(), toasts: toasts.clone() };
+        let input = sender.input_sender().clone();
+        let actions = MachineActions::new(&root, move |action| input.emit(GuestWindowMsg::Action(action)));
+        let input = sender.input_sender().clone();
+        let screen = ScreenPage::new(move |captured| input.emit(GuestWindowMsg::Captured(captured)));
+        let serial = SerialPage::new();
+        let overview = OverviewPage::new();
+        let stack = pages(&screen, &serial, &overview);
+        let input = sender.input_sender().clone();
+        stack.connect_visible_child_notify(move |_| input.emit(GuestWindowMsg::Page));
+        let mut model = Self {
+            backend,
+            guest,
+            place,
+            actions,
+            screen,
+            serial,
+            overview,
+            stack,
+            captured: false,
+            scaled: true,
+            full_screen: false,
+        };
+        model.follow_guest();
+        let toasts = &toasts;
         let widgets = view_output!();
         root.present();
+        model.screen.focus();
         ComponentParts { model, widgets }
     }
 
-    fn update(&mut self, message: GuestWindowMsg, _sender: ComponentSender<Self>, root: &Self::Root) {
+    fn update_with_view(
+        &mut self,
+        widgets: &mut Self::Widgets,
+        message: GuestWindowMsg,
+        sender: ComponentSender<Self>,
+        root: &Self::Root,
+    ) {
         match message {
             GuestWindowMsg::Present => root.present(),
-            GuestWindowMsg::Changed(guest) => self.guest = *guest,
+            GuestWindowMsg::Changed(guest) => {
+                self.guest = *guest;
+                self.follow_guest();
+            }
             GuestWindowMsg::Removed => root.close(),
-            GuestWindowMsg::Sampled => {}
+            GuestWindowMsg::Sampled => self.overview.sampled(&self.backend, &self.guest),
+            GuestWindowMsg::Captured(captured) => self.captured = captured,
+            GuestWindowMsg::FullScreen(full) => {
+                self.full_screen = full;
+                self.screen.set_full_screen(full);
+                self.actions.set_on(Action::FullScreen, full);
+            }
+            GuestWindowMsg::Page => self.focus_page(),
+            GuestWindowMsg::Action(Action::MachineMenu) => {
+                self.screen.let_go();
+                widgets.menu_button.popup();
+            }
+            GuestWindowMsg::Action(action) => self.act(action, root),
+        }
+        self.update_view(widgets, sender);
+    }
+}
+
+impl GuestWindow {
+    fn runs(&self) -> bool {
+        matches!(self.guest.state, GuestState::Running | GuestState::Starting | GuestState::Stopping)
+    }
+
+    fn title(&self) -> String {
+        match self.captured {
+            true => gettext_f("{name} — Ctrl+Alt lets the keyboard go", &[("name", &self.guest.name)]),
+            false => self.guest.name.clone(),
         }
     }
+
+    fn subtitle(&self) -> String {
+        wording::state(&self.guest.state)
+    }
+
+    fn follow_guest(&mut self) {
+        let paths = match &self.guest.id {
+            GuestId::Known(uuid) if self.guest.state.is_active() => Some(self.backend.sockets(*uuid)),
+            _ => None,
+        };
+        match &paths {
+            Some(paths) => self.serial.connect_to(paths.serial()),
+            None => self.serial.disconnect_from_guest(),
+        }
+        self.screen.show(&self.guest, paths.map(|paths| paths.vnc()));
+        self.overview.show(&self.guest);
+        self.overview.sampled(&self.backend, &self.guest);
+        self.actions.enable_for(&self.guest);
+    }
+
+    fn focus_page(&self) {
+        match self.stack.visible_child_name().as_deref() {
+            Some(CONSOLE) => self.screen.focus(),
+            Some(SERIAL) => self.serial.focus(),
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, action: Action, root: &adw::Window) {
+        if let Some(operation) = machine_actions::operation(action) {
+            operations::operate(&self.backend, &self.place, operation, &self.guest);
+            return;
+        }
+        match action {
+            Action::SendCtrlAltDelete => self.send_ctrl_alt_delete(),
+            Action::Screenshot => screenshot::save(&self.backend, &self.place, &self.guest),
+            Action::ScaleToWindow => {
+                self.scaled = !self.scaled;
+                self.screen.set_scaled(self.scaled);
+                self.actions.set_on(Action::ScaleToWindow, self.scaled);
+            }
+            Action::FullScreen => {
+                self.stack.set_visible_child_name(CONSOLE);
+                root.set_fullscreened(!self.full_screen);
+            }
+            Action::ShowConsole => self.stack.set_visible_child_name(CONSOLE),
+            Action::ShowSerial => self.stack.set_visible_child_name(SERIAL),
+            Action::ShowOverview => self.stack.set_visible_child_name(OVERVIEW),
+            Action::CloseGuestWindow => root.close(),
+            _ => {}
+        }
+    }
+
+    fn send_ctrl_alt_delete(&self) {
+        let (backend, place, guest) = (self.backend.clone(), self.place.clone(), self.guest.clone());
+        relm4::spawn_local(async move {
+            let id = guest.id.clone();
+            if let Err(error) = on_tokio(async move { backend.send_ctrl_alt_delete(&id).await }).await {
+                let heading = gettext_f("The Keys Could Not Be Sent to “{name}”", &[("name", &guest.name)]);
+                dialogs::error(&place.window, &heading, &error.to_string());
+            }
+        });
+    }
+}
+
+fn pages(screen: &ScreenPage, serial: &SerialPage, overview: &OverviewPage) -> adw::ViewStack {
+    let stack = adw::ViewStack::new();
+    stack.add_titled(screen.widget(), Some(CONSOLE), &gettext("Console")).set_icon_name(Some("video-display-symbolic"));
+    stack
+        .add_titled(serial.widget(), Some(SERIAL), &gettext("Serial"))
+        .set_icon_name(Some("utilities-terminal-symbolic"));
+    stack
+        .add_titled(overview.widget(), Some(OVERVIEW), &gettext("Overview"))
+        .set_icon_name(Some("dialog-information-symbolic"));
+    stack
 }

@@ -1,0 +1,92 @@
+//! The actions of a guest's window, and its menu. They work whatever has the focus: their shortcuts carry Control and Shift, so
+//! that the guest keeps all others.
+
+use gtk::{gio, prelude::*};
+
+use crate::ui::{
+    actions::{self, Action, Scope},
+    backend::{GuestView, Operation},
+};
+
+/// The operations on the guest, by action.
+const OPERATIONS: [(Action, Operation); 4] = [
+    (Action::MachineRun, Operation::Run),
+    (Action::MachinePause, Operation::Pause),
+    (Action::MachineReset, Operation::Reset),
+    (Action::MachineForceOff, Operation::ForceOff),
+];
+
+/// The operation that an action stands for.
+pub fn operation(action: Action) -> Option<Operation> {
+    OPERATIONS.into_iter().find(|(candidate, _)| *candidate == action).map(|(_, operation)| operation)
+}
+
+/// The actions of one window.
+pub struct MachineActions {
+    actions: Vec<(Action, gio::SimpleAction)>,
+}
+
+impl MachineActions {
+    /// Makes them for `window`; `activated` is called when one is.
+    pub fn new(window: &impl IsA<gtk::Widget>, activated: impl Fn(Action) + Clone + 'static) -> Self {
+        let group = gio::SimpleActionGroup::new();
+        let of_window = Action::ALL.into_iter().filter(|action| action.entry().scope == Scope::GuestWindow);
+        let actions = of_window
+            .map(|action| {
+                let activated = activated.clone();
+                let made = match action {
+                    Action::ScaleToWindow | Action::FullScreen => {
+                        let initial = (action == Action::ScaleToWindow).to_variant();
+                        let made = gio::SimpleAction::new_stateful(action.entry().name, None, &initial);
+                        made.connect_activate(move |_, _| activated(action));
+                        group.add_action(&made);
+                        made
+                    }
+                    _ => action.add_to(&group, move || activated(action)),
+                };
+                (action, made)
+            })
+            .collect();
+        window.insert_action_group(Scope::GuestWindow.prefix(), Some(&group));
+        let shortcuts = actions::shortcut_controller(Scope::GuestWindow);
+        // Before the console, which would take them for the guest's.
+        shortcuts.set_propagation_phase(gtk::PropagationPhase::Capture);
+        window.add_controller(shortcuts);
+        Self { actions }
+    }
+
+    /// Enables what makes sense for this guest.
+    pub fn enable_for(&self, guest: &GuestView) {
+        for (action, made) in &self.actions {
+            let active = guest.state.is_active();
+            let enabled = match (operation(*action), action) {
+                (Some(operation), _) => guest.definition.is_ok() && operation.allowed(&guest.state),
+                (None, Action::SendCtrlAltDelete | Action::Screenshot) => active,
+                _ => true,
+            };
+            made.set_enabled(enabled);
+        }
+    }
+
+    /// Shows whether an action that can be on or off is on.
+    pub fn set_on(&self, action: Action, on: bool) {
+        if let Some((_, made)) = self.actions.iter().find(|(candidate, _)| *candidate == action) {
+            made.set_state(&on.to_variant());
+        }
+    }
+}
+
+/// The window's menu.
+pub fn menu() -> gio::Menu {
+    let section = |actions: &[Action]| {
+        let section = gio::Menu::new();
+        actions.iter().for_each(|action| section.append_item(&action.menu_item()));
+        section
+    };
+    let menu = gio::Menu::new();
+    menu.append_section(None, &section(&[Action::SendCtrlAltDelete, Action::Screenshot]));
+    menu.append_section(None, &section(&[Action::ScaleToWindow, Action::FullScreen]));
+    menu.append_section(None, &section(&[Action::MachineReset, Action::MachineForceOff]));
+    menu.append_section(None, &section(&[Action::Shortcuts, Action::CloseGuestWindow]));
+    menu
+}

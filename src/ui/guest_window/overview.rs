@@ -1,0 +1,123 @@
+//! The overview page: what the guest is and how busy it is.
+
+use adw::prelude::*;
+use gtk::accessible::Property;
+use lodge::manager::definition::{Definition, DiskDefinition};
+
+use crate::ui::{
+    backend::{Backend, GuestView},
+    i18n::{gettext, gettext_f, ngettext_f},
+    widgets::graph::Graph,
+    wording,
+};
+
+/// The page.
+pub struct OverviewPage {
+    widget: adw::PreferencesPage,
+    state: adw::ActionRow,
+    cpu: adw::ActionRow,
+    graph: Graph,
+    memory: adw::ActionRow,
+    about: adw::PreferencesGroup,
+    about_rows: Vec<adw::ActionRow>,
+    disks: adw::PreferencesGroup,
+    disk_rows: Vec<adw::ActionRow>,
+}
+
+impl OverviewPage {
+    /// An empty page.
+    pub fn new() -> Self {
+        let state = row(&gettext("State"), "");
+        let cpu = row(&gettext("CPU"), "");
+        let graph = Graph::default();
+        graph.set_size_request(160, 36);
+        graph.set_valign(gtk::Align::Center);
+        cpu.add_suffix(&graph);
+        let memory = row(&gettext("Memory in Use"), "");
+        let now = adw::PreferencesGroup::builder().title(gettext("Now")).build();
+        [&state, &cpu, &memory].into_iter().for_each(|row| now.add(row));
+        let about = adw::PreferencesGroup::builder().title(gettext("Guest")).build();
+        let disks = adw::PreferencesGroup::builder().title(gettext("Disks")).build();
+        let widget = adw::PreferencesPage::new();
+        [&now, &about, &disks].into_iter().for_each(|group| widget.add(group));
+        Self { widget, state, cpu, graph, memory, about, about_rows: Vec::new(), disks, disk_rows: Vec::new() }
+    }
+
+    /// The page's widget.
+    pub fn widget(&self) -> &adw::PreferencesPage {
+        &self.widget
+    }
+
+    /// Shows another state or definition.
+    pub fn show(&mut self, guest: &GuestView) {
+        self.state.set_subtitle(&escaped(&wording::status(guest)));
+        let Ok(definition) = &guest.definition else { return };
+        refill(&self.about, &mut self.about_rows, about(definition));
+        let disks: Vec<_> = definition.disks.iter().map(disk).collect();
+        self.disks.set_visible(!disks.is_empty());
+        refill(&self.disks, &mut self.disk_rows, disks);
+        let figures = guest.state.is_active();
+        self.cpu.set_visible(figures);
+        self.memory.set_visible(figures);
+    }
+
+    /// Shows the newest figures.
+    pub fn sampled(&self, backend: &Backend, guest: &GuestView) {
+        backend.guests().with_history(&guest.id, |history| {
+            let vcpus = guest.definition.as_ref().map_or(1, |definition| definition.vcpus.max(1)) as f32;
+            self.graph.set_samples(history.fine().map(|point| point.cpu / 100.0 / vcpus));
+            let Some(latest) = history.latest() else { return };
+            let share = wording::percent(latest.cpu / 100.0 / vcpus);
+            self.cpu.set_subtitle(&escaped(&share));
+            self.graph.set_description(&gettext_f("CPU use: {share}", &[("share", &share)]));
+            self.memory.set_subtitle(&escaped(&wording::bytes(latest.memory)));
+        });
+    }
+}
+
+fn row(title: &str, subtitle: &str) -> adw::ActionRow {
+    let row = adw::ActionRow::builder().title(title).subtitle(escaped(subtitle)).build();
+    row.update_property(&[Property::Label(title)]);
+    row
+}
+
+fn escaped(text: &str) -> String {
+    gtk::glib::markup_escape_text(text).into()
+}
+
+fn refill(group: &adw::PreferencesGroup, rows: &mut Vec<adw::ActionRow>, texts: Vec<(String, String)>) {
+    rows.drain(..).for_each(|row| group.remove(&row));
+    for (title, subtitle) in texts {
+        let row = row(&title, &subtitle);
+        row.set_title_lines(1);
+        // A long path goes on in the next line.
+        row.set_subtitle_lines(0);
+        group.add(&row);
+        rows.push(row);
+    }
+}
+
+fn about(definition: &Definition) -> Vec<(String, String)> {
+    let vcpus = definition.vcpus;
+    let mut texts = vec![
+        (gettext("Memory"), wording::bytes(definition.memory.bytes())),
+        (
+            gettext("Virtual CPUs"),
+            ngettext_f("{n} virtual CPU", "{n} virtual CPUs", vcpus, &[("n", &vcpus.to_string())]),
+        ),
+        (gettext("UUID"), definition.uuid.to_string()),
+    ];
+    if !definition.description.is_empty() {
+        texts.insert(0, (gettext("Description"), definition.description.clone()));
+    }
+    texts
+}
+
+fn disk(disk: &DiskDefinition) -> (String, String) {
+    let title = match (disk.cdrom, disk.read_only) {
+        (true, _) => gettext("CD-ROM image"),
+        (false, true) => gettext("Read-only disk"),
+        (false, false) => gettext("Disk"),
+    };
+    (title, disk.path.display().to_string())
+}

@@ -1,0 +1,138 @@
+//! The console's page: the guest's screen, or what to do while there is none.
+
+use std::path::PathBuf;
+
+use adw::prelude::*;
+use gtk::accessible::Property;
+
+use crate::ui::{
+    actions::Action,
+    backend::{GuestState, GuestView},
+    console::{Console, Scaling},
+    i18n::{gettext, gettext_f},
+    wording,
+};
+
+/// The page.
+pub struct ScreenPage {
+    widget: gtk::Overlay,
+    console: Console,
+    scrolled: gtk::ScrolledWindow,
+    placeholder: adw::StatusPage,
+    run: gtk::Button,
+    notice: gtk::Label,
+    leave: gtk::Button,
+    connected: bool,
+}
+
+impl ScreenPage {
+    /// A page without a guest. `changed` is called when the console has or has not the keyboard.
+    pub fn new(changed: impl Fn(bool) + 'static) -> Self {
+        let console = Console::new();
+        console.update_property(&[Property::Label(&gettext("Screen of the guest"))]);
+        let scrolled = gtk::ScrolledWindow::builder().child(&console).css_classes(["screen"]).build();
+        let run = gtk::Button::builder()
+            .label(Action::MachineRun.entry().label)
+            .use_underline(true)
+            .action_name(Action::MachineRun.detailed_name())
+            .halign(gtk::Align::Center)
+            .css_classes(["pill", "suggested-action"])
+            .build();
+        let placeholder = adw::StatusPage::builder().child(&run).css_classes(["screen-placeholder"]).build();
+        let notice = gtk::Label::builder()
+            .css_classes(["osd", "screen-notice"])
+            .halign(gtk::Align::Center)
+            .valign(gtk::Align::Start)
+            .wrap(true)
+            .margin_top(12)
+            .can_target(false)
+            .visible(false)
+            .build();
+        let leave = gtk::Button::builder()
+            .icon_name("view-restore-symbolic")
+            .tooltip_text(gettext("Leave Full Screen"))
+            .action_name(Action::FullScreen.detailed_name())
+            .css_classes(["osd", "circular"])
+            .halign(gtk::Align::End)
+            .valign(gtk::Align::Start)
+            .margin_top(12)
+            .margin_end(12)
+            .visible(false)
+            .build();
+        leave.update_property(&[Property::Label(&gettext("Leave Full Screen"))]);
+        let widget = gtk::Overlay::builder().child(&scrolled).build();
+        [placeholder.upcast_ref::<gtk::Widget>(), notice.upcast_ref(), leave.upcast_ref()]
+            .into_iter()
+            .for_each(|above| widget.add_overlay(above));
+        let cover = placeholder.clone();
+        console.connect_changed(move |console| {
+            cover.set_visible(!console.has_picture());
+            changed(console.is_captured());
+        });
+        Self { widget, console, scrolled, placeholder, run, notice, leave, connected: false }
+    }
+
+    /// The page's widget.
+    pub fn widget(&self) -> &gtk::Overlay {
+        &self.widget
+    }
+
+    /// Gives the console the keyboard.
+    pub fn focus(&self) {
+        self.console.grab_focus();
+    }
+
+    /// Takes the keyboard from the guest.
+    pub fn let_go(&self) {
+        self.console.let_go();
+    }
+
+    /// Sets whether the picture fills the window.
+    pub fn set_scaled(&self, scaled: bool) {
+        self.console.set_scaling(if scaled { Scaling::Fit } else { Scaling::Original });
+    }
+
+    /// Shows the way back from the full screen.
+    pub fn set_full_screen(&self, full: bool) {
+        self.leave.set_visible(full);
+    }
+
+    /// Shows the guest in another state; its screen is behind the socket at `socket` while it runs.
+    pub fn show(&mut self, guest: &GuestView, socket: Option<PathBuf>) {
+        let active = guest.state.is_active();
+        match socket.filter(|_| active) {
+            Some(socket) if !self.connected => {
+                self.console.connect_to(socket);
+                self.connected = true;
+            }
+            None if self.connected => {
+                self.console.disconnect_from_guest();
+                self.connected = false;
+            }
+            _ => {}
+        }
+        self.scrolled.set_visible(active);
+        self.run.set_visible(!active && guest.definition.is_ok());
+        self.placeholder.set_visible(!self.console.has_picture());
+        self.placeholder.set_icon_name(Some(wording::guest_icon(guest)));
+        self.placeholder.set_title(&gtk::glib::markup_escape_text(&wording::state(&guest.state)));
+        let reason = guest.state.reason().filter(|_| !active).unwrap_or_default();
+        self.placeholder.set_description(Some(&gtk::glib::markup_escape_text(reason)));
+        self.show_notice(guest);
+    }
+
+    /// What must be known of a guest whose picture stands still.
+    fn show_notice(&self, guest: &GuestView) {
+        let text = match &guest.state {
+            GuestState::Paused => Some(gettext("Paused")),
+            GuestState::NotResponding => Some(gettext("The guest's process does not answer")),
+            GuestState::InternalError { reason } => Some(gettext_f(
+                "The guest ran into an internal error and stands still: {reason}. Reset it, or force it off.",
+                &[("reason", reason)],
+            )),
+            _ => None,
+        };
+        self.notice.set_visible(text.is_some());
+        self.notice.set_label(text.as_deref().unwrap_or_default());
+    }
+}
