@@ -129,12 +129,11 @@ impl Component for GuestWindow {
                         update_property: &[Property::Label(&Action::MachineForceOff.title())],
                     },
                     #[wrap(Some)]
-                    set_title_widget = &adw::ViewSwitcherTitle {
-                        set_stack: Some(&model.stack),
+                    set_title_widget = &adw::WindowTitle {
                         #[watch]
                         set_title: &model.guest.name,
                         #[watch]
-                        set_subtitle: &model.subtitle(),
+                        set_subtitle: &wording::state(&model.guest.state),
                     },
                     #[name = "menu_button"]
                     pack_end = &gtk::MenuButton {
@@ -150,6 +149,8 @@ impl Component for GuestWindow {
                         set_action_name: Some(&Action::FullScreen.detailed_name()),
                         update_property: &[Property::Label(&Action::FullScreen.title())],
                     },
+                    #[local_ref]
+                    pack_end = switcher -> gtk::Box {},
                 },
 
                 #[local_ref]
@@ -197,6 +198,7 @@ impl Component for GuestWindow {
         };
         model.follow_guest();
         let toasts = &toasts;
+        let switcher = &page_switcher(&model.stack);
         let widgets = view_output!();
         root.present();
         model.screen.focus();
@@ -245,10 +247,6 @@ impl GuestWindow {
             true => gettext_f("{name} — Ctrl+Alt lets the keyboard go", &[("name", &self.guest.name)]),
             false => self.guest.name.clone(),
         }
-    }
-
-    fn subtitle(&self) -> String {
-        wording::state(&self.guest.state)
     }
 
     fn follow_guest(&mut self) {
@@ -311,14 +309,39 @@ impl GuestWindow {
     }
 }
 
+/// The pages by name, with what their buttons show.
+const PAGES: [(&str, Action, &str); 3] = [
+    (CONSOLE, Action::ShowConsole, "video-display-symbolic"),
+    (SERIAL, Action::ShowSerial, "utilities-terminal-symbolic"),
+    (OVERVIEW, Action::ShowOverview, "help-about-symbolic"),
+];
+
 fn pages(screen: &ScreenPage, serial: &SerialPage, overview: &OverviewPage) -> adw::ViewStack {
     let stack = adw::ViewStack::new();
-    stack.add_titled(screen.widget(), Some(CONSOLE), &gettext("Console")).set_icon_name(Some("video-display-symbolic"));
+    let widgets: [&gtk::Widget; 3] =
+        [screen.widget().upcast_ref(), serial.widget().upcast_ref(), overview.widget().upcast_ref()];
+    for ((name, action, _), widget) in PAGES.into_iter().zip(widgets) {
+        stack.add_titled(widget, Some(name), &action.title());
+    }
     stack
-        .add_titled(serial.widget(), Some(SERIAL), &gettext("Serial"))
-        .set_icon_name(Some("utilities-terminal-symbolic"));
-    stack
-        .add_titled(overview.widget(), Some(OVERVIEW), &gettext("Overview"))
-        .set_icon_name(Some("dialog-information-symbolic"));
-    stack
+}
+
+/// One button a page, so that the title keeps its place for the guest's name.
+fn page_switcher(stack: &adw::ViewStack) -> gtk::Box {
+    let switcher = gtk::Box::builder().css_classes(["linked"]).build();
+    let buttons = PAGES.map(|(name, action, icon)| {
+        let button = gtk::ToggleButton::builder().icon_name(icon).tooltip_text(action.tooltip()).build();
+        button.update_property(&[Property::Label(&action.title())]);
+        let stack = stack.clone();
+        button.connect_clicked(move |_| stack.set_visible_child_name(name));
+        switcher.append(&button);
+        (name, button)
+    });
+    let show = move |stack: &adw::ViewStack| {
+        let visible = stack.visible_child_name();
+        buttons.iter().for_each(|(name, button)| button.set_active(visible.as_deref() == Some(name)));
+    };
+    show(stack);
+    stack.connect_visible_child_notify(show);
+    switcher
 }
