@@ -4,6 +4,7 @@
 
 pub mod block;
 pub mod device;
+pub mod entropy;
 pub mod gpu;
 pub mod input;
 pub mod interrupt;
