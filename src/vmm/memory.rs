@@ -10,8 +10,11 @@
 
 use std::{fs::File, io, ops::Range, os::fd::AsRawFd, sync::Arc};
 
-use rustix::fs::{MemfdFlags, SealFlags};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, bitmap::BS};
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, SealFlags},
+    io::Errno,
+};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, bitmap::BS};
 
 /// What remembers the pages that devices write, for the live migration of a guest. Nothing does so yet.
 pub type GuestBitmap = ();
@@ -94,6 +97,35 @@ pub fn allocate(layout: &Layout) -> io::Result<Arc<GuestMemory>> {
     Ok(Arc::new(memory))
 }
 
+/// Gives the pages that lie wholly within `piece` back to the host; they read as zeroes afterwards. Does nothing for memory
+/// that is not backed by a file, or by one that cannot have holes.
+pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()> {
+    const PAGE: u64 = 4096;
+    let wanted = piece.ptr_guard().as_ptr() as u64;
+    let found = memory.iter().find_map(|region| {
+        let base = region.as_ptr() as u64;
+        let offset = wanted.checked_sub(base).filter(|&offset| offset < region.size() as u64)?;
+        Some((region.file_offset()?, offset))
+    });
+    let Some((place, offset)) = found else { return Ok(()) };
+    let start = place.start() + offset;
+    let end = start + piece.len() as u64;
+    let (start, end) = (start.next_multiple_of(PAGE), end - end % PAGE);
+    if start >= end {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(
+        place.file(),
+        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        start,
+        end - start,
+    ) {
+        // Huge pages go back only as wholes.
+        Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
@@ -144,5 +176,20 @@ mod tests {
         assert_eq!(file.metadata().unwrap().blocks() * 512, 4096);
         assert_eq!(memory.read_obj::<u64>(GuestAddress(HIGH_MEMORY)).unwrap(), 7);
         assert!(memory.read_obj::<u8>(GuestAddress(VGA_WINDOW.start)).is_err());
+    }
+    #[test]
+    fn pages_that_are_given_back_are_zero_and_cost_nothing() {
+        use std::os::unix::fs::MetadataExt;
+        let memory = allocate(&Layout::new(5 * GIB)).unwrap();
+        let file = memory.iter().next().unwrap().file_offset().unwrap().arc().clone();
+        let at = GuestAddress(HIGH_MEMORY + 8192);
+        memory.write_slice(&[7; 3 * 4096], at).unwrap();
+
+        give_back(&memory, &memory.get_slice(GuestAddress(at.0 + 1), 2 * 4096).unwrap()).unwrap();
+
+        assert_eq!(file.metadata().unwrap().blocks() * 512, 2 * 4096, "only the page that is whole");
+        let bytes =
+            [0, 4095, 4096, 8191, 8192].map(|offset| memory.read_obj::<u8>(GuestAddress(at.0 + offset)).unwrap());
+        assert_eq!(bytes, [7, 7, 0, 0, 7]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! <https://docs.oasis-open.org/virtio/virtio/v1.2/virtio-v1.2.html>
 
+pub mod balloon;
 pub mod block;
 pub mod device;
 pub mod entropy;

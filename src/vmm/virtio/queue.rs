@@ -432,7 +432,7 @@ impl<'m> Buffers<'m> {
         self.length = 0;
     }
 
-    fn push(&mut self, slice: GuestSlice<'m>) {
+    pub(super) fn push(&mut self, slice: GuestSlice<'m>) {
         if !slice.is_empty() {
             // A chain has fewer than 2^32 bytes, so the sum fits.
             self.length += slice.len();

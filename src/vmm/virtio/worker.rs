@@ -114,7 +114,15 @@ impl<H: Handler> Engine<H> {
     }
 
     /// The handler, while the engine stands still.
-    pub fn handler(&mut self) -> Option<&mut H> {
+    pub fn handler(&self) -> Option<&H> {
+        match &self.state {
+            State::Idle(handler) => Some(handler),
+            _ => None,
+        }
+    }
+
+    /// The handler, while the engine stands still.
+    pub fn handler_mut(&mut self) -> Option<&mut H> {
         match &mut self.state {
             State::Idle(handler) => Some(handler),
             _ => None,

@@ -97,7 +97,7 @@ impl VirtioDevice for VirtioVsock {
     }
 
     fn reset(&mut self) {
-        if let Some(traffic) = self.engine.handler() {
+        if let Some(traffic) = self.engine.handler_mut() {
             traffic.switch.disconnect_all();
         }
     }
@@ -112,7 +112,7 @@ impl VirtioDevice for VirtioVsock {
         if state.cid != self.cid {
             return Err(StateError::damaged(&self.label, format_args!("address {}, not {}", state.cid, self.cid)));
         }
-        if let Some(traffic) = self.engine.handler() {
+        if let Some(traffic) = self.engine.handler_mut() {
             traffic.switch.disconnect_all();
         }
         Ok(())
