@@ -298,12 +298,10 @@ triple_fault:
     xor ecx, ecx
     div ecx
 
-# Where ring 0 runs in KVM's emulator, this is unknown to it; elsewhere, executing from where no memory is needs the
-# emulator, which has nothing to read there.
+# Video memory outside the frame buffer is emulated, and KVM's emulator has no popcnt.
 bad_instruction:
-    popcnt eax, eax
-    mov eax, 0xfed80000
-    jmp rax
+    mov eax, 0xb8000
+    popcnt eax, [rax]
 
 .balign 4
 exceptions:

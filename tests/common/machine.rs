@@ -38,13 +38,24 @@ impl Output {
 
     /// Waits until it holds `wanted` at least `times` times.
     pub fn wait_for(&self, wanted: &str, times: usize) {
+        let enough = |text: &str| (text.matches(wanted).count() >= times).then_some(());
+        self.wait_until(&format!("{wanted:?} {times} times"), enough);
+    }
+
+    /// Waits until `found` finds something in it, which `wanted` describes.
+    pub fn wait_until<T>(&self, wanted: &str, mut found: impl FnMut(&str) -> Option<T>) -> T {
         let (all, changed) = &*self.0;
         let deadline = Instant::now() + PATIENCE;
-        let mut text = all.lock().unwrap();
-        while String::from_utf8_lossy(&text).matches(wanted).count() < times {
+        let mut bytes = all.lock().unwrap();
+        loop {
+            let text = String::from_utf8_lossy(&bytes);
+            if let Some(found) = found(&text) {
+                return found;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{wanted:?} did not come {times} times: {}", String::from_utf8_lossy(&text));
-            text = changed.wait_timeout(text, left).unwrap().0;
+            assert!(!left.is_zero(), "{wanted} did not come: {text}");
+            drop(text);
+            bytes = changed.wait_timeout(bytes, left).unwrap().0;
         }
     }
 }
