@@ -4,7 +4,11 @@
 
 use crate::{
     qmp::types::BlockDeviceStats,
-    vmm::{self, cpu::VcpuInfo},
+    vmm::{
+        self,
+        block::statistics::{Operation, Statistics},
+        cpu::VcpuInfo,
+    },
 };
 
 /// Why a machine did not do as asked.
@@ -58,6 +62,62 @@ impl Machine for vmm::machine::Machine {
 
     fn disks(&self) -> Vec<DiskFigures> {
         let disks = self.disks().into_iter();
-        disks.map(|disk| DiskFigures { capacity: disk.capacity, counters: BlockDeviceStats::default() }).collect()
+        disks.map(|disk| DiskFigures { capacity: disk.capacity, counters: counters(&disk.statistics) }).collect()
+    }
+}
+
+/// A disk's counters as QMP has them.
+fn counters(statistics: &Statistics) -> BlockDeviceStats {
+    let [read, write, flush, discard] =
+        [Operation::Read, Operation::Write, Operation::Flush, Operation::Discard].map(|kind| statistics.counts(kind));
+    BlockDeviceStats {
+        rd_bytes: read.bytes,
+        wr_bytes: write.bytes,
+        unmap_bytes: discard.bytes,
+        rd_operations: read.operations,
+        wr_operations: write.operations,
+        flush_operations: flush.operations,
+        unmap_operations: discard.operations,
+        rd_total_time_ns: read.nanos,
+        wr_total_time_ns: write.nanos,
+        flush_total_time_ns: flush.nanos,
+        unmap_total_time_ns: discard.nanos,
+        wr_highest_offset: statistics.highest_written(),
+        failed_rd_operations: read.failed,
+        failed_wr_operations: write.failed,
+        failed_flush_operations: flush.failed,
+        failed_unmap_operations: discard.failed,
+        invalid_rd_operations: read.invalid,
+        invalid_wr_operations: write.invalid,
+        invalid_flush_operations: flush.invalid,
+        invalid_unmap_operations: discard.invalid,
+        // As QEMU's virtio-blk does by default.
+        account_invalid: true,
+        account_failed: true,
+        ..BlockDeviceStats::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_disks_counters_keep_their_kind() {
+        let statistics = Statistics::default();
+        statistics.succeeded(Operation::Read, 512, Duration::from_nanos(1));
+        statistics.succeeded(Operation::Write, 1024, Duration::from_nanos(2));
+        statistics.written_up_to(4096);
+        statistics.failed(Operation::Flush, Duration::from_nanos(3));
+        statistics.invalid(Operation::Discard);
+
+        let counters = counters(&statistics);
+
+        assert_eq!((counters.rd_operations, counters.rd_bytes, counters.rd_total_time_ns), (1, 512, 1));
+        assert_eq!((counters.wr_operations, counters.wr_bytes, counters.wr_total_time_ns), (1, 1024, 2));
+        assert_eq!((counters.wr_highest_offset, counters.failed_flush_operations), (4096, 1));
+        assert_eq!((counters.flush_total_time_ns, counters.invalid_unmap_operations), (3, 1));
     }
 }

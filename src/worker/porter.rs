@@ -2,12 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    sync::Arc,
-    thread::{self},
-};
+use std::{io, os::fd::OwnedFd, sync::Arc, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

@@ -82,7 +82,11 @@ pub unsafe fn run() -> ExitCode {
         ExitReport::new(Outcome::LaunchFailed, format!("{name} could not start: {}", chain(&*failure)))
     });
     let orderly = report.outcome.is_orderly();
-    tracing::info!(outcome = ?report.outcome, "{}", report.message);
+    if orderly {
+        tracing::info!("{}", report.message);
+    } else {
+        tracing::error!("{}", report.message);
+    }
     reporter.write(report);
     // The run lock goes with the process: whoever starts the guest next finds the report written.
     if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }

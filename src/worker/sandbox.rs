@@ -7,7 +7,8 @@
 //!   a file, make a socket, start a program or make memory executable.
 //!
 //! All threads are made afterwards and inherit it. What the worker needs by then is open: see
-//! [`launch`](super::launch).
+//! [`launch`](super::launch). A device that needs a call which is not in the lists gets EPERM:
+//! `strace -f -e status=failed -p PID` shows which.
 //!
 //! - <https://docs.kernel.org/userspace-api/seccomp_filter.html>
 //! - <https://docs.kernel.org/userspace-api/landlock.html>

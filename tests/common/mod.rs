@@ -2,5 +2,7 @@
 
 pub mod card;
 pub mod code;
+pub mod guest;
 pub mod kvm;
 pub mod machine;
+pub mod venv;

@@ -2,6 +2,16 @@
 //!
 //! Most run in the driver's thread, one at a time. Those that may take long and change nothing (`screendump`) and those that
 //! concern only the client run in the thread of the client's connection.
+//!
+//! Commands, arguments, answers and events are those of the QEMU QMP Reference Manual, with these differences:
+//!
+//! - Nothing is opened by name. `screendump` writes to `/dev/fdset/NUMBER` only: the client opens the file, sends it with
+//!   `SCM_RIGHTS` and `add-fd`, and names the set. What a client has added is closed when it goes.
+//! - `send-key` to a guest that does not run is refused, where QEMU drops the keys without a word. A stroke goes down at
+//!   once, is held for `hold-time` (100 ms) and comes up; the next stroke follows it.
+//! - Out-of-band execution is not offered. A message has at most 1 MiB, a list of keys or events at most 1024 members.
+//! - `x-lodge-statistics` answers all that a guest's graphs need. The event `x-lodge-internal-error` tells where KVM could not
+//!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 
 #![forbid(unsafe_code)]
 
