@@ -180,23 +180,23 @@ fn what_the_guest_uses_is_told_in_one_request() {
 
 #[test]
 fn the_worker_is_shut_in_and_holds_only_what_it_was_given() {
-    let Some((guest, _serial, _control)) = card() else { return };
+    let Some(guest) = Guest::start(|_| {}) else { return };
     let status = fs::read_to_string(format!("/proc/{}/status", guest.pid)).unwrap();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
 
-    let open: BTreeSet<PathBuf> = fs::read_dir(format!("/proc/{}/fd", guest.pid))
+    let open: BTreeSet<String> = fs::read_dir(format!("/proc/{}/fd", guest.pid))
         .unwrap()
         .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-        .filter(|target| target.is_absolute())
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| target.starts_with('/'))
         .collect();
 
     assert_eq!((field("NoNewPrivs:"), field("Seccomp:"), field("Seccomp_filters:")), (Some("1"), Some("2"), Some("2")));
-    let expected = |path: &PathBuf| {
-        path.starts_with(guest.file(""))
-            || path.starts_with("/usr/share")
-            || path.starts_with("/memfd:")
-            || path == &PathBuf::from("/dev/kvm")
-            || path == &PathBuf::from(format!("/proc/{}/statm", guest.pid))
+    let own = guest.file("").to_string_lossy().into_owned();
+    let statm = format!("/proc/{}/statm", guest.pid);
+    let expected = |target: &String| {
+        ["/dev/kvm", &statm].contains(&target.as_str())
+            || [&own, "/usr/share/", "/memfd:"].iter().any(|start| target.starts_with(start))
     };
     assert!(open.iter().all(expected), "{open:?}");
 }
