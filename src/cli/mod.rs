@@ -1,1 +1,165 @@
 //! The verbs of `lodgectl`, one file per group.
+//!
+//! What is asked for goes to stdout, as text for people or (`--json`) for programs; what goes wrong goes to stderr as
+//! `error: what. how to mend it`. The exit status is 0 when it is done, 1 when it was refused or has failed, 2 when the
+//! command makes no sense.
+
+#![forbid(unsafe_code)]
+
+mod console;
+mod context;
+mod create;
+mod edit;
+mod error;
+mod generate;
+mod host;
+mod lifecycle;
+mod list;
+mod manage;
+mod monitor;
+mod output;
+mod screen;
+mod stats;
+mod vnc;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use error::CliError;
+
+use context::Context;
+use output::Output;
+
+/// What every verb returns.
+type Result<T = ()> = std::result::Result<T, CliError>;
+
+/// Make, run and watch virtual machines ("guests") from a shell.
+#[derive(Debug, Parser)]
+#[command(name = "lodgectl", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    after_help = "Where a NAME is wanted, the beginning of a guest's UUID (four characters or more) will do, too."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// What this computer can do for guests
+    #[command(subcommand)]
+    Host(host::HostVerb),
+    /// Make a guest
+    Create(create::Create),
+    /// List guests: those that run, or all
+    List(list::List),
+    /// Show a guest: what it is and what it is doing
+    Info(list::Info),
+    /// Show what running guests use: CPU, memory, disks
+    Stats(stats::Stats),
+    /// Start guests
+    Start(lifecycle::Names),
+    /// Pause guests: they keep their memory and stop running
+    Suspend(lifecycle::Names),
+    /// Let paused guests run on
+    Resume(lifecycle::Names),
+    /// Press the reset button of guests
+    Reset(lifecycle::Names),
+    /// Force guests off at once, as if their plug were pulled
+    Destroy(lifecycle::Names),
+    /// Delete a guest that is off
+    Delete(manage::Delete),
+    /// Give a guest that is off another name
+    Rename(manage::Rename),
+    /// Edit a guest's definition in $EDITOR; it applies from its next start
+    Edit(edit::Edit),
+    /// Save a picture of a guest's screen
+    Screenshot(screen::Screenshot),
+    /// Press keys of a guest's keyboard together, like ctrl-alt-delete
+    SendKey(screen::SendKey),
+    /// Type a text on a guest's keyboard
+    Type(screen::Type),
+    /// Connect this terminal to a guest's serial port; Ctrl+] leaves
+    Console(console::Console),
+    /// Say where a VNC viewer finds a guest's screen
+    Vnc(vnc::Vnc),
+    /// Send a QMP command to a guest's worker
+    Qmp(monitor::Qmp),
+    /// Write shell completions or the manual page to stdout
+    #[command(subcommand, hide = true)]
+    Generate(generate::Generate),
+}
+
+/// Runs `lodgectl` with the arguments of the process.
+pub fn main() -> ExitCode {
+    // Usage errors and --help end here, with clap's words.
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return error::report(&CliError::io("this program", "End other programs")(error)),
+    };
+    let result = runtime.block_on(run(cli));
+    // A hung disk or terminal must not keep a program from ending that has said all.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error),
+    }
+}
+
+async fn run(cli: Cli) -> Result {
+    let output = Output;
+    // These two need no library.
+    if let Verb::Generate(verb) = cli.verb {
+        return verb.run(&output);
+    }
+    let context = Context::new(output)?;
+    match cli.verb {
+        Verb::Host(verb) => verb.run(&context),
+        Verb::Create(verb) => verb.run(&context).await,
+        Verb::List(verb) => verb.run(&context).await,
+        Verb::Info(verb) => verb.run(&context).await,
+        Verb::Stats(verb) => verb.run(&context).await,
+        Verb::Start(names) => names.start(&context).await,
+        Verb::Suspend(names) => names.suspend(&context).await,
+        Verb::Resume(names) => names.resume(&context).await,
+        Verb::Reset(names) => names.reset(&context).await,
+        Verb::Destroy(names) => names.destroy(&context).await,
+        Verb::Delete(verb) => verb.run(&context),
+        Verb::Rename(verb) => verb.run(&context),
+        Verb::Edit(verb) => verb.run(&context),
+        Verb::Screenshot(verb) => verb.run(&context).await,
+        Verb::SendKey(verb) => verb.run(&context).await,
+        Verb::Type(verb) => verb.run(&context).await,
+        Verb::Console(verb) => verb.run(&context).await,
+        Verb::Vnc(verb) => verb.run(&context).await,
+        Verb::Qmp(verb) => verb.run(&context).await,
+        Verb::Generate(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_option_says_what_it_does() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {} says nothing", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+
+        check(&Cli::command());
+    }
+}

@@ -6,11 +6,12 @@
 //! - [`supervisor`]: starts workers, finds and ends them. [`client`]: talks to one worker.
 //! - [`guests`]: the live view of all guests, for the application. [`statistics`]: their graphs.
 //! - [`host`]: what this machine can do, and what is missing.
-//! - [`pool`]: disk images. [`media`]: what a file that a person chose is.
+//! - [`creation`]: guests together with their disks. [`pool`]: disk images. [`media`]: what a file that a person chose is.
 //! - [`testcard`]: the built-in guest.
 
 pub mod atomic_file;
 pub mod client;
+pub mod creation;
 pub mod definition;
 pub mod guests;
 pub mod host;

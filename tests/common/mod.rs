@@ -3,6 +3,7 @@
 pub mod card;
 pub mod code;
 pub mod guest;
+pub mod home;
 pub mod kvm;
 pub mod machine;
 pub mod venv;

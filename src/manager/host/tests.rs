@@ -70,7 +70,7 @@ fn the_module_to_load_is_the_one_for_the_cpu() {
 fn a_device_that_may_not_be_opened_names_the_group() {
     let host = Host::new().with("dev/kvm", "");
     let device = host.folder.path().join("dev/kvm");
-    fs::set_permissions(&device, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&device, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&device).is_ok() {
         // Root may open everything; the words are what is tested.
         let (what, mend) = kvm::refused(&std::io::ErrorKind::PermissionDenied.into());

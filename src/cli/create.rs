@@ -1,0 +1,138 @@
+//! `lodgectl create`.
+
+use std::{path::PathBuf, str::FromStr};
+
+use clap::Args;
+
+use super::{CliError, Result, context::Context, error};
+use crate::manager::{
+    creation::{self, NewDisk},
+    definition::{Definition, DiskFormat},
+    media::MediaKind,
+    size::Size,
+};
+
+/// The test card needs little.
+const TEST_CARD_MEMORY: Size = Size::mib(64);
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// The new guest's name
+    name: String,
+    /// Its memory, in whole MiB, like 512MiB or 2GiB
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Its virtual CPUs
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    vcpus: u32,
+    /// A disk: the path of an image, or size=20GiB[,format=qcow2|raw] for a new one; can be repeated
+    #[arg(long = "disk", value_name = "DISK")]
+    disks: Vec<DiskArgument>,
+    /// A CD-ROM with this ISO image; can be repeated
+    #[arg(long = "cdrom", value_name = "ISO")]
+    cdroms: Vec<PathBuf>,
+    /// What runs in it: a word like debian
+    #[arg(long, value_name = "WORD")]
+    os: Option<String>,
+    /// A few words about it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    description: String,
+    /// Give it a copy of the built-in test card as disk
+    #[arg(long)]
+    testcard: bool,
+    /// Start it at once
+    #[arg(long)]
+    start: bool,
+}
+
+/// What `--disk` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum DiskArgument {
+    Existing(PathBuf),
+    New { size: u64, format: DiskFormat },
+}
+
+impl FromStr for DiskArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let Some(rest) = text.strip_prefix("size=") else { return Ok(Self::Existing(text.into())) };
+        let (size, options) = rest.split_once(',').unwrap_or((rest, ""));
+        let size = size.parse::<Size>().map_err(|error| error.to_string())?.bytes();
+        let format = match options {
+            // A new disk takes room as it is written, and can have snapshots.
+            "" | "format=qcow2" => DiskFormat::Qcow2,
+            "format=raw" => DiskFormat::Raw,
+            other => return Err(format!("\"{other}\" is no option of a new disk. Write format=qcow2 or format=raw")),
+        };
+        Ok(Self::New { size, format })
+    }
+}
+
+impl Create {
+    pub async fn run(self, context: &Context) -> Result {
+        let mut definition = Definition::new(&self.name);
+        let usual = if self.testcard { TEST_CARD_MEMORY } else { definition.memory };
+        definition.memory = self.memory.unwrap_or(usual);
+        definition.vcpus = self.vcpus;
+        definition.description = self.description;
+        definition.os = self.os.or_else(|| self.testcard.then(|| "testcard".to_owned()));
+        let mut new = Vec::new();
+        if self.testcard {
+            new.push(NewDisk::TestCard);
+        }
+        for disk in self.disks {
+            match disk {
+                DiskArgument::New { size, format } => new.push(NewDisk::Empty { size, format }),
+                DiskArgument::Existing(path) => definition.add_disk(creation::import(absolute(path)?)?.0),
+            }
+        }
+        for path in self.cdroms {
+            let (disk, media) = creation::insert(absolute(path)?)?;
+            if media.kind != MediaKind::HybridIso {
+                let path = disk.path.display();
+                error::say("warning", format!("{path}: {}, and this version has none", media.kind.describe()));
+            }
+            definition.add_disk(disk);
+        }
+        for disk in &new {
+            if let (NewDisk::Empty { size, .. }, Ok(space)) = (disk, context.pool().space())
+                && let Some(warning) = space.warning(*size)
+            {
+                error::say("warning", warning);
+            }
+        }
+        let (definition, warnings) = creation::create(context.library(), &context.pool(), definition, &new)?;
+        for warning in warnings.0 {
+            error::say("warning", warning);
+        }
+        context.output.line(format!("Created \"{}\" ({})", definition.name, definition.uuid))?;
+        if self.start {
+            context.supervisor.start(&definition.name).await?;
+            context.output.line(format!("Started \"{}\"", definition.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Definitions hold absolute paths: a worker has another current folder.
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).map_err(CliError::io(path.display(), "Write the whole path"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::size::GIB;
+
+    #[test]
+    fn a_disk_is_a_path_or_a_size() {
+        let parse = |text: &str| text.parse::<DiskArgument>();
+
+        assert_eq!(parse("/a,b=c.img"), Ok(DiskArgument::Existing("/a,b=c.img".into())));
+        assert_eq!(parse("size=20GiB"), Ok(DiskArgument::New { size: 20 * GIB, format: DiskFormat::Qcow2 }));
+        assert_eq!(parse("size=1G,format=raw"), Ok(DiskArgument::New { size: GIB, format: DiskFormat::Raw }));
+        assert!(parse("size=much").unwrap_err().contains("much"));
+        assert!(parse("size=1G,format=vdi").unwrap_err().contains("format=vdi"));
+    }
+}

@@ -1,0 +1,141 @@
+//! `lodgectl stats`: what running guests use.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::time::{self, MissedTickBehavior};
+
+use super::{
+    Result,
+    context::{Context, Guest},
+};
+use crate::manager::{
+    client::ClientError,
+    size::Size,
+    statistics::{Point, Reading},
+    supervisor::SupervisorError,
+};
+
+/// Between two readings.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(super) struct Stats {
+    /// The guest; all that run when left out
+    name: Option<String>,
+    /// Go on every second, until Ctrl+C
+    #[arg(long)]
+    watch: bool,
+    /// Write JSON, for programs: one line a second with --watch
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one guest uses.
+#[derive(Debug, Serialize)]
+struct Usage {
+    name: String,
+    /// Percent of one CPU of the host.
+    cpu: f32,
+    /// Resident memory of the worker, in bytes.
+    memory: u64,
+    /// Bytes a second.
+    disk_read: u64,
+    /// Bytes a second.
+    disk_written: u64,
+}
+
+/// A guest that is looked at.
+struct Watched {
+    guest: Guest,
+    last: Reading,
+}
+
+impl Stats {
+    pub async fn run(self, context: &Context) -> Result {
+        let mut watched = self.guests(context).await?;
+        let mut timer = time::interval(INTERVAL);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        timer.tick().await;
+        loop {
+            timer.tick().await;
+            let usages = read(&mut watched).await;
+            self.show(context, &usages)?;
+            // The guests may all have ended meanwhile.
+            if !self.watch || watched.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn guests(&self, context: &Context) -> Result<Vec<Watched>> {
+        let mut watched = Vec::new();
+        if let Some(word) = &self.name {
+            let guest = context.attach(word).await?;
+            let last = Reading::from(&guest.told(guest.client.statistics().await)?);
+            return Ok(vec![Watched { guest, last }]);
+        }
+        for name in context.library().names()? {
+            let guest = match context.supervisor.attach(&name).await {
+                Ok(client) => Guest { name, client },
+                // Not this one's turn to complain about a guest that was not asked for.
+                Err(
+                    SupervisorError::NotRunning { .. } | SupervisorError::Library(_) | SupervisorError::Client { .. },
+                ) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let Ok(statistics) = guest.client.statistics().await {
+                watched.push(Watched { guest, last: Reading::from(&statistics) });
+            }
+        }
+        Ok(watched)
+    }
+
+    fn show(&self, context: &Context, usages: &[Usage]) -> Result {
+        match (self.json, self.watch) {
+            (true, true) => context.output.json_line(&usages),
+            (true, false) => context.output.json(&usages),
+            (false, _) => {
+                let rate = |bytes: u64| format!("{}/s", Size(bytes).approximate());
+                let rows: Vec<_> = usages
+                    .iter()
+                    .map(|usage| {
+                        [
+                            usage.name.clone(),
+                            format!("{:.1} %", usage.cpu),
+                            Size(usage.memory).approximate(),
+                            rate(usage.disk_read),
+                            rate(usage.disk_written),
+                        ]
+                    })
+                    .collect();
+                context.output.table(["NAME", "CPU", "MEMORY", "READ", "WRITTEN"], &rows)
+            }
+        }
+    }
+}
+
+/// Reads every guest's counters and forgets those that have ended.
+async fn read(watched: &mut Vec<Watched>) -> Vec<Usage> {
+    let mut usages = Vec::with_capacity(watched.len());
+    let mut ended = Vec::new();
+    for (index, one) in watched.iter_mut().enumerate() {
+        match one.guest.client.statistics_within(INTERVAL).await {
+            Ok(statistics) => {
+                let now = Reading::from(&statistics);
+                if let Some(Point { cpu, memory, disk_read, disk_written, .. }) = now.since(&one.last, 0) {
+                    usages.push(Usage { name: one.guest.name.clone(), cpu, memory, disk_read, disk_written });
+                }
+                one.last = now;
+            }
+            Err(ClientError::Closed) => ended.push(index),
+            // One that hangs has no figures this time.
+            Err(_) => {}
+        }
+    }
+    for index in ended.into_iter().rev() {
+        watched.remove(index);
+    }
+    usages
+}

@@ -1,0 +1,185 @@
+//! Making a guest together with its disks: both or neither.
+
+#![forbid(unsafe_code)]
+
+use std::{fs, path::PathBuf};
+
+use super::{
+    definition::{Definition, DiskDefinition, DiskFormat, Problems},
+    host,
+    library::{Library, LibraryError},
+    media::{self, Media, MediaError, MediaKind},
+    pool::{Pool, PoolError},
+    testcard,
+};
+
+/// A disk image to be made in the default pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewDisk {
+    /// An empty one.
+    Empty {
+        /// Its size, in bytes.
+        size: u64,
+        /// Its format.
+        format: DiskFormat,
+    },
+    /// A copy of the test card.
+    TestCard,
+}
+
+/// Why a guest was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreationError {
+    /// The definition is wrong, or this host cannot run it.
+    #[error("the guest is not well defined: {0}")]
+    Unfit(Problems),
+    /// A disk image could not be made.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The library refused.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// A file that was chosen cannot be used.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// A file that was chosen is of another kind.
+    #[error("{} is a {}. {mend}", path.display(), kind.describe())]
+    WrongKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: MediaKind,
+        /// How to mend it.
+        mend: &'static str,
+    },
+}
+
+/// Adds a guest to the library, with new disks behind those that its definition has. The problems that come back are no
+/// hindrance, only worth knowing.
+pub fn create(
+    library: &Library,
+    pool: &Pool,
+    mut definition: Definition,
+    disks: &[NewDisk],
+) -> Result<(Definition, Problems), CreationError> {
+    let review = definition.review(&host::limits());
+    if !review.errors.0.is_empty() {
+        return Err(CreationError::Unfit(review.errors));
+    }
+    // Before the disks are made: this is the usual slip.
+    if library.names()?.contains(&definition.name) {
+        return Err(LibraryError::Exists(definition.name).into());
+    }
+    let mut made = Vec::new();
+    let result = disks.iter().try_for_each(|disk| {
+        let disk = make(pool, &definition.name, *disk)?;
+        made.push(disk.path.clone());
+        definition.add_disk(disk);
+        Ok(())
+    });
+    match result.and_then(|()| Ok(library.create(&definition)?)) {
+        Ok(()) => Ok((definition, review.warnings)),
+        Err(error) => {
+            for path in made {
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!("the new disk image {} could not be removed again: {error}", path.display());
+                }
+            }
+            Err(error)
+        }
+    }
+}
+
+fn make(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition, CreationError> {
+    Ok(match disk {
+        NewDisk::Empty { size, format } => DiskDefinition::new(pool.create(stem, size, format)?, format),
+        NewDisk::TestCard => DiskDefinition::new(pool.create_filled(stem, testcard::image())?, DiskFormat::Raw),
+    })
+}
+
+/// The disk that the existing image at `path` makes, and what it is. This is the one time that a format is read from an
+/// image: from now on it stands in the definition.
+pub fn import(path: PathBuf) -> Result<(DiskDefinition, Media), CreationError> {
+    let media = media::inspect(&path)?;
+    let mend = match media.kind {
+        MediaKind::Disk | MediaKind::BootableDisk | MediaKind::HybridIso => {
+            return Ok((DiskDefinition::new(path, DiskFormat::Raw), media));
+        }
+        MediaKind::Qcow2 => return Ok((DiskDefinition::new(path, DiskFormat::Qcow2), media)),
+        MediaKind::Vmdk | MediaKind::Vdi | MediaKind::Vhdx => "Convert it: \"qemu-img convert -O qcow2\"",
+        MediaKind::Iso | MediaKind::BootableIso => "Use it as CD-ROM",
+        MediaKind::LinuxKernel | MediaKind::Elf => "Choose a disk image",
+    };
+    Err(CreationError::WrongKind { path, kind: media.kind, mend })
+}
+
+/// The CD-ROM with the ISO image at `path`, and what that is.
+pub fn insert(path: PathBuf) -> Result<(DiskDefinition, Media), CreationError> {
+    let media = media::inspect(&path)?;
+    match media.kind {
+        MediaKind::HybridIso | MediaKind::BootableIso | MediaKind::Iso => Ok((DiskDefinition::cdrom(path), media)),
+        kind => Err(CreationError::WrongKind { path, kind, mend: "Choose an ISO image, or use it as disk" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::{
+        paths::Paths,
+        size::{MIB, Size, TIB},
+    };
+
+    fn fixture() -> (tempfile::TempDir, Library, Pool) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path().join("data"), folder.path().join("run"));
+        (folder, Library::new(paths.clone()), Pool::default_pool(&paths))
+    }
+
+    fn small(name: &str) -> Definition {
+        Definition { memory: Size::mib(64), ..Definition::new(name) }
+    }
+
+    #[test]
+    fn a_guest_comes_with_its_disks() {
+        let (_folder, library, pool) = fixture();
+        let disks = [NewDisk::TestCard, NewDisk::Empty { size: MIB, format: DiskFormat::Qcow2 }];
+
+        let (made, _) = create(&library, &pool, small("web"), &disks).unwrap();
+
+        assert_eq!(library.load("web").unwrap().definition, made);
+        assert_eq!(fs::read(&made.disks[0].path).unwrap(), testcard::image());
+        assert_eq!(made.disks[1].format, DiskFormat::Qcow2);
+    }
+
+    #[test]
+    fn what_cannot_be_made_leaves_nothing() {
+        let (_folder, library, pool) = fixture();
+        create(&library, &pool, small("web"), &[]).unwrap();
+        let disks = [NewDisk::TestCard, NewDisk::Empty { size: u64::MAX, format: DiskFormat::Raw }];
+
+        let refused = [
+            create(&library, &pool, small("web"), &disks),
+            create(&library, &pool, small("a/b"), &disks),
+            create(&library, &pool, small("db"), &disks),
+            create(&library, &pool, Definition { memory: Size(TIB), ..small("big") }, &disks),
+        ];
+
+        assert!(refused.iter().all(Result::is_err));
+        let images = fs::read_dir(pool.folder()).into_iter().flatten().count();
+        assert_eq!((library.names().unwrap(), images), (vec!["web".to_owned()], 0));
+    }
+
+    #[test]
+    fn what_is_chosen_must_be_of_its_kind() {
+        let (folder, ..) = fixture();
+        let image = folder.path().join("disk.img");
+        fs::write(&image, [0; 512]).unwrap();
+        let vmdk = folder.path().join("disk.vmdk");
+        fs::write(&vmdk, "KDMV").unwrap();
+
+        assert_eq!(import(image.clone()).unwrap().0.format, DiskFormat::Raw);
+        assert!(insert(image).unwrap_err().to_string().contains("Choose an ISO image"));
+        assert!(import(vmdk).unwrap_err().to_string().contains("qemu-img convert"));
+    }
+}
