@@ -3,7 +3,7 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{fs, io::Write, os::unix::fs::PermissionsExt, process::Stdio};
 
 use common::{
     home::{Home, signal},
@@ -109,7 +109,7 @@ fn bad_definitions_are_refused_with_every_reason_at_once() {
         (&["create", "web", "--memory", "0"], &["memory: 0 B is too little"]),
         (&["create", "web", "--memory", "1TiB"], &["memory: 1 TiB is more than four times"]),
         (&["create", "web", "--memory", "10000001"], &["not a whole number of MiB"]),
-        (&["create", "web", "--vcpus", "1000"], &["vcpus: 1000 is not possible. Choose 1 to 255"]),
+        (&["create", "web", "--vcpus", "1000"], &["vcpus: 1000 is not possible. Choose 1 to 254"]),
         (&["create", "web", "--vcpus", "0"], &["vcpus: 0 is not possible"]),
         (&["create", "a/b", "--vcpus", "0", "--memory", "1TiB"], &["name:", "vcpus:", "memory:"]),
     ] {
@@ -332,6 +332,38 @@ fn a_reader_that_stops_early_is_no_error() {
     let output = child.wait_with_output().unwrap();
 
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn what_is_written_to_the_serial_port_reaches_a_pipe() {
+    if kvm::open().is_none() {
+        return;
+    }
+    let home = Home::default();
+    let message = "spoken over the wire";
+    let disk = home.path().join("speaker.img");
+    let mut image = common::code::boot_disk(&[&common::code::print(message), common::code::HALT]);
+    std::io::Seek::rewind(&mut image).unwrap();
+    std::io::copy(&mut image, &mut fs::File::create(&disk).unwrap()).unwrap();
+    home.done(&["create", "web", "--memory", "16MiB", "--disk", disk.to_str().unwrap(), "--start"]);
+
+    home.wait_for("the guest to speak", || {
+        let mut console =
+            home.command(&["console", "web"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        console.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+        let output = console.wait_with_output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).contains(message)
+    });
+}
+
+#[test]
+fn what_a_definition_may_say_is_what_the_engine_can_do() {
+    use lodge::{manager::definition, vmm::machine};
+
+    assert_eq!(definition::MAX_VCPUS, machine::MAX_VCPUS);
+    assert!(definition::MAX_DISKS <= machine::MAX_DISKS);
+    assert_eq!(lodge::manager::size::MIB, machine::MIN_MEMORY);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::manager::size::{MIB, Size};
 pub const NAME_MAX_CHARACTERS: usize = 64;
 /// Longest name, in bytes of UTF-8: it is the name of a folder.
 pub const NAME_MAX_BYTES: usize = 200;
-/// Most vCPUs of a guest: an xAPIC id has 8 bits, and 255 addresses all of them.
-pub const MAX_VCPUS: u32 = 255;
+/// Most vCPUs of a guest: an xAPIC id has 8 bits, 255 addresses all of them, and the I/O APIC needs one.
+pub const MAX_VCPUS: u32 = 254;
 /// Most disks of a guest: the slots of PCI bus 0 that the machine leaves free.
 pub const MAX_DISKS: usize = 24;
 
