@@ -88,7 +88,8 @@ pub unsafe fn run() -> ExitCode {
         tracing::error!("{}", report.message);
     }
     reporter.write(report);
-    // The run lock goes with the process: whoever starts the guest next finds the report written.
+    // Not before: whoever finds the lock free reads the report.
+    drop(files.run_lock);
     if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -120,14 +121,14 @@ fn read_launch() -> Result<LaunchDescription, Failure> {
 struct Files {
     log: File,
     exit_report: File,
+    /// Only held.
+    run_lock: OwnedFd,
     rest: GuestFiles,
 }
 
 /// Those for the guest.
 struct GuestFiles {
     kvm: OwnedFd,
-    /// Only held.
-    _run_lock: OwnedFd,
     control: OwnedFd,
     vnc: OwnedFd,
     serial: OwnedFd,
@@ -144,6 +145,7 @@ impl Files {
         let mut disks = Vec::with_capacity(launch.disks.len());
         let exit_report = take(descriptors.exit_report, "the exit report")?.into();
         let log = take(descriptors.log, "the log")?.into();
+        let run_lock = take(descriptors.run_lock, "the run lock")?;
         for disk in &launch.disks {
             let image = take(disk.image, &disk.id)?.into();
             let below = disk.backing.iter().map(|below| take(below.image, &disk.id).map(File::from));
@@ -151,7 +153,6 @@ impl Files {
         }
         let rest = GuestFiles {
             kvm: take(descriptors.kvm, "KVM")?,
-            _run_lock: take(descriptors.run_lock, "the run lock")?,
             control: take(descriptors.control, "the control socket")?,
             vnc: take(descriptors.vnc, "the VNC socket")?,
             serial: take(descriptors.serial, "the serial socket")?,
@@ -159,7 +160,7 @@ impl Files {
             vga_bios: take(launch.firmware.vga_bios, "the display's firmware")?.into(),
             disks,
         };
-        Ok(Self { log, exit_report, rest })
+        Ok(Self { log, exit_report, run_lock, rest })
     }
 }
 
