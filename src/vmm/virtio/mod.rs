@@ -4,6 +4,7 @@
 
 pub mod balloon;
 pub mod block;
+pub mod console;
 pub mod device;
 pub mod entropy;
 pub mod gpu;

@@ -285,11 +285,9 @@ impl Worker {
                 range.len() * PAGE as usize,
                 Permissions::Write,
             );
-            for piece in pieces.into_iter().flatten() {
-                // What is not RAM was never the guest's to give, which is its own affair.
-                if let Ok(piece) = piece {
-                    memory::give_back(memory, &piece)?;
-                }
+            // What is not RAM was never the guest's to give, which is its own affair.
+            for piece in pieces.into_iter().flatten().flatten() {
+                memory::give_back(memory, &piece)?;
             }
         }
         Ok(0)
