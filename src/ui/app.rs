@@ -55,7 +55,8 @@ pub struct App {
     place: Place,
     settings: Settings,
     findings: Vec<Finding>,
-    searching: bool,
+    /// The action whose state the search button shows.
+    search: gio::SimpleAction,
     /// The guest that was just made, to be selected as soon as the live view has it, and whether to open its window.
     awaited: Option<(GuestId, bool)>,
 }
@@ -136,8 +137,6 @@ impl Component for App {
                         set_tooltip_text: Some(&Action::Search.tooltip()),
                         set_action_name: Some(&Action::Search.detailed_name()),
                         update_property: &[Property::Label(&Action::Search.title())],
-                        #[watch]
-                        set_active: model.searching,
                     },
                 },
 
@@ -166,6 +165,7 @@ impl Component for App {
         look_around(&backend, &sender);
 
         let settings = Settings::load();
+        let search = add_actions(&root, settings.style, &sender);
         settings.style.apply();
         let toasts = adw::ToastOverlay::new();
         let model = Self {
@@ -178,11 +178,10 @@ impl Component for App {
             place: Place { window: root.clone().upcast(), toasts: toasts.clone() },
             settings,
             findings: Vec::new(),
-            searching: false,
+            search,
             awaited: None,
             backend,
         };
-        add_actions(&root, model.settings.style, &sender);
         let host_bar = model.host_bar.widget();
         let toasts = &toasts;
         let widgets = view_output!();
@@ -200,10 +199,7 @@ impl Component for App {
     ) {
         match message {
             AppMsg::Changes(changes) => self.tell(changes, &sender),
-            AppMsg::List(GuestListOutput::Searching(searching)) => {
-                self.searching = searching;
-                self.update_view(widgets, sender);
-            }
+            AppMsg::List(GuestListOutput::Searching(searching)) => self.search.set_state(&searching.to_variant()),
             AppMsg::List(GuestListOutput::Request(request, guest)) => self.request(request, *guest, &sender),
             AppMsg::GuestWindow(GuestWindowOutput::Closed(id)) => {
                 self.windows.closed(&id);
@@ -286,7 +282,7 @@ impl App {
                 let backend = self.backend.clone();
                 sender.oneshot_command(async move { AppCommand::TestCard(backend.create_test_card().await) });
             }
-            Action::Search => self.list.emit(GuestListMsg::Search(!self.searching)),
+            Action::Search => self.list.emit(GuestListMsg::ToggleSearch),
             Action::HostCheck => check_host(&self.backend, true, sender),
             Action::CloseMainWindow => root.close(),
             Action::Shortcuts => {
@@ -367,17 +363,23 @@ fn check_host(backend: &Backend, show: bool, sender: &ComponentSender<App>) {
     sender.oneshot_command(async move { AppCommand::Host { findings: backend.host_check().await, show } });
 }
 
-fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &ComponentSender<App>) {
+/// Adds all actions to the application and the main window. Returns the one that shows whether a search is on.
+fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &ComponentSender<App>) -> gio::SimpleAction {
     let application = relm4::main_application();
     for action in Action::ALL {
         let input = sender.input_sender().clone();
         let activate = move || input.emit(AppMsg::Action(action));
         match action.entry().scope {
             Scope::Application if action != Action::Style => drop(action.add_to(&application, activate)),
-            Scope::MainWindow => drop(action.add_to(window, activate)),
+            Scope::MainWindow if action != Action::Search => drop(action.add_to(window, activate)),
             _ => {}
         }
     }
+    let search = gio::SimpleAction::new_stateful(Action::Search.entry().name, None, &false.to_variant());
+    let input = sender.input_sender().clone();
+    search.connect_activate(move |_, _| input.emit(AppMsg::Action(Action::Search)));
+    window.add_action(&search);
+
     let choose_style = gio::SimpleAction::new_stateful(
         Action::Style.entry().name,
         Some(glib::VariantTy::STRING),
@@ -392,6 +394,7 @@ fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &Component
     });
     application.add_action(&choose_style);
     actions::install_accelerators(&application);
+    search
 }
 
 fn main_menu() -> gio::Menu {

@@ -14,7 +14,6 @@ def test(application):
     # Arrows move among the choices; Enter takes one and goes on.
     application.keys("Down")
     application.keys("Down")
-    wizard.wait_for_text("Step 1 of 3")
     application.keys("Return")
     wizard.wait_for_text("Step 2 of 3")
     application.keys("Return")
@@ -60,7 +59,7 @@ def test(application):
     application.keys("Delete")
     dialog = application.dialog("Delete “card”?")
     application.screenshot("delete")
-    dialog.find("check box", contains="disk images").press()
+    dialog.find("check box", contains="disk images").click()
     dialog.find("push button", contains="Delete").press()
     dialog.wait_gone()
     wait_for("the guest is gone", lambda: next(window.all("list item", "card, Off"), None) is None)

@@ -31,8 +31,9 @@ def nameless(widget, inside=()):
     # GTK calls a widget without a name by its class.
     no_name = not name.strip() or name.startswith(("Gtk", "Adw", "Lodge", "Vte"))
     path = (*inside, repr(widget))
-    # The icons and the list inside of a combo box are its own; so are the icons of buttons and rows.
-    decoration = widget.role == "image" and any("AdwGizmo" in step or "button" in step or "combo" in step for step in inside)
+    # The icons of buttons and entries and the list inside of a combo box are their own matter.
+    parts = ("push button", "toggle button", "combo box", "text ", "entry ")
+    decoration = widget.role == "image" and any(step.startswith(parts) for step in inside)
     in_combo = any(step.startswith("combo box") for step in inside)
     if widget.role in CONTROLS and no_name and not decoration and not in_combo:
         found.append(" > ".join(path[-6:]))

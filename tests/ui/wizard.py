@@ -61,9 +61,11 @@ def test(application):
     for step in (3, 4, 5):
         next_button.press()
         wizard.wait_for_text(f"Step {step} of 5")
-    assert wizard.find("spin button", "Memory").value == 256
+    memory = wizard.find("spin button", "Memory")
+    assert memory.value == 256, memory.value
     wizard.find("text", "Name").enter("rescue")
-    wizard.find("list item", contains="256 MiB")
+    memory = wizard.find("list", "Summary").find("list item", "Memory")
+    assert "256" in memory.description, memory.description
     start = wizard.find("check box", "Start Now")
     start.press()
     application.screenshot("summary")

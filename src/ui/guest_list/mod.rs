@@ -31,7 +31,6 @@ pub struct GuestList {
     model: GuestModel,
     rows: Rows,
     actions: GuestActions,
-    searching: bool,
     /// Whether the first look at the library is over; until then the list is blank rather than "empty".
     loaded: bool,
 }
@@ -47,7 +46,9 @@ pub enum GuestListMsg {
     /// The library was looked at: if nothing has come by now, there is nothing.
     Loaded,
     /// Show or hide the search entry.
-    Search(bool),
+    ToggleSearch,
+    /// The search entry was shown or hidden.
+    Searching(bool),
     /// The text to search for.
     Find(String),
     /// Another guest is selected.
@@ -86,10 +87,8 @@ impl Component for GuestList {
 
             #[name = "search_bar"]
             gtk::SearchBar {
-                #[watch]
-                set_search_mode: model.searching,
                 connect_search_mode_enabled_notify[sender] => move |bar| {
-                    sender.input(GuestListMsg::Search(bar.is_search_mode()));
+                    sender.input(GuestListMsg::Searching(bar.is_search_mode()));
                 },
 
                 #[wrap(Some)]
@@ -179,7 +178,7 @@ impl Component for GuestList {
         actions.insert_into(&root);
         let rows = Rows::default();
         let factory = row_factory(guests, &rows, &sender);
-        let model = Self { model: GuestModel::default(), rows, actions, searching: false, loaded: false };
+        let model = Self { model: GuestModel::default(), rows, actions, loaded: false };
         model.model.selection.connect_selection_changed({
             let input = sender.input_sender().clone();
             move |_, _, _| input.emit(GuestListMsg::Selected)
@@ -207,7 +206,13 @@ impl Component for GuestList {
                 self.enable_actions();
             }
             GuestListMsg::Loaded => self.loaded = true,
-            GuestListMsg::Search(searching) => self.search(searching, &sender),
+            GuestListMsg::ToggleSearch => {
+                let bar = &widgets.search_bar;
+                bar.set_search_mode(!bar.is_search_mode());
+            }
+            GuestListMsg::Searching(searching) => {
+                let _ = sender.output(GuestListOutput::Searching(searching));
+            }
             GuestListMsg::Find(text) => self.model.search(&text),
             GuestListMsg::Selected => self.enable_actions(),
             GuestListMsg::Select(id) => {
@@ -235,9 +240,6 @@ impl Component for GuestList {
         if page != self.page() {
             widgets.stack.set_visible_child_name(self.page());
         }
-        if widgets.search_bar.is_search_mode() != self.searching {
-            self.update_view(widgets, sender);
-        }
     }
 }
 
@@ -248,13 +250,6 @@ impl GuestList {
             (0, _) => "loading",
             (_, 0) => "nothing-found",
             _ => "guests",
-        }
-    }
-
-    fn search(&mut self, searching: bool, sender: &ComponentSender<Self>) {
-        if self.searching != searching {
-            self.searching = searching;
-            let _ = sender.output(GuestListOutput::Searching(searching));
         }
     }
 

@@ -173,6 +173,7 @@ impl GuestRow {
             let label = gettext_f("{name}, {status}", &[("name", &view.name), ("status", &status)]);
             list_row.update_property(&[Property::Label(&label)]);
         }
+        self.describe_graph(&view.name, &imp.cpu.label());
         drop(view);
         self.show_statistics(item);
     }
@@ -199,9 +200,18 @@ impl GuestRow {
             latest.flatten().filter(|_| active).map(|share| wording::percent(share.min(1.0))).unwrap_or_default();
         if imp.cpu.label() != text {
             imp.cpu.set_label(&text);
-            imp.graph
-                .set_description(&gettext_f("CPU use of {name}: {share}", &[("name", &view.name), ("share", &text)]));
+            self.describe_graph(&view.name, &text);
         }
+    }
+
+    fn describe_graph(&self, name: &str, share: &str) {
+        let words = [("name", name), ("share", share)];
+        let text = if share.is_empty() {
+            gettext_f("CPU graph of {name}", &words)
+        } else {
+            gettext_f("CPU use of {name}: {share}", &words)
+        };
+        self.imp().graph.set_description(&text);
     }
 }
 

@@ -52,6 +52,13 @@ impl NoteLine {
     }
 }
 
+/// Names the list that `row` is in for screen readers, where its group has no title.
+pub fn name_list(row: &impl IsA<gtk::Widget>, name: &str) {
+    if let Some(list) = row.parent() {
+        list.update_property(&[Property::Label(name)]);
+    }
+}
+
 /// A row with a choice of several; the first row made leads the group of radio buttons.
 pub fn radio_row(
     title: &str,

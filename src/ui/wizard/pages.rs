@@ -334,9 +334,14 @@ impl StoragePage {
         let adjustment = gtk::Adjustment::new(20.0, 0.0, 1e6, 1.0, 10.0, 0.0);
         let (size_row, size) = field::number_row(&gettext("Size"), Some(&gettext("GiB")), &adjustment, 1);
         new_group.add(&size_row);
-        let formats = gtk::StringList::new(&[&gettext("qcow2, takes room as it fills"), &gettext("Raw, fastest")]);
-        let format = adw::ComboRow::builder().title(gettext("Format")).model(&formats).build();
+        let formats = gtk::StringList::new(&["qcow2", "raw"]);
+        let format = adw::ComboRow::builder()
+            .title(gettext("Format"))
+            .subtitle(gettext("qcow2 can hold snapshots, raw is the fastest"))
+            .model(&formats)
+            .build();
         new_group.add(&format);
+        field::name_list(&size_row, &gettext("New Disk"));
         let size_note = NoteLine::below(&size, &new_group);
         size.connect_value_changed({
             let on_edit = on_edit.clone();
@@ -358,6 +363,7 @@ impl StoragePage {
             move |path| on_edit(Edit::Disk(path))
         });
         disk_group.add(&disk);
+        field::name_list(&disk, &gettext("Existing Disk"));
         let disk_note = NoteLine::below(&disk, &disk_group);
         let root = page_of(&[&group, &new_group, &disk_group]);
         field::accept_drops(&disk_group, &[&disk]);

@@ -2,11 +2,10 @@
 
 use adw::prelude::*;
 use gtk::accessible::Property;
-use lodge::manager::definition::DiskFormat;
 
 use super::{
     draft::{Draft, Edit},
-    field::NoteLine,
+    field::{NoteLine, name_list},
     notes::Field,
     pages::{OnEdit, Shown, page_of, words_about_method},
 };
@@ -47,12 +46,14 @@ impl SummaryPage {
             fact_group.add(&row);
             row
         });
+        name_list(&facts[0], &gettext("Summary"));
 
         let start_group = adw::PreferencesGroup::new();
         let start = gtk::Switch::builder().valign(gtk::Align::Center).build();
         let start_row = adw::ActionRow::builder().title(gettext("Start Now")).activatable_widget(&start).build();
         start_row.add_suffix(&start);
         start_group.add(&start_row);
+        name_list(&start_row, &gettext("Start Now"));
         start.connect_active_notify({
             let on_edit = on_edit.clone();
             move |switch| on_edit(Edit::Start(switch.is_active()))
@@ -78,7 +79,7 @@ impl SummaryPage {
         ];
         for (row, value) in self.facts.iter().zip(values) {
             row.set_subtitle(&gtk::glib::markup_escape_text(&value));
-            row.update_property(&[Property::Label(&format!("{}: {value}", row.title()))]);
+            row.update_property(&[Property::Description(&value)]);
         }
     }
 }
@@ -93,11 +94,7 @@ fn source_text(draft: &Draft) -> String {
 fn disk_text(draft: &Draft) -> String {
     match draft.new_disk() {
         Some(NewDisk::Empty { size, format }) => {
-            let format = match format {
-                DiskFormat::Qcow2 => gettext("qcow2"),
-                DiskFormat::Raw => gettext("raw"),
-            };
-            gettext_f("{size}, {format}, new", &[("size", &wording::bytes(size)), ("format", &format)])
+            gettext_f("{size}, {format}, new", &[("size", &wording::bytes(size)), ("format", format.name())])
         }
         Some(NewDisk::TestCard) => gettext("A copy of the test card"),
         None => match draft.definition().disks.iter().find(|disk| !disk.cdrom) {
