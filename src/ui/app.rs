@@ -4,7 +4,7 @@
 //! Closing the application leaves the guests running; nothing is asked and nothing is ended.
 
 use adw::prelude::*;
-use gtk::{accessible::Property, gio, glib};
+use gtk::{accessible::Property, gdk, gio, glib};
 use lodge::manager::{host::Finding, paths::Paths};
 use relm4::prelude::*;
 
@@ -78,6 +78,8 @@ pub enum AppMsg {
     Style(Style),
     /// The main window is about to close.
     Closing,
+    /// The main window was shown, hidden or minimized.
+    Seen,
 }
 
 /// What the manager has answered.
@@ -112,6 +114,13 @@ impl Component for App {
             connect_close_request[sender] => move |_| {
                 sender.input(AppMsg::Closing);
                 glib::Propagation::Stop
+            },
+            connect_visible_notify => AppMsg::Seen,
+            connect_realize[sender] => move |window| {
+                if let Some(toplevel) = window.surface().and_downcast::<gdk::Toplevel>() {
+                    let input = sender.input_sender().clone();
+                    toplevel.connect_state_notify(move |_| input.emit(AppMsg::Seen));
+                }
             },
 
             gtk::Box {
@@ -203,6 +212,7 @@ impl Component for App {
             AppMsg::List(GuestListOutput::Request(request, guest)) => self.request(request, *guest, &sender),
             AppMsg::GuestWindow(GuestWindowOutput::Closed(id)) => {
                 self.windows.closed(&id);
+                self.choose_watch_level(root);
                 self.quit_without_windows(root);
             }
             AppMsg::Wizard(WizardOutput::Closed) => self.wizard = None,
@@ -222,6 +232,7 @@ impl Component for App {
                 root.set_visible(false);
                 self.quit_without_windows(root);
             }
+            AppMsg::Seen => self.choose_watch_level(root),
         }
     }
 
@@ -323,6 +334,13 @@ impl App {
                 self.open(guest, sender);
             }
         }
+    }
+
+    /// Figures are taken only while a graph can be seen.
+    fn choose_watch_level(&self, root: &adw::ApplicationWindow) {
+        let toplevel = root.surface().and_downcast::<gdk::Toplevel>();
+        let minimized = toplevel.is_some_and(|toplevel| toplevel.state().contains(gdk::ToplevelState::MINIMIZED));
+        self.backend.look_at_figures(!self.windows.is_empty() || root.is_visible() && !minimized);
     }
 
     fn quit_without_windows(&self, root: &adw::ApplicationWindow) {

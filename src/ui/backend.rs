@@ -121,8 +121,12 @@ impl Backend {
     /// Begins to watch the guests, on the current tokio runtime.
     pub fn watch(paths: Paths) -> (Self, UnboundedReceiver<GuestChange>) {
         let (guests, changes) = Guests::watch(Supervisor::new(paths.clone()));
-        guests.set_level(WatchLevel::Statistics);
         (Self { guests, library: Library::new(paths.clone()), paths }, changes)
+    }
+
+    /// Takes figures of the running guests while somebody `looks` at them, and none otherwise.
+    pub fn look_at_figures(&self, looks: bool) {
+        self.guests.set_level(if looks { WatchLevel::Statistics } else { WatchLevel::States });
     }
 
     /// The live view: histories and connections.

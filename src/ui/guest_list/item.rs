@@ -103,8 +103,9 @@ mod imp {
         }
 
         pub fn set_view(&self, view: GuestView) {
-            *self.folded_name.borrow_mut() = view.name.to_lowercase();
-            let key = glib::FilenameCollationKey::from(view.name.as_str());
+            let folded = view.name.to_lowercase();
+            let key = glib::FilenameCollationKey::from(folded.as_str());
+            self.folded_name.replace(folded);
             self.view.replace(Some((view, key)));
         }
     }
