@@ -59,7 +59,7 @@ fn port_of(queue: u16) -> Option<(usize, Direction)> {
         CONTROL_TO_DRIVER | CONTROL_TO_DEVICE => return None,
         other => usize::from(other) / 2 - 1,
     };
-    Some((port, if queue % 2 == 0 { Direction::ToGuest } else { Direction::ToHost }))
+    Some((port, if queue.is_multiple_of(2) { Direction::ToGuest } else { Direction::ToHost }))
 }
 
 /// The number of a port's queue.
@@ -180,25 +180,25 @@ impl Ports {
             Ok(0)
         })?;
         for index in 0..self.ports.len() {
-            self.to_guest(index, io)?;
+            self.deliver(index, io)?;
         }
         self.control.flush(io)
     }
 
-    fn to_guest(&mut self, index: usize, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+    fn deliver(&mut self, index: usize, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let multiport = io.features & MULTIPORT != 0;
         if let Some(port) = self.port(index)
             && port.takes_input(multiport)
         {
-            port.to_guest(queue_of(index, Direction::ToGuest), io)?;
+            port.deliver(queue_of(index, Direction::ToGuest), io)?;
             self.update_connection(index, io)?;
         }
         Ok(())
     }
 
-    fn to_host(&mut self, index: usize, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+    fn collect(&mut self, index: usize, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         if let Some(port) = self.port(index) {
-            port.to_host(queue_of(index, Direction::ToHost), io)?;
+            port.collect(queue_of(index, Direction::ToHost), io)?;
             self.update_connection(index, io)?;
         }
         Ok(())
@@ -236,8 +236,8 @@ impl Handler for Ports {
 
     fn kicked(&mut self, queue: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         match port_of(queue) {
-            Some((port, Direction::ToGuest)) => self.to_guest(port, io),
-            Some((port, Direction::ToHost)) => self.to_host(port, io),
+            Some((port, Direction::ToGuest)) => self.deliver(port, io),
+            Some((port, Direction::ToHost)) => self.collect(port, io),
             None if queue == CONTROL_TO_DRIVER => self.control.flush(io),
             None => self.receive_control(io),
         }
@@ -253,8 +253,8 @@ impl Handler for Ports {
             named.accept();
             self.update_connection(index, io)?;
         }
-        self.to_host(index, io)?;
-        self.to_guest(index, io)
+        self.collect(index, io)?;
+        self.deliver(index, io)
     }
 }
 

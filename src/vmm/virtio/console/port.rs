@@ -80,7 +80,7 @@ impl Port {
     }
 
     /// Moves what waits into the buffers of queue `index`, as far as there are any.
-    pub fn to_guest(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+    pub fn deliver(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let memory = io.memory;
         let Some(queue) = io.queue(index) else { return Ok(()) };
         while self.host.may_have_input() {
@@ -107,7 +107,7 @@ impl Port {
     }
 
     /// Passes on what the guest has put into queue `index`, as far as the host's side takes it.
-    pub fn to_host(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+    pub fn collect(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let memory = io.memory;
         let Some(queue) = io.queue(index) else { return Ok(()) };
         loop {

@@ -1,11 +1,15 @@
 //! The transport as a driver sees it, over a device that sends back what it is sent.
 
+mod hostile;
+mod lifecycle;
+
 use std::io;
 
 use vmm_sys_util::epoll::EventSet;
 
 use super::*;
 use crate::vmm::virtio::{
+    device::DeviceType,
     queue::QueueError,
     testing::{Bench, EVENT_INDEX, MEMORY, NEXT, TestQueue, WRITE, wait_for},
     worker::{Engine, Handler, Io},
@@ -320,110 +324,6 @@ fn indirect_chains_go_through_and_may_be_longer_than_the_queue() {
     assert_eq!(&answer, b"abcd");
 }
 
-/// What a hostile driver does to a queue before it kicks.
-type Attack = (&'static str, fn(&mut TestQueue));
-
-#[test]
-fn a_broken_queue_stops_the_device_until_it_is_reset() {
-    let attacks: &[Attack] = &[
-        ("a loop", |queue| {
-            queue.write_descriptor(0, 0x1000, 1, NEXT, 1);
-            queue.write_descriptor(1, 0x1000, 1, NEXT, 0);
-            queue.make_available(0);
-        }),
-        ("a head outside of the table", |queue| queue.make_available(999)),
-        ("a next outside of the table", |queue| {
-            queue.write_descriptor(0, 0x1000, 1, NEXT, 500);
-            queue.make_available(0);
-        }),
-        ("a buffer outside of memory", |queue| {
-            queue.send_raw(&[(MEMORY, 1, 0), (0x1000, 1, WRITE)]);
-        }),
-        ("a buffer across the end of memory", |queue| {
-            queue.send_raw(&[(MEMORY - 1, 2, 0)]);
-        }),
-        ("a buffer across the end of addresses", |queue| {
-            queue.send_raw(&[(u64::MAX - 1, 16, 0)]);
-        }),
-        ("a huge buffer", |queue| {
-            queue.send_raw(&[(0, u32::MAX, 0)]);
-        }),
-        ("huge buffers whose lengths overflow", |queue| {
-            queue.send_raw(&[(0, MEMORY as u32, 0), (0, u32::MAX, 0)]);
-        }),
-        ("a buffer to read behind one to write", |queue| {
-            queue.send_raw(&[(0x1000, 1, WRITE), (0x1000, 1, 0)]);
-        }),
-        ("an indirect table of a broken length", |queue| {
-            queue.send_raw(&[(0x1000, 17, 4)]);
-        }),
-        ("an empty indirect table", |queue| {
-            queue.send_raw(&[(0x1000, 0, 4)]);
-        }),
-        ("an indirect table outside of memory", |queue| {
-            queue.send_raw(&[(MEMORY, 32, 4)]);
-        }),
-        ("an indirect table within one", |queue| {
-            queue.send_indirect(&[(0x1000, 16, 4)]);
-        }),
-        ("an endless indirect chain", |queue| {
-            queue.send_indirect(&[(0x1000, 1, 0); 1025]);
-        }),
-        ("an index far ahead", |queue| queue.set_available_index(17)),
-        ("an index behind", |queue| queue.set_available_index(0xffff)),
-        ("no room for the answer", |queue| {
-            queue.send(&[b"four"], &[3]);
-        }),
-    ];
-    for (name, attack) in attacks {
-        let (mut bench, mut queues) = started(1 << 28);
-        attack(&mut queues[0]);
-
-        bench.kick(0);
-        bench.wait_failed();
-        assert_eq!(bench.isr() & 2, 2, "{name}: the driver is told");
-        let other = queues[1].send(&[b"x"], &[1]);
-        bench.kick(1);
-        bench.pci.pause();
-        bench.pci.resume();
-        assert!(queues[1].take_used().is_none(), "{name}: {} was served", other.head);
-
-        bench.write_common(0x14, 1, 0);
-        assert_eq!(bench.status(), 0, "{name}");
-        bench.negotiate(0);
-        let mut queue = bench.set_up_queue(0, 16);
-        bench.write_common(0x14, 1, 15);
-        echoes(&mut bench, &mut queue, b"works again");
-    }
-}
-
-#[test]
-fn a_queue_set_up_wrongly_stops_the_device() {
-    for (offset, width, value) in [
-        (0x18, 2, 0),
-        (0x18, 2, 5),
-        (0x20, 8, 0x1008),
-        (0x20, 8, MEMORY - 16),
-        (0x28, 8, 0),
-        (0x28, 8, 0x1001),
-        (0x30, 8, u64::MAX - 3),
-        (0x30, 8, 0x1002),
-    ] {
-        let mut bench = Bench::new(EchoDevice::new().0);
-        bench.negotiate(0);
-        bench.write_common(0x16, 2, 0);
-        bench.write_common(0x20, 8, 0x1000);
-        bench.write_common(0x28, 8, 0x2000);
-        bench.write_common(0x30, 8, 0x3000);
-        bench.write_common(offset, width, value);
-        bench.write_common(0x1c, 2, 1);
-
-        bench.write_common(0x14, 1, 15);
-
-        assert_eq!(bench.status() & 0x40, 0x40, "{offset:#x} = {value:#x}");
-    }
-}
-
 #[test]
 fn a_size_beyond_the_largest_is_refused() {
     let mut bench = Bench::new(EchoDevice::new().0);
@@ -442,27 +342,6 @@ fn a_device_that_cannot_start_asks_for_a_reset() {
     let (mut bench, _) = Bench::started(device, 0, 16);
 
     assert_eq!(bench.status() & 0x40, 0x40);
-}
-
-#[test]
-fn a_reset_in_mid_flight_forgets_everything_and_can_be_repeated() {
-    let (mut bench, mut queues) = started(0);
-    bench.enable_msix();
-    for _ in 0..10 {
-        queues[0].send(&[b"x"], &[1]);
-    }
-    bench.kick(0);
-
-    bench.write_common(0x14, 1, 0);
-    let used = queues[0].used_index();
-    bench.write_common(0x14, 1, 0);
-    bench.kick(0);
-    bench.pci.pause();
-
-    assert_eq!(bench.status(), 0);
-    assert_eq!(queues[0].used_index(), used, "nothing is touched after the reset");
-    bench.write_common(0x16, 2, 0);
-    assert_eq!((bench.common(0x1c, 2), bench.common(0x20, 8), bench.common(0x1a, 2)), (0, 0, 0xffff));
 }
 
 #[test]
@@ -554,108 +433,6 @@ fn doorbells_follow_the_bar() {
     assert_eq!(first, [0xfe00_3000, 0xfe00_3004]);
     assert_eq!(moved, [0xfd00_3000, 0xfd00_3004]);
     assert!(interrupts.doorbells.lock().unwrap().is_empty());
-}
-
-#[test]
-fn a_paused_device_touches_nothing_and_loses_no_kick() {
-    let (mut bench, mut queues) = started(0);
-    bench.pci.pause();
-    bench.pci.pause();
-    queues[0].send(&[b"later"], &[5]);
-    bench.kick(0);
-    assert_eq!(queues[0].used_index(), 0);
-
-    bench.pci.resume();
-    bench.pci.resume();
-
-    queues[0].wait();
-}
-
-#[test]
-fn a_running_device_cannot_be_saved() {
-    let (bench, _) = started(0);
-
-    assert!(matches!(bench.pci.save(), Err(StateError::Unsupported { .. })));
-}
-
-#[test]
-fn a_restored_device_is_equal_and_goes_on_in_its_queues() {
-    let (mut bench, mut queues) = started(EVENT_INDEX);
-    bench.enable_msix();
-    bench.write_config(0, 1, 7);
-    echoes(&mut bench, &mut queues[0], b"before");
-    bench.pci.pause();
-    queues[0].send(&[b"while it was away"], &[17]);
-    let state = bench.pci.save().unwrap();
-
-    let mut other = Bench::new(EchoDevice::new().0);
-    other.pci.pause();
-    let mut contents = vec![0; MEMORY as usize];
-    use vm_memory::{Bytes, GuestAddress};
-    bench.memory.read_slice(&mut contents, GuestAddress(0)).unwrap();
-    other.memory.write_slice(&contents, GuestAddress(0)).unwrap();
-    other.pci.restore(state.clone()).unwrap();
-    let again = other.pci.save().unwrap();
-    other.pci.resume();
-
-    assert_eq!(again, state);
-    let used = |bench: &Bench| {
-        bench.memory.load::<u16>(GuestAddress(queues[0].used + 2), std::sync::atomic::Ordering::Acquire)
-    };
-    wait_for("the chain", || used(&other).unwrap() == 2);
-    assert_eq!(other.config(0, 1), 7);
-}
-
-#[test]
-fn a_damaged_state_is_refused_and_leaves_a_fresh_device() {
-    let mut fresh = Bench::new(EchoDevice::new().0);
-    fresh.pci.pause();
-    let fresh = fresh.pci.save().unwrap();
-    let (mut bench, _) = started(0);
-    bench.pci.pause();
-    let good = bench.pci.save().unwrap();
-    for (path, value) in [
-        ("/version", Value::from(9)),
-        ("/common/status", 0x44.into()),
-        ("/common/driver_features", 0.into()),
-        ("/common/driver_features", u64::MAX.into()),
-        ("/common/queues/0/setup/size", 32.into()),
-        ("/common/queues/0/setup/size", 3.into()),
-        ("/common/queues/0/setup/used", u64::MAX.into()),
-        ("/common/queues/1/enabled", false.into()),
-        ("/common/queues", Value::Array(vec![])),
-        ("/positions", Value::Array(vec![])),
-        ("/positions/0/0", 9.into()),
-        ("/interrupt/vectors/0", 77.into()),
-        ("/interrupt/isr", 0x80.into()),
-        ("/msix/entries", Value::Array(vec![])),
-        ("/config/bytes/0", 0.into()),
-        ("/device", "no number".into()),
-    ] {
-        let mut state = good.clone();
-        *state.pointer_mut(path).unwrap_or_else(|| panic!("{path} is not in the state")) = value;
-
-        assert!(bench.pci.restore(state).is_err(), "{path}");
-        let mut after = bench.pci.save().unwrap();
-        // The generation goes on over resets.
-        after["interrupt"]["generation"] = fresh["interrupt"]["generation"].clone();
-        assert_eq!(after, fresh, "{path}");
-    }
-}
-
-#[test]
-fn a_reset_of_the_machine_is_idempotent_and_complete() {
-    let (mut bench, _) = started(FEATURE);
-    bench.enable_msix();
-    bench.pci.pause();
-
-    bench.pci.reset();
-    let once = bench.pci.save().unwrap();
-    bench.pci.reset();
-
-    assert_eq!(bench.pci.save().unwrap(), once);
-    let fresh = Bench::new(EchoDevice::new().0);
-    assert_eq!(once, fresh.pci.save().unwrap());
 }
 
 #[test]
