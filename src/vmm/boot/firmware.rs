@@ -14,9 +14,12 @@ use crate::vmm::{
     pci::PciAddress,
 };
 
-/// The BIOS's last 128 KiB appear here too, in RAM, where the CPU finds them in real mode.
-const SHADOW: u64 = 0xe_0000;
-const SHADOW_SIZE: usize = 0x2_0000;
+/// The BIOS's copy in RAM, where the CPU finds it in real mode, ends here.
+const SHADOW_END: u64 = 0x10_0000;
+/// A BIOS is at least so large, in bytes: what PCs have mapped below 1 MiB from the first.
+const MIN_BIOS: u64 = 0x2_0000;
+/// At most so much of its end is copied: what is between the VGA's window and 1 MiB.
+const MAX_SHADOW: usize = 0x4_0000;
 /// The largest BIOS image in bytes: what fits above the pages that KVM reserves.
 const MAX_BIOS: u64 = 0x100_0000;
 /// The largest option ROM in bytes (its length is one byte of 512-byte units).
@@ -62,7 +65,7 @@ impl Bios {
     pub fn load(file: &File, slots: &Arc<MemorySlots>, memory: Arc<GuestMemory>) -> Result<Self, FirmwareError> {
         let read = |source| FirmwareError::Read { what: "BIOS", source };
         let len = file.metadata().map_err(read)?.len();
-        if len < SHADOW_SIZE as u64 || len > MAX_BIOS || len % 4096 != 0 {
+        if len < MIN_BIOS || len > MAX_BIOS || len % 4096 != 0 {
             return Err(FirmwareError::Size { what: "BIOS", len });
         }
         // A copy, not a mapping of the file: a package upgrade must not change a running guest's firmware.
@@ -79,12 +82,12 @@ impl Bios {
     /// Puts the copy below 1 MiB back into its state at power-on.
     pub fn reset(&self) -> Result<(), FirmwareError> {
         let rom = self.rom.memory();
-        let shadowed = rom
-            .get_slice(rom.size() - SHADOW_SIZE, SHADOW_SIZE)
-            .map_err(|error| FirmwareError::Map(io::Error::other(error)))?;
+        let size = rom.size().min(MAX_SHADOW);
+        let shadowed =
+            rom.get_slice(rom.size() - size, size).map_err(|error| FirmwareError::Map(io::Error::other(error)))?;
         let shadow = self
             .memory
-            .get_slice(GuestAddress(SHADOW), SHADOW_SIZE)
+            .get_slice(GuestAddress(SHADOW_END - size as u64), size)
             .map_err(|error| FirmwareError::Map(io::Error::other(error)))?;
         shadowed.copy_to_volatile_slice(shadow);
         Ok(())

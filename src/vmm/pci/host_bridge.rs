@@ -31,6 +31,8 @@ pub const HOST_BRIDGE: PciAddress = PciAddress::new(0, 0);
 const STATE_VERSION: u32 = 1;
 
 const PAM: std::ops::Range<usize> = 0x59..0x60;
+/// The first PAM register where the BIOS is in RAM already: SeaBIOS then does not copy itself there.
+const BIOS_IN_RAM: u8 = 0x30;
 const SMRAM: usize = 0x72;
 /// SMRAM is at 0xA0000, the only value of its base field.
 const SMRAM_BASE: u8 = 0b010;
@@ -46,6 +48,7 @@ impl HostBridge {
         // SeaBIOS looks for fw_cfg only behind a bridge with this subsystem.
         let mut config =
             ConfigSpace::builder(0x8086, 0x1237).revision(2).class(0x06, 0x00, 0x00).subsystem(0x1af4, 0x1100).build();
+        config.fix(PAM.start, &[BIOS_IN_RAM]);
         config.allow(PAM.start, &[0x33; PAM.end - PAM.start]);
         config.fix(SMRAM, &[SMRAM_BASE]);
         config.allow(SMRAM, &[0x78]);
