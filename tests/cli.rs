@@ -3,7 +3,13 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    process::Stdio,
+};
 
 use common::{
     home::{Home, signal},
@@ -316,7 +322,7 @@ fn a_worker_that_hangs_hangs_no_verb() {
 
     signal(&home.worker("web"), "STOP");
 
-    assert_eq!(home.state("web"), "not responding");
+    assert_eq!(home.state("web"), "not-responding");
     assert!(home.refused(&["suspend", "web"]).contains("has not answered"));
     home.done(&["destroy", "web"]);
     assert_eq!(home.state("web"), "off");
@@ -355,6 +361,72 @@ fn what_is_written_to_the_serial_port_reaches_a_pipe() {
         assert!(output.status.success());
         String::from_utf8_lossy(&output.stdout).contains(message)
     });
+}
+
+#[test]
+fn a_terminal_leaves_the_console_by_its_key_and_is_as_before() {
+    if kvm::open().is_none() {
+        return;
+    }
+    let home = Home::default();
+    home.done(&["create", "web", "--memory", "16MiB", "--start"]);
+    let inside = home.command(&[]);
+    let lodgectl = inside.get_program().to_str().unwrap().to_owned();
+    let session = format!("stty -g; {lodgectl} console web; stty -g");
+    let environment: Vec<_> =
+        inside.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+    // script(1) gives the session a terminal of its own.
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["-qec", &session, "/dev/null"]).env_clear().envs(environment).env("SHELL", "/bin/sh");
+    let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut shown = BufReader::new(terminal.stdout.take().unwrap()).lines();
+    let before = shown.next().unwrap().unwrap();
+    let connected = shown.next().unwrap().unwrap();
+    assert!(connected.contains("Ctrl+] leaves"), "{connected}");
+    keys.write_all(b"some words\x1d").unwrap();
+
+    let rest: Vec<String> = shown.map(Result::unwrap).collect();
+    assert!(rest.iter().any(|line| line.contains("Disconnected")), "{rest:?}");
+    assert_eq!(rest.last().unwrap(), &before, "the terminal's settings");
+    assert!(terminal.wait().unwrap().success());
+}
+
+#[test]
+fn viewers_that_know_only_tcp_are_relayed_on_this_computer_alone() {
+    if kvm::open().is_none() {
+        return;
+    }
+    let home = Home::default();
+    home.done(&["create", "web", "--memory", "16MiB", "--start"]);
+    let mut relay = home.command(&["vnc", "web", "--listen", "0", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(relay.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let address = serde_json::from_str::<serde_json::Value>(&said).unwrap()["address"].as_str().unwrap().to_owned();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+
+    let mut greetings = [[0; 12]; 2];
+    let mut viewers = [TcpStream::connect(&address).unwrap(), TcpStream::connect(&address).unwrap()];
+    for (viewer, greeting) in viewers.iter_mut().zip(&mut greetings) {
+        viewer.read_exact(greeting).unwrap();
+    }
+
+    assert_eq!(&greetings, &[*b"RFB 003.008\n"; 2]);
+    home.done(&["destroy", "web"]);
+    assert!(relay.wait().unwrap().success(), "the relay ends with its guest");
+}
+
+#[test]
+fn completions_and_manual_pages_are_written() {
+    let home = Home::default();
+
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(home.done(&["generate", "completions", shell]).contains("screenshot"), "{shell}");
+    }
+    assert!(home.done(&["generate", "man"]).contains(".TH lodgectl 1"));
+    assert!(home.done(&["generate", "man", "create"]).contains(".TH lodgectl-create 1"));
+    assert!(home.refused(&["generate", "man", "fly"]).contains("\"fly\""));
 }
 
 #[test]

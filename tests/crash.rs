@@ -104,7 +104,7 @@ fn an_instruction_that_kvm_cannot_run_is_shown_until_the_guest_is_reset_or_ended
     let Some(home) = home(&[&popcnt, code::HALT]) else { return };
     home.done(&["start", "web"]);
 
-    home.wait_for_state("web", "internal error");
+    home.wait_for_state("web", "internal-error");
 
     let info = home.json(&["info", "web", "--json"]);
     assert!(info["reason"].as_str().unwrap().contains("f3 0f b8"), "{info}");
@@ -114,7 +114,7 @@ fn an_instruction_that_kvm_cannot_run_is_shown_until_the_guest_is_reset_or_ended
     let after = home.json(&["info", "web", "--json"]);
     assert_eq!(after["last_exit"]["outcome"], "internal-error", "the first cause is kept: {after}");
     home.done(&["start", "web"]);
-    home.wait_for_state("web", "internal error");
+    home.wait_for_state("web", "internal-error");
     home.done(&["destroy", "web"]);
     assert_eq!(home.state("web"), "off");
 }

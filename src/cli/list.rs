@@ -39,6 +39,9 @@ struct Row {
     uuid: Option<Uuid>,
     /// Also `broken`: its definition cannot be read.
     state: &'static str,
+    /// For people.
+    #[serde(skip)]
+    word: &'static str,
     /// Why it is in this state, where that is not as it should be.
     reason: Option<String>,
     /// In bytes.
@@ -54,7 +57,8 @@ impl Row {
                 Self {
                     name: entry.name,
                     uuid: Some(stored.definition.uuid),
-                    state: state.word(),
+                    state: state.id(),
+                    word: state.word(),
                     reason: state.reason().map(str::to_owned),
                     memory: Some(stored.definition.memory.bytes()),
                     vcpus: Some(stored.definition.vcpus),
@@ -64,6 +68,7 @@ impl Row {
                 name: entry.name,
                 uuid: None,
                 state: "broken",
+                word: "broken",
                 reason: Some(error.to_string()),
                 memory: None,
                 vcpus: None,
@@ -75,7 +80,7 @@ impl Row {
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         [
             self.name.clone(),
-            self.state.to_owned(),
+            self.word.to_owned(),
             text(self.memory.map(|memory| Size(memory).to_string())),
             text(self.vcpus.map(|vcpus| vcpus.to_string())),
             text(self.uuid.map(|uuid| uuid.to_string())),
@@ -130,6 +135,9 @@ struct Details<'a> {
     /// In bytes; in the definition's text it has a unit.
     memory: u64,
     state: &'static str,
+    /// For people.
+    #[serde(skip)]
+    word: &'static str,
     reason: Option<&'a str>,
     pid: Option<u32>,
     sockets: Option<Sockets>,
@@ -157,7 +165,8 @@ impl Info {
             name: &name,
             definition: &definition,
             memory: definition.memory.bytes(),
-            state: state.word(),
+            state: state.id(),
+            word: state.word(),
             reason: state.reason(),
             pid: context.supervisor.pid(definition.uuid).filter(|_| active),
             sockets: active.then(|| Sockets {
@@ -179,7 +188,7 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     let mut pairs = vec![
         ("Name", details.name.to_owned()),
         ("UUID", definition.uuid.to_string()),
-        ("State", details.state.to_owned()),
+        ("State", details.word.to_owned()),
         ("Memory", definition.memory.to_string()),
         ("vCPUs", definition.vcpus.to_string()),
     ];

@@ -47,7 +47,7 @@ impl Home {
         command
             .args(arguments)
             .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(["PATH", "LODGE_TEST_RUN"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .env("HOME", self.path())
             .env("XDG_DATA_HOME", self.path().join("data"))
             .env("XDG_RUNTIME_DIR", self.path().join("run"))

@@ -54,6 +54,15 @@ impl GuestState {
         }
     }
 
+    /// The word for it in JSON, as [`Serialize`] writes it: without blanks.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::NotResponding => "not-responding",
+            Self::InternalError { .. } => "internal-error",
+            other => other.word(),
+        }
+    }
+
     /// Whether there is a worker.
     pub fn is_active(&self) -> bool {
         !matches!(self, Self::Off | Self::Crashed { .. })
@@ -109,6 +118,23 @@ mod tests {
         assert_eq!(state(Outcome::Crash), GuestState::Crashed { reason: "so it was".into() });
         assert_eq!(state(Outcome::InternalError), GuestState::Crashed { reason: "so it was".into() });
         assert_eq!(GuestState::at_rest(None), GuestState::Off);
+    }
+
+    #[test]
+    fn a_state_is_named_in_json_as_it_is_written() {
+        let reason = String::new;
+        for state in [
+            GuestState::Off,
+            GuestState::Starting,
+            GuestState::Running,
+            GuestState::Paused,
+            GuestState::Stopping,
+            GuestState::NotResponding,
+            GuestState::Crashed { reason: reason() },
+            GuestState::InternalError { reason: reason() },
+        ] {
+            assert_eq!(serde_json::to_value(&state).unwrap()["state"], state.id());
+        }
     }
 
     #[test]
