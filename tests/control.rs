@@ -9,7 +9,6 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };

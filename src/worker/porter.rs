@@ -62,7 +62,7 @@ impl Porter {
             Err(error) => return Err(error.into()),
         }
         let [signal, control, vnc] = waits.map(|wait| !wait.revents().is_empty());
-        if signal && let Some(signal) = self.signals.next() {
+        if signal && let Some(signal) = self.signals.arrived() {
             self.driver.send(Request::Terminate { signal });
         }
         if control && let Some(client) = self.control.accept() {

@@ -22,7 +22,9 @@ pub fn detach(guest: &str) {
     // There is always a root directory.
     let _ = rustix::process::chdir("/");
     let mut name = format!("lodge:{guest}").replace('\0', "");
-    name.truncate(name.floor_char_boundary(NAME));
+    while name.len() > NAME {
+        name.pop();
+    }
     if let Ok(name) = CString::new(name) {
         // Only for people to look at.
         let _ = rustix::thread::set_name(&name);
@@ -79,7 +81,7 @@ impl Signals {
     }
 
     /// The name of the next signal that has come.
-    pub fn next(&mut self) -> Option<&'static str> {
+    pub fn arrived(&mut self) -> Option<&'static str> {
         let mut information = [0; size_of::<libc::signalfd_siginfo>()];
         self.0.read_exact(&mut information).ok()?;
         // The structure begins with the signal's number (signalfd(2)).
@@ -103,10 +105,10 @@ mod tests {
         // In a thread of its own, so that the others go on as they are.
         let thread = std::thread::spawn(|| {
             let mut signals = Signals::take().unwrap();
-            let before = signals.next();
+            let before = signals.arrived();
             // SAFETY: the signal is blocked in this thread, to which it goes.
             unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGTERM) };
-            (before, signals.next())
+            (before, signals.arrived())
         });
 
         assert_eq!(thread.join().unwrap(), (None, Some("SIGTERM")));

@@ -289,3 +289,44 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Command};
+
+    use super::*;
+
+    /// Tells this test that it is to fail, and where the report goes.
+    const VARIABLE: &str = "LODGE_TEST_FAILING_WORKER";
+
+    /// In a process of its own: this program again, with this test only.
+    #[test]
+    fn a_thread_that_fails_ends_the_worker_with_a_report() {
+        if let Some(path) = std::env::var_os(VARIABLE) {
+            report_panics(Arc::new(Reporter::new(File::create(path).unwrap(), None)));
+            let thread = std::thread::spawn(|| panic!("one thing\nand another"));
+            panic!("the worker has outlived its thread: {:?}", thread.join());
+        }
+        let report = tempfile::NamedTempFile::new().unwrap();
+        let mut failing = Command::new(std::env::current_exe().unwrap());
+        failing.args(["--exact", "worker::run::tests::a_thread_that_fails_ends_the_worker_with_a_report"]);
+
+        let output = failing.env(VARIABLE, report.path()).output().unwrap();
+
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+        let report = ExitReport::from_json(&std::fs::read(report.path()).unwrap()).unwrap().unwrap();
+        assert_eq!(report.outcome, Outcome::Crash);
+        assert!(report.message.contains("one thing and another"), "{}", report.message);
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the disk could not be opened")]
+        struct Outer(#[source] io::Error);
+
+        let error = Outer(io::Error::other("it is on fire"));
+
+        assert_eq!(chain(&error), "the disk could not be opened: it is on fire");
+    }
+}
