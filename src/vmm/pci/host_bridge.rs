@@ -252,14 +252,15 @@ mod tests {
     }
 
     #[test]
-    fn the_shadow_registers_begin_as_zero_and_take_what_is_written() {
+    fn the_shadow_registers_begin_with_the_bios_in_ram_and_take_what_is_written() {
         let (mut ports, _) = ports();
 
-        let before = read(&mut ports, 0x8000_0058, 5, 1);
-        ports.write(0, 5, &[0x30]);
+        let before = read(&mut ports, 0x8000_0058, 5, 2);
+        ports.write(0, 5, &[0x10]);
+        ports.write(0, 6, &[0x33]);
 
-        assert_eq!(before, [0]);
-        assert_eq!(read(&mut ports, 0x8000_0058, 5, 1), [0x30]);
+        assert_eq!(before, [BIOS_IN_RAM, 0]);
+        assert_eq!(read(&mut ports, 0x8000_0058, 5, 2), [0x10, 0x33]);
     }
 
     #[test]
