@@ -219,6 +219,10 @@ class Application:
         """Types a text."""
         subprocess.run(["xdotool", "type", "--clearmodifiers", "--delay", "20", text], check=True)
 
+    def window_of(self, guest):
+        """The window of a guest, if it is open: its title begins with the guest's name."""
+        return next((child for child in self.root.children() if child.name.startswith(guest)), None)
+
     def has_window(self, name):
         return any(child.name == name for child in self.root.children())
 

@@ -184,8 +184,9 @@ impl GuestRow {
         let vcpus = view.definition.as_ref().map_or(1, |definition| definition.vcpus.max(1));
         let share = |percent: f32| percent / 100.0 / vcpus as f32;
         let active = view.state.is_active();
+        imp.graph.set_opacity(if active { 1.0 } else { 0.0 });
         let guests = imp.guests.borrow();
-        let latest = guests.as_ref().and_then(|guests| {
+        let latest = guests.as_ref().filter(|_| active).and_then(|guests| {
             guests.with_history(&view.id, |history| {
                 let points = history.fine();
                 let surplus = points.len().saturating_sub(Graph::CAPACITY);
@@ -196,8 +197,7 @@ impl GuestRow {
         if latest.is_none() {
             imp.graph.set_samples(std::iter::empty());
         }
-        let text =
-            latest.flatten().filter(|_| active).map(|share| wording::percent(share.min(1.0))).unwrap_or_default();
+        let text = latest.flatten().map(|share| wording::percent(share.min(1.0))).unwrap_or_default();
         if imp.cpu.label() != text {
             imp.cpu.set_label(&text);
             self.describe_graph(&view.name, &text);

@@ -1,0 +1,82 @@
+"""The test card runs, is paused, resumed and reset; its guest outlives the application, and its killed worker is told."""
+
+import glob
+import os
+import signal
+import sys
+
+from driver import Application, run, wait_for
+
+RUNTIME = os.path.join(os.environ["XDG_RUNTIME_DIR"], "lodge")
+
+
+def worker():
+    """The process id of the only worker."""
+    (path,) = glob.glob(os.path.join(RUNTIME, "*", "worker.pid"))
+    with open(path) as file:
+        return int(file.read())
+
+
+def test(application):
+    window = application.window("Lodge")
+    window.find("push button", "Try the Test Card").press()
+    window.find("list item", "testcard, Running")
+    # The guest's window opens by itself.
+    wait_for("the guest's window", lambda: application.window_of("testcard"))
+    window.find("push button", "Pause testcard").press()
+    window.find("list item", "testcard, Paused")
+    window.find("push button", "Run testcard").press()
+    window.find("list item", "testcard, Running")
+    wait_for("the graph has a figure", lambda: next(window.all("image", contains="CPU use of testcard"), None))
+    application.screenshot("running")
+
+    # The application is killed; the guest runs on, and the next start finds it.
+    pid = worker()
+    application.process.kill()
+    application.process.wait()
+    os.kill(pid, 0)
+    application.start()
+    window = application.window("Lodge")
+    window.find("list item", "testcard, Running")
+
+    # Closing the application leaves it running too.
+    application.keys("ctrl+q")
+    application.process.wait()
+    os.kill(pid, 0)
+    application.start()
+    window = application.window("Lodge")
+    window.find("list item", "testcard, Running")
+
+    os.kill(pid, signal.SIGKILL)
+    window.find("list item", contains="testcard, Crashed: ")
+    application.screenshot("crashed")
+    window.find("push button", "Run testcard").press()
+    window.find("list item", "testcard, Running")
+    second = worker()
+    assert second != pid
+
+    item = window.find("list item", "testcard, Running")
+    item.click()
+    application.keys("ctrl+shift+f")
+    dialog = application.dialog("Force “testcard” Off?")
+    application.screenshot("force-off")
+    dialog.find("push button", contains="Cancel").press()
+    dialog.wait_gone()
+    window.find("list item", "testcard, Running")
+    item.click()
+    application.keys("ctrl+shift+f")
+    dialog = application.dialog("Force “testcard” Off?")
+    dialog.find("push button", contains="Force Off").press()
+    window.find("list item", "testcard, Off")
+    wait_for("the worker is gone", lambda: not os.path.exists(f"/proc/{second}"))
+
+
+if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    print("/dev/kvm is not there or not allowed")
+    sys.exit(77)
+try:
+    run(test)
+finally:
+    for left in glob.glob(os.path.join(RUNTIME, "*", "worker.pid")):
+        with open(left) as file:
+            os.kill(int(file.read()), signal.SIGKILL)
