@@ -3,6 +3,9 @@
 //!
 //! They need Xvfb, dbus-run-session, xdotool and Python's `gi` with Atspi; where one is missing they say so, and fail in CI.
 
+#[path = "common/kvm.rs"]
+mod kvm;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -112,6 +115,20 @@ fn the_application_speaks_german() {
 #[test]
 fn a_second_start_brings_the_first_window_to_the_front() {
     run("single_instance.py");
+}
+
+#[test]
+fn the_test_card_is_shown_typed_to_paused_and_forced_off() {
+    if kvm::open().is_some() {
+        run("console.py", &[]);
+    }
+}
+
+#[test]
+fn an_iso_image_boots_to_its_menu_in_the_guests_window() {
+    if kvm::open().is_some() {
+        run("grub.py", &[]);
+    }
 }
 
 #[test]

@@ -1,0 +1,71 @@
+"""The test card, from the empty page to its end: it is on the screen, keys and the pointer reach it, the keyboard is let go, the
+pages work, and it is paused, run on and forced off from its window."""
+
+from driver import run, wait_for
+from guests import Serial, display, state
+
+MAGENTA = (255, 0, 255)
+
+
+def test(application):
+    window = application.window("Lodge")
+    window.wait_for_text("No Guests Yet")
+    window.find("push button", "Try the Test Card").press()
+    serial = Serial()
+    serial.wait_for("ready")
+
+    # The bars are in the window.
+    guest = wait_for("the guest's window", lambda: next((c for c in application.root.children() if c.name.startswith("testcard")), None))
+    wait_for("the colour bars on the display", lambda: display().longest_run(lambda pixel: pixel == MAGENTA) > 40)
+    application.screenshot("bars")
+
+    # Keys and movements reach the guest.
+    application.keys("a")
+    serial.wait_for("key 1c down")
+    serial.wait_for("key 1c up")
+    console = guest.find("image", "Screen of the guest")
+    console.click()
+    before = serial.mark()
+    application.keys("Right")
+    serial.wait_for("key", before)
+
+    # Left Control and left Alt let the keyboard go; a click takes it again.
+    wait_for("the title says how to let go", lambda: application.has_window("testcard — Ctrl+Alt lets the keyboard go"))
+    application.keys("Control_L+Alt_L")
+    wait_for("the keyboard is let go", lambda: application.has_window("testcard"))
+    before = serial.mark()
+    application.keys("b")
+    serial.say("ping")
+    serial.wait_for("pong", before)
+    assert b"key" not in serial.heard[before:], serial.heard[before:]
+    console.click()
+    application.keys("b")
+    serial.wait_for("key 32 down", before)
+
+    # The serial page shows what was said before it was opened, and takes a line.
+    application.keys("ctrl+shift+e")
+    before = serial.mark()
+    application.type("ping\n")
+    serial.wait_for("pong", before)
+    application.screenshot("serial")
+    application.keys("ctrl+shift+o")
+    guest.find("list item", "State")
+    application.screenshot("overview")
+    application.keys("ctrl+shift+g")
+
+    # Paused and run on.
+    application.keys("ctrl+shift+p")
+    wait_for("the guest is paused", lambda: state("testcard") == "paused")
+    wait_for("the window says so", lambda: guest.has_text("Paused"))
+    application.keys("ctrl+shift+r")
+    wait_for("the guest runs on", lambda: state("testcard") == "running")
+
+    # Forced off, after a question.
+    application.keys("ctrl+shift+f")
+    application.dialog("Force “testcard” Off?").find("push button", "Force Off").press()
+    wait_for("the guest is off", lambda: state("testcard") == "off")
+    guest.find("push button", "Run")
+    application.screenshot("off")
+
+
+run(test)

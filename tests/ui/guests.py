@@ -1,0 +1,104 @@
+"""What scripts with running guests share: the guest's sockets, its screen, and its end."""
+
+import glob
+import json
+import os
+import socket
+import subprocess
+
+import gi
+
+gi.require_version("GdkPixbuf", "2.0")
+from gi.repository import GdkPixbuf  # noqa: E402
+
+from driver import TIMEOUT, wait_for  # noqa: E402
+
+
+def lodgectl(*arguments):
+    """What `lodgectl` answers."""
+    command = [os.environ["LODGECTL"], *arguments]
+    return subprocess.run(command, check=True, timeout=TIMEOUT, capture_output=True, text=True).stdout
+
+
+def state(name):
+    """The guest's state in a word."""
+    listed = json.loads(lodgectl("list", "--all", "--json"))
+    return next((guest["state"] for guest in listed if guest["name"] == name), None)
+
+
+class Serial:
+    """The serial port of the only running guest."""
+
+    def __init__(self):
+        path = wait_for("a running guest", self._path)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(0.05)
+        self.socket.connect(path)
+        self.heard = b""
+
+    @staticmethod
+    def _path():
+        paths = glob.glob(os.path.join(os.environ["XDG_RUNTIME_DIR"], "lodge", "*", "serial.sock"))
+        return paths[0] if paths else None
+
+    def wait_for(self, text, after=0):
+        """Waits until the guest has said `text` behind the first `after` bytes."""
+
+        def look():
+            try:
+                self.heard += self.socket.recv(4096)
+            except TimeoutError:
+                pass
+            return text.encode() in self.heard[after:]
+
+        wait_for(f"the guest says {text!r}", look)
+
+    def mark(self):
+        """How much was said so far."""
+        try:
+            while True:
+                self.heard += self.socket.recv(4096)
+        except TimeoutError:
+            return len(self.heard)
+
+    def say(self, line):
+        self.socket.sendall(line.encode() + b"\n")
+
+
+class Picture:
+    """The pixels of a PNG file."""
+
+    def __init__(self, path):
+        pixbuf = GdkPixbuf.Pixbuf.new_from_file(path)
+        self.width, self.height = pixbuf.get_width(), pixbuf.get_height()
+        self.channels, self.stride = pixbuf.get_n_channels(), pixbuf.get_rowstride()
+        self.bytes = pixbuf.get_pixels()
+
+    def row(self, y):
+        start = y * self.stride
+        line = self.bytes[start : start + self.width * self.channels]
+        return [tuple(line[at : at + 3]) for at in range(0, len(line), self.channels)]
+
+    def longest_run(self, wanted):
+        """The longest stretch of a row whose pixels satisfy `wanted`."""
+        longest = 0
+        for y in range(self.height):
+            length = 0
+            for pixel in self.row(y):
+                length = length + 1 if wanted(pixel) else 0
+                longest = max(longest, length)
+        return longest
+
+
+def guest_screen(name):
+    """The guest's screen as its worker sees it."""
+    path = os.path.join(os.environ["HOME"], f"{name}.png")
+    lodgectl("screenshot", name, path)
+    return Picture(path)
+
+
+def display():
+    """What is on the display."""
+    path = os.path.join(os.environ["HOME"], "display.png")
+    subprocess.run(["import", "-window", "root", path], check=True)
+    return Picture(path)
