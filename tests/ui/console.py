@@ -21,8 +21,8 @@ def test(application):
 
     # Keys and movements reach the guest.
     application.keys("a")
-    serial.wait_for("key 1c down")
-    serial.wait_for("key 1c up")
+    serial.wait_for("key 1e down")
+    serial.wait_for("key 1e up")
     console = guest.find("image", "Screen of the guest")
     console.click()
     before = serial.mark()
@@ -40,7 +40,7 @@ def test(application):
     assert b"key" not in serial.heard[before:], serial.heard[before:]
     console.click()
     application.keys("b")
-    serial.wait_for("key 32 down", before)
+    serial.wait_for("key 30 down", before)
 
     # The serial page shows what was said before it was opened, and takes a line.
     application.keys("ctrl+shift+e")
