@@ -9,9 +9,9 @@ use std::{
 
 use super::{DiskConfig, MachineError};
 use crate::vmm::{
-    block::statistics::Statistics,
+    block::{Disk, SECTOR, statistics::Statistics},
     interrupt::{Doorbells, MsiAllocator},
-    memory::GuestMemory,
+    memory::{GuestMemory, GuestSlice},
     pci::{PCI_SLOTS, PciAddress, bus::PciBus},
     virtio::{block::Block, pci::VirtioPci},
 };
@@ -20,6 +20,8 @@ use crate::vmm::{
 const FIRST_SLOT: u8 = 4;
 /// The most disks that a machine can have.
 pub const MAX_DISKS: usize = (PCI_SLOTS - FIRST_SLOT) as usize;
+/// The last bytes of a boot sector.
+const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// The most queues of a disk: more vCPUs share them.
 const MAX_QUEUES: u32 = 4;
 
@@ -54,10 +56,21 @@ fn address(index: usize) -> PciAddress {
 }
 
 /// Where the disks to boot from are plugged in, the first to try first. Disks of one index keep their order.
+///
+/// SeaBIOS tries one disk only. So those that have a boot sector come before those that have none: a guest with an empty disk
+/// begins from its installation image, and from its disk once something is installed there.
 pub fn boot_order(disks: &[DiskConfig]) -> Vec<PciAddress> {
-    let mut order: Vec<_> = disks.iter().enumerate().filter_map(|(at, disk)| Some((disk.bootindex?, at))).collect();
+    let place = |(at, disk): (usize, &DiskConfig)| Some((!has_boot_sector(disk.disk.as_ref()), disk.bootindex?, at));
+    let mut order: Vec<_> = disks.iter().enumerate().filter_map(place).collect();
     order.sort_unstable();
-    order.into_iter().map(|(_, index)| address(index)).collect()
+    order.into_iter().map(|(_, _, index)| address(index)).collect()
+}
+
+/// Whether the first sector ends as a boot sector does. This says nothing of the image's format, which its definition knows.
+fn has_boot_sector(disk: &dyn Disk) -> bool {
+    let mut sector = [0; SECTOR as usize];
+    let read = disk.capacity() >= SECTOR && disk.read(0, &[GuestSlice::from(sector.as_mut_slice())]).is_ok();
+    read && sector.ends_with(&BOOT_SIGNATURE)
 }
 
 /// What disks are connected to.
@@ -86,4 +99,36 @@ pub fn plug(disks: Vec<DiskConfig>, pci: &PciBus, wiring: &DiskWiring) -> Result
         Ok(DiskInfo { id, capacity, read_only, statistics })
     };
     disks.into_iter().enumerate().map(plug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::fs::FileExt};
+
+    use super::*;
+    use crate::vmm::block::{self, Format, Image};
+
+    fn disk(id: &str, bootindex: Option<u32>, boots: bool) -> DiskConfig {
+        let file: File = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        if boots {
+            file.write_all_at(&BOOT_SIGNATURE, 510).unwrap();
+        }
+        let disk = block::open(Image { file, format: Format::Raw }, false, Vec::new()).unwrap();
+        DiskConfig { id: id.to_owned(), disk, serial: String::new(), bootindex }
+    }
+
+    #[test]
+    fn disks_are_tried_by_their_index_and_others_never() {
+        let disks = [disk("a", Some(2), true), disk("b", None, true), disk("c", Some(1), true)];
+
+        assert_eq!(boot_order(&disks), [address(2), address(0)]);
+    }
+
+    #[test]
+    fn an_empty_disk_comes_after_the_image_that_boots() {
+        let disks = [disk("empty", Some(1), false), disk("iso", Some(2), true)];
+
+        assert_eq!(boot_order(&disks), [address(1), address(0)]);
+    }
 }
