@@ -218,8 +218,8 @@ struct MemoryMap {
 impl MemoryMap {
     fn new(ram: &[Range<u64>]) -> Self {
         let above = |range: &Range<u64>| range.start.max(layout::HIGH)..range.end;
-        let mut usable = vec![0..layout::LOW_END];
-        usable.extend(ram.iter().map(above).filter(|range| range.start < range.end));
+        let high = ram.iter().map(above).filter(|range| range.start < range.end);
+        let usable = std::iter::once(0..layout::LOW_END).chain(high).collect();
         Self { usable, reserved: layout::RSDP..layout::HIGH }
     }
 

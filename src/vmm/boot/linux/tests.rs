@@ -32,7 +32,7 @@ fn smbios() -> SmbiosConfig {
 }
 
 fn load(boot: &mut LinuxBoot, memory: &GuestMemoryMmap) -> Result<CpuEntry, LinuxBootError> {
-    boot.load(memory, &[0..MEMORY], &acpi(), &smbios())
+    boot.load(memory, std::slice::from_ref(&(0..MEMORY)), &acpi(), &smbios())
 }
 
 fn boot(kernel: &[u8]) -> LinuxBoot {

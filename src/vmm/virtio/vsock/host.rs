@@ -90,7 +90,7 @@ pub struct Listener {
 impl Listener {
     /// Tells the program that it listens now.
     pub fn new(mut stream: UnixStream, port: u32) -> io::Result<Self> {
-        write!(stream, "OK {port}\n").map(|()| Self { stream })
+        writeln!(stream, "OK {port}").map(|()| Self { stream })
     }
 
     /// Makes a connection: the program gets one end, the other is returned, non-blocking.
