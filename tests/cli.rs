@@ -434,7 +434,8 @@ fn what_a_definition_may_say_is_what_the_engine_can_do() {
     use lodge::{manager::definition, vmm::machine};
 
     assert_eq!(definition::MAX_VCPUS, machine::MAX_VCPUS);
-    assert!(definition::MAX_DISKS <= machine::MAX_DISKS);
+    let (allowed, possible) = (definition::MAX_DISKS, machine::MAX_DISKS);
+    assert!(allowed <= possible, "{allowed} disks are allowed, {possible} are possible");
     assert_eq!(lodge::manager::size::MIB, machine::MIN_MEMORY);
 }
 

@@ -65,7 +65,7 @@ impl Bios {
     pub fn load(file: &File, slots: &Arc<MemorySlots>, memory: Arc<GuestMemory>) -> Result<Self, FirmwareError> {
         let read = |source| FirmwareError::Read { what: "BIOS", source };
         let len = file.metadata().map_err(read)?.len();
-        if len < MIN_BIOS || len > MAX_BIOS || len % 4096 != 0 {
+        if !(MIN_BIOS..=MAX_BIOS).contains(&len) || len % 4096 != 0 {
             return Err(FirmwareError::Size { what: "BIOS", len });
         }
         // A copy, not a mapping of the file: a package upgrade must not change a running guest's firmware.
