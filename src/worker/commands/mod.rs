@@ -117,6 +117,9 @@ fn query_commands(_: &mut Session, arguments: Map<String, Value>) -> Result<Valu
 }
 
 #[cfg(test)]
+mod client_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
