@@ -120,14 +120,14 @@ fn a_second_start_brings_the_first_window_to_the_front() {
 #[test]
 fn the_test_card_is_shown_typed_to_paused_and_forced_off() {
     if kvm::open().is_some() {
-        run("console.py", &[]);
+        run("console.py");
     }
 }
 
 #[test]
 fn an_iso_image_boots_to_its_menu_in_the_guests_window() {
     if kvm::open().is_some() {
-        run("grub.py", &[]);
+        run("grub.py");
     }
 }
 
