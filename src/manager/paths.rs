@@ -1,6 +1,8 @@
 //! Where Lodge keeps things: the library and the disks under `$XDG_DATA_HOME/lodge`, running guests under
 //! `$XDG_RUNTIME_DIR/lodge` (XDG Base Directory Specification).
 
+#![forbid(unsafe_code)]
+
 use std::{
     env,
     ffi::OsString,

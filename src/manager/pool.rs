@@ -18,11 +18,13 @@ use super::{
     atomic_file,
     definition::DiskFormat,
     paths::Paths,
-    size::{MIB, Size},
+    size::{MIB, Size, TIB},
 };
 
 /// Bytes of a disk's sector.
 const SECTOR: u64 = 512;
+/// The largest disk: beyond it the tables of qcow2 do not reach.
+const MOST: u64 = 1024 * TIB;
 /// Room for an image's first tables, below which none is made.
 const LEAST_FREE: u64 = 4 * MIB;
 
@@ -112,12 +114,11 @@ impl Pool {
         if size == 0 {
             return error("a disk of no size holds nothing".to_owned(), "Choose a size like 20GiB");
         }
-        let Ok(space) = self.space() else { return Ok(()) };
-        if size > space.total {
-            let total = Size(space.total).approximate();
-            return error(format!("{} are more than its whole file system's {total}", Size(size)), "Choose less");
+        if size > MOST {
+            return error(format!("{} are too many", Size(size)), "Choose less");
         }
-        if space.free < LEAST_FREE {
+        // A disk larger than the room is warned of by [`Space::warning`]; it may never be filled.
+        if self.space().is_ok_and(|space| space.free < LEAST_FREE) {
             return error("its file system is full".to_owned(), "Make room");
         }
         Ok(())
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
     use crate::manager::{
         media::{self, MediaKind},
-        size::{GIB, TIB},
+        size::GIB,
     };
 
     fn pool() -> (tempfile::TempDir, Pool) {

@@ -1,5 +1,7 @@
 //! Amounts of bytes as people write them: `2 GiB`, `512M`, or a whole number of bytes.
 
+#![forbid(unsafe_code)]
+
 use std::{fmt, str::FromStr};
 
 use bytesize::ByteSize;

@@ -3,6 +3,8 @@
 //! [`check`] runs one probe for each thing that guests need. A probe reads a few small files below a [`Root`], so that
 //! tests put a tree of their own in the place of `/proc`, `/sys` and `/dev`.
 
+#![forbid(unsafe_code)]
+
 mod capacity;
 mod cpu;
 pub mod firmware;

@@ -1,5 +1,7 @@
 //! Why a guest could not be started, reached or ended.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 
 use crate::manager::{client::ClientError, definition::Problems, library::LibraryError};
