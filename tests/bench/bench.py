@@ -1,0 +1,40 @@
+"""Runs the benchmarks that are named, or all of them, and prints their table. Called by run.sh."""
+
+import contextlib
+import pathlib
+import sys
+import tempfile
+
+import application
+import engines
+import idle
+import memory
+import start
+
+BENCHMARKS = {
+    "start": start.run,
+    "memory": memory.run,
+    "idle": idle.run,
+    "application": application.run,
+    "fifty": application.run_fifty,
+}
+
+
+def main():
+    programs, *names = sys.argv[1:]
+    unknown = set(names) - set(BENCHMARKS)
+    if unknown:
+        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}. There are {', '.join(BENCHMARKS)}")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="lodge-bench.", dir="/tmp") as folder, contextlib.ExitStack() as stack:
+        lodge = stack.enter_context(engines.Lodge(pathlib.Path(programs), pathlib.Path(folder)))
+        for name in names or BENCHMARKS:
+            print(f"-- {name}", file=sys.stderr)
+            rows += BENCHMARKS[name](lodge)
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in [("", "Lodge", "beside it", "promise"), *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, map(max, widths, (0, 5, 9, 7)))).rstrip())
+
+
+if __name__ == "__main__":
+    main()
