@@ -1,5 +1,6 @@
 //! The screen protocol: RFB, which VNC viewers speak. A [`server`] shows a [`Screen`](crate::screen::Screen) and takes
-//! input for an [`InputSink`](crate::input::InputSink); it knows no engine, so any screen can be served.
+//! input for an [`InputSink`](crate::input::InputSink); it knows no engine, so any screen can be served. A [`client`] keeps
+//! a copy of a server's screen for whoever paints it.
 //!
 //! - RFC 6143: <https://www.rfc-editor.org/rfc/rfc6143>
 //! - The community's specification with the extensions since: <https://github.com/rfbproto/rfbproto/blob/master/rfbproto.rst>

@@ -14,9 +14,10 @@ const PIXEL: usize = 3;
 /// One connection's decoder.
 pub struct Decoder {
     zlib: Decompress,
-    /// Decompressed bytes; those before `next` are used up.
-    window: Vec<u8>,
+    /// Decompressed bytes, of which those from `next` to `end` have not been used.
+    window: Box<[u8]>,
     next: usize,
+    end: usize,
     tile: Vec<u32>,
 }
 
@@ -31,8 +32,9 @@ impl Decoder {
     pub fn new() -> Self {
         Self {
             zlib: Decompress::new(true),
-            window: Vec::with_capacity(WINDOW),
+            window: vec![0; WINDOW].into_boxed_slice(),
             next: 0,
+            end: 0,
             tile: Vec::with_capacity((TILE * TILE) as usize),
         }
     }
@@ -150,7 +152,7 @@ impl Input<'_> {
 
     /// The next `count` bytes, at most a raw tile's.
     fn take(&mut self, count: usize) -> Result<&[u8], DecodeError> {
-        if self.decoder.window.len() - self.decoder.next < count {
+        if self.decoder.end - self.decoder.next < count {
             self.decompress(count)?;
         }
         let start = self.decoder.next;
@@ -158,17 +160,19 @@ impl Input<'_> {
         Ok(&self.decoder.window[start..start + count])
     }
 
-    /// Fills the window until it has `count` bytes that are not used up.
+    /// Fills the window until it has `count` bytes that have not been used.
     fn decompress(&mut self, count: usize) -> Result<(), DecodeError> {
-        let Decoder { zlib, window, next, .. } = &mut *self.decoder;
-        window.drain(..*next);
-        *next = 0;
-        while window.len() < count {
+        let Decoder { zlib, window, next, end, .. } = &mut *self.decoder;
+        window.copy_within(*next..*end, 0);
+        *end -= std::mem::take(next);
+        while *end < count {
             let (before_in, before_out) = (zlib.total_in(), zlib.total_out());
-            zlib.decompress_vec(self.bytes, window, FlushDecompress::None).map_err(|_| DecodeError::Damaged)?;
-            let taken = (zlib.total_in() - before_in) as usize;
-            self.bytes = &self.bytes[taken..];
-            if taken == 0 && zlib.total_out() == before_out {
+            let result = zlib.decompress(self.bytes, &mut window[*end..], FlushDecompress::None);
+            let (taken, given) = (zlib.total_in() - before_in, zlib.total_out() - before_out);
+            self.bytes = &self.bytes[taken as usize..];
+            *end += given as usize;
+            result.map_err(|_| DecodeError::Damaged)?;
+            if taken == 0 && given == 0 {
                 return Err(DecodeError::Length("fewer"));
             }
         }
@@ -177,17 +181,15 @@ impl Input<'_> {
 
     /// Takes what is left of the rectangle's bytes: the mark of zlib's flush, which stands for no pixels.
     fn finish(&mut self) -> Result<(), DecodeError> {
-        while !self.bytes.is_empty() && self.decoder.next == self.decoder.window.len() {
+        while !self.bytes.is_empty() && self.decoder.next == self.decoder.end {
             let left = self.bytes.len();
-            self.decoder.window.clear();
-            self.decoder.next = 0;
             match self.decompress(1) {
                 Err(DecodeError::Length(_)) if self.bytes.is_empty() => return Ok(()),
                 Err(DecodeError::Length(_)) if self.bytes.len() == left => return Err(DecodeError::Length("more")),
                 result => result?,
             }
         }
-        if self.decoder.next == self.decoder.window.len() { Ok(()) } else { Err(DecodeError::Length("more")) }
+        if self.decoder.next == self.decoder.end { Ok(()) } else { Err(DecodeError::Length("more")) }
     }
 }
 

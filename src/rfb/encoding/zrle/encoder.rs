@@ -9,6 +9,8 @@ use flate2::{Compress, CompressError, Compression, FlushCompress};
 
 /// So many bytes of tiles are gathered before zlib sees them.
 const GATHERED: usize = 32 * 1024;
+/// So many bytes are taken from zlib at a time.
+const COMPRESSED: usize = 16 * 1024;
 
 /// One viewer's encoder; its zlib stream lasts as long as the connection.
 pub struct Encoder {
@@ -17,6 +19,8 @@ pub struct Encoder {
     tile: Vec<u32>,
     palette: Palette,
     plain: Vec<u8>,
+    /// What zlib gives, on its way out. (It would fill all of a vector's spare room with zeros at each call.)
+    compressed: Box<[u8]>,
 }
 
 /// What the choice of a tile's kind depends on.
@@ -36,6 +40,7 @@ impl Encoder {
             tile: Vec::with_capacity((TILE * TILE) as usize),
             palette: Palette::new(),
             plain: Vec::with_capacity(GATHERED),
+            compressed: vec![0; COMPRESSED].into_boxed_slice(),
         }
     }
 
@@ -78,7 +83,7 @@ impl Encoder {
 
     fn write_tile(&mut self, width: usize, translator: &Translator) {
         let Some(first) = self.tile.first() else { return };
-        if self.tile.iter().all(|value| value == first) {
+        if is_solid(&self.tile, *first) {
             self.plain.push(kind::SOLID);
             translator.write_compact(&[*first], &mut self.plain);
             return;
@@ -173,19 +178,31 @@ impl Encoder {
 
     /// Gives zlib what has been gathered.
     fn compress(&mut self, flush: FlushCompress, out: &mut Vec<u8>) -> Result<(), CompressError> {
-        let mut taken = 0;
+        let mut input = self.plain.as_slice();
+        let mut interrupted = false;
         loop {
-            out.reserve(self.plain.len() / 2 + 1024);
-            let before = self.zlib.total_in();
-            self.zlib.compress_vec(&self.plain[taken..], out, flush)?;
-            taken += (self.zlib.total_in() - before) as usize;
-            // Room that is left says that zlib has nothing more to give.
-            if taken == self.plain.len() && out.len() < out.capacity() {
+            let (before_in, before_out) = (self.zlib.total_in(), self.zlib.total_out());
+            self.zlib.compress(input, &mut self.compressed, flush)?;
+            input = &input[(self.zlib.total_in() - before_in) as usize..];
+            let given = (self.zlib.total_out() - before_out) as usize;
+            out.extend_from_slice(&self.compressed[..given]);
+            if given == COMPRESSED {
+                interrupted = true;
+            } else if input.is_empty() && !interrupted {
                 self.plain.clear();
                 return Ok(());
+            } else {
+                // A call that first had to give what an earlier one had no room for does not flush (miniz_oxide); at worst
+                // the next flushes nothing once more.
+                interrupted = false;
             }
         }
     }
+}
+
+/// Whether all values are the same; several at a time, since most tiles of most screens are.
+fn is_solid(values: &[u32], first: u32) -> bool {
+    values.chunks(TILE as usize).all(|row| row.iter().fold(0, |differences, value| differences | (value ^ first)) == 0)
 }
 
 /// Appends a run's length: bytes whose sum is one less, all but the last 255.

@@ -86,6 +86,24 @@ mod tests {
     }
 
     #[test]
+    fn every_rectangle_of_a_photograph_is_whole_before_the_next() {
+        let (mut encoder, mut decoder) = (Encoder::new(1), Decoder::new());
+        for seed in 0..40 {
+            let mut surface = noise(seed, 600 + seed as u32 * 4, 64, 5000, 1);
+            for (index, pixel) in (0..).zip(&mut surface.pixels) {
+                *pixel = (*pixel & 0x0003_0303) + ((index / 64) & 0xFF) * 0x0001_0001 / 2;
+            }
+            let rect = surface.bounds().unwrap();
+            let mut decoded = Surface::new(surface.width, surface.height);
+
+            let bytes = encoded(&mut encoder, &surface, rect);
+            decoder.decode(&bytes, rect, &mut decoded).unwrap();
+
+            assert!(decoded == surface, "picture {seed}");
+        }
+    }
+
+    #[test]
     fn a_text_console_becomes_small() {
         let surface = noise(1, 640, 400, 4, 12);
         let rect = surface.bounds().unwrap();
