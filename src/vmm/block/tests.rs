@@ -339,3 +339,49 @@ fn a_disk_can_be_used_by_several_threads_at_once() {
         assert_eq!(Buffers::new().read(&*disk, 4096, 4096).unwrap(), pattern(0, 8192)[4096..], "{format}");
     }
 }
+
+#[test]
+fn random_requests_leave_what_a_model_says() {
+    for (format, folder, mut disk) in disks() {
+        let buffers = Buffers::new();
+        let mut model = vec![0; SIZE as usize];
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |limit: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % limit
+        };
+        for round in 0..2000 {
+            let magnitude = random(8);
+            let length = (random(1 << magnitude) + 1) * SECTOR;
+            let offset = random((SIZE - length) / SECTOR + 1) * SECTOR;
+            let range = offset as usize..(offset + length) as usize;
+            match random(10) {
+                0..=4 => {
+                    let data = pattern(random(256) as u8, length as usize);
+                    buffers.write(&*disk, offset, &data).unwrap();
+                    model[range].copy_from_slice(&data);
+                }
+                5 => {
+                    disk.write_zeroes(offset, length, random(2) == 0).unwrap();
+                    model[range].fill(0);
+                }
+                6 => {
+                    disk.discard(offset, length).unwrap();
+                    // What a discarded range reads as is whatever it reads as, but nothing else may change.
+                    model[range.clone()].copy_from_slice(&buffers.read(&*disk, offset, length as usize).unwrap());
+                }
+                7 if random(10) == 0 => disk.flush().unwrap(),
+                8 if random(50) == 0 => {
+                    drop(disk);
+                    disk = open(image(&folder.path().join("disk"), format, true), false, vec![]).unwrap();
+                }
+                _ => {
+                    assert!(buffers.read(&*disk, offset, length as usize).unwrap() == model[range], "{format} {round}")
+                }
+            }
+        }
+        assert!(buffers.read(&*disk, 0, SIZE as usize).unwrap() == model, "{format}");
+    }
+}
