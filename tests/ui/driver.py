@@ -23,9 +23,9 @@ class Failure(Exception):
     """What a person would complain of."""
 
 
-def wait_for(what, condition):
-    """The first true value of `condition()`; fails with `what` when there is none in time."""
-    deadline = time.monotonic() + TIMEOUT
+def wait_for(what, condition, timeout=TIMEOUT):
+    """The first true value of `condition()`; fails with `what` when there is none in time (seconds)."""
+    deadline = time.monotonic() + timeout
     while True:
         # Lets the events come in that keep Atspi's copy of the application up to date.
         while GLib.MainContext.default().iteration(False):

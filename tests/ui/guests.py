@@ -1,8 +1,10 @@
 """What scripts with running guests share: the guest's sockets, its screen, and its end."""
 
+import atexit
 import glob
 import json
 import os
+import signal
 import socket
 import subprocess
 
@@ -12,6 +14,18 @@ gi.require_version("GdkPixbuf", "2.0")
 from gi.repository import GdkPixbuf  # noqa: E402
 
 from driver import TIMEOUT, wait_for  # noqa: E402
+
+
+@atexit.register
+def end_guests():
+    """Guests outlive the application: those of a script that failed must not outlive the test."""
+    for path in glob.glob(os.path.join(os.environ["XDG_RUNTIME_DIR"], "lodge", "*", "worker.pid")):
+        try:
+            with open(path, encoding="ascii") as file:
+                os.kill(int(file.read()), signal.SIGTERM)
+        except (OSError, ValueError):
+            # It has ended meanwhile.
+            pass
 
 
 def lodgectl(*arguments):
