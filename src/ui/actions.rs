@@ -295,7 +295,7 @@ fn shortcuts_xml() -> String {
          <object class=\"GtkShortcutsSection\">{section}{height}{groups}</object></child></object></interface>",
         modal = property("modal", "1"),
         section = property("section-name", "shortcuts"),
-        height = property("max-height", "12"),
+        height = property("max-height", "20"),
     )
 }
 

@@ -62,7 +62,7 @@ def test(application):
 
     # Forced off, after a question.
     application.keys("ctrl+shift+f")
-    application.dialog("Force “testcard” Off?").find("push button", "Force Off").press()
+    application.dialog("Force “testcard” Off?").find("push button", contains="Force Off").press()
     wait_for("the guest is off", lambda: state("testcard") == "off")
     guest.find("push button", "Run")
     application.screenshot("off")

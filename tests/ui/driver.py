@@ -27,7 +27,7 @@ def wait_for(what, condition, timeout=TIMEOUT):
     """The first true value of `condition()`; fails with `what` when there is none in time (seconds)."""
     deadline = time.monotonic() + timeout
     while True:
-        # Lets the events come in that keep Atspi's copy of the application up to date.
+        # Lets the events come in that tell Atspi of applications and windows.
         while GLib.MainContext.default().iteration(False):
             pass
         try:
@@ -80,7 +80,6 @@ class Widget:
         return self.has(Atspi.StateType.CHECKED)
 
     def children(self):
-        self.accessible.clear_cache()
         for index in range(self.accessible.get_child_count()):
             child = self.accessible.get_child_at_index(index)
             if child is not None:
@@ -202,6 +201,8 @@ class Application:
         for index in range(desktop.get_child_count()):
             child = desktop.get_child_at_index(index)
             if child is not None and child.get_process_id() == self.process.pid and child.get_child_count() > 0:
+                # Atspi's copy of a window that comes or goes is now and then torn; asking is slower and always true.
+                child.set_cache_mask(Atspi.Cache.NONE)
                 return Widget(child)
         return None
 

@@ -1,7 +1,6 @@
 //! The overview page: what the guest is and how busy it is.
 
 use adw::prelude::*;
-use gtk::accessible::Property;
 use lodge::manager::definition::{Definition, DiskDefinition};
 
 use crate::ui::{
@@ -76,9 +75,7 @@ impl OverviewPage {
 }
 
 fn row(title: &str, subtitle: &str) -> adw::ActionRow {
-    let row = adw::ActionRow::builder().title(title).subtitle(escaped(subtitle)).build();
-    row.update_property(&[Property::Label(title)]);
-    row
+    adw::ActionRow::builder().title(title).subtitle(escaped(subtitle)).build()
 }
 
 fn escaped(text: &str) -> String {
