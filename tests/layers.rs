@@ -33,7 +33,7 @@ fn imports_point_down_only() {
                 let module = import.split("::").next().unwrap_or_default();
                 let of_the_crate = MAY_IMPORT.iter().any(|(name, _)| *name == module);
                 let is_allowed = |allowed: &&str| import == **allowed || import.starts_with(&format!("{allowed}::"));
-                if of_the_crate && module != part && !allowed.iter().any(|name| is_allowed(name)) {
+                if of_the_crate && module != part && !allowed.iter().any(is_allowed) {
                     found.entry(file.clone()).or_insert_with(Vec::new).push(import);
                 }
             }
