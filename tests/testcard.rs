@@ -4,14 +4,14 @@
 mod common;
 
 use std::{
-    fs,
+    fs::{self, File},
     time::{Duration, Instant},
 };
 
-use common::card::{BARS, Card, bars, boot};
+use common::card::{BARS, Card, bars, boot, boot_with};
 use lodge::{
     input::{Button, InputEvent, Key},
-    vmm::machine::{MachineEvent, ResetCause},
+    vmm::machine::{Graphics, MachineEvent, ResetCause},
 };
 
 const KEY_A: Key = Key(30);
@@ -56,6 +56,21 @@ fn the_colour_bars_are_right_in_every_depth_and_size() {
     card.tell("mode 2560 1600 32");
     let largest = card.surface();
     assert_eq!((largest.width, largest.height, bars(&largest)), (2560, 1600, BARS.to_vec()));
+}
+
+#[test]
+fn a_virtio_gpu_without_a_driver_is_a_vga() {
+    let Some(card) = boot_with(|config| {
+        config.graphics = Graphics::Virtio;
+        config.firmware.vga_bios = File::open("/usr/share/seabios/vgabios-virtio.bin").unwrap();
+    }) else {
+        return;
+    };
+    assert_eq!(bars(&card.surface()), BARS);
+
+    card.tell("text");
+
+    assert_eq!(card.surface().width, 720);
 }
 
 #[test]

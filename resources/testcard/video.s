@@ -14,7 +14,7 @@
 .set HEIGHT_MAX, 1600
 .set WIDTH_MIN, 320
 .set HEIGHT_MIN, 200
-.set VGA_VENDOR_DEVICE, 0x11111234
+.set VGA_CLASS, 0x0300                  # base class and sub-class
 .set TEXT_MEMORY, 0xb8000
 .set PALETTE_GREY, 216                  # the first grey of the palette for 8-bit modes
 .set PALETTE_GREYS, 40
@@ -40,15 +40,16 @@ video_modes_end:
 video_depths:                           # what F2 goes through
     .byte 32, 24, 16, 15, 8, 32
 
-# Finds the VGA on PCI bus 0 and its frame buffer.
+# Finds the VGA on PCI bus 0 and its frame buffer, which is behind BAR 0 of every card with the Bochs VBE interface.
 video_find:
     mov ebx, 0x80000000
 1:  mov edx, 0xcf8
-    mov eax, ebx
+    lea eax, [rbx + 8]
     out dx, eax
     mov edx, 0xcfc
     in eax, dx
-    cmp eax, VGA_VENDOR_DEVICE
+    shr eax, 16
+    cmp eax, VGA_CLASS
     je 2f
     add ebx, 0x800
     cmp ebx, 0x80000000 + 32 * 0x800

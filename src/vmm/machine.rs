@@ -17,7 +17,9 @@ mod chipset;
 mod config;
 mod disks;
 mod event;
+mod graphics;
 mod requests;
+mod virtio;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
@@ -36,12 +38,13 @@ use crate::{
 };
 
 use chipset::{Chipset, ChipsetConfig};
-use disks::DiskWiring;
 use requests::Requests;
+use virtio::VirtioWiring;
 
 pub use config::{DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
 pub use disks::{DiskInfo, MAX_DISKS};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
+pub use graphics::Graphics;
 
 /// Who is told of [`MachineEvent`]s.
 pub type EventSink = Arc<dyn Fn(MachineEvent) + Send + Sync>;
@@ -141,23 +144,24 @@ impl Machine {
             boot_menu: config.boot_menu,
             boot_order: &disks::boot_order(&config.disks),
             vga_bios: config.firmware.vga_bios,
+            vga_rom_name: config.graphics.rom_name(),
         };
         let chipset_config = ChipsetConfig {
             layout,
             vcpus: config.vcpus,
+            graphics: config.graphics,
             video_memory: config.video_memory,
             serial: config.serial,
             debug_log: config.debug_log,
             fw_cfg: firmware::fw_cfg(told, ram.clone())?,
         };
-        let chipset = Chipset::new(&vm, &slots, &requests, chipset_config)?;
-        let disk_wiring = DiskWiring {
+        let virtio_wiring = VirtioWiring {
             memory: ram.clone(),
             vectors: Arc::new(KvmMsiAllocator(routing)),
             doorbells: Arc::new(KvmDoorbells(vm.fd.clone())),
-            vcpus: config.vcpus,
         };
-        let disks = disks::plug(config.disks, &chipset.pci, &disk_wiring)?;
+        let chipset = Chipset::new(&vm, &slots, &requests, &virtio_wiring, chipset_config)?;
+        let disks = disks::plug(config.disks, config.vcpus, &chipset.pci, &virtio_wiring)?;
         let wiring = Wiring {
             ports: chipset.ports.clone(),
             memory: chipset.memory.clone(),

@@ -14,6 +14,8 @@ use std::os::fd::RawFd;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::vmm::machine::Graphics;
+
 /// The file descriptor on which the worker finds its launch description.
 pub const LAUNCH_FD: RawFd = 3;
 
@@ -37,6 +39,9 @@ pub struct LaunchDescription {
     pub memory: u64,
     /// The number of virtual CPUs.
     pub vcpus: u32,
+    /// The graphics card.
+    #[serde(default)]
+    pub graphics: Graphics,
     /// The display's video memory, in bytes.
     pub video_memory: u32,
     /// Whether the firmware offers its boot menu.
@@ -225,6 +230,7 @@ mod tests {
             uuid: Uuid::from_u128(7),
             memory: 64 << 20,
             vcpus: 1,
+            graphics: Graphics::Virtio,
             video_memory: 16 << 20,
             boot_menu: false,
             start_paused: true,

@@ -207,6 +207,7 @@ fn run_guest(
         memory: launch.memory,
         vcpus: launch.vcpus,
         firmware: Firmware { bios: files.bios, vga_bios: files.vga_bios },
+        graphics: launch.graphics,
         video_memory: launch.video_memory,
         disks: disks(launch.disks, files.disks)?,
         serial: Box::new(serial.output()),

@@ -7,7 +7,7 @@ use lodge::{
     screen::Surface,
     vmm::{
         block::{self, Format, Image},
-        machine::DiskConfig,
+        machine::{DiskConfig, MachineConfig},
     },
 };
 
@@ -29,12 +29,20 @@ pub struct Card {
 
 /// Boots the card; `None` where there is no KVM.
 pub fn boot() -> Option<Card> {
+    boot_with(|_| {})
+}
+
+/// Boots the card in a machine changed by `change`; `None` where there is no KVM.
+pub fn boot_with(change: impl FnOnce(&mut MachineConfig)) -> Option<Card> {
     let kvm = kvm::open()?;
     let mut file = tempfile::tempfile().expect("a temporary file could not be made");
     file.write_all(testcard::image()).expect("the image could not be written");
     let disk = block::open(Image { file, format: Format::Raw }, true, Vec::new()).expect("the image is no disk");
     let disk = DiskConfig { id: "card".to_owned(), disk, serial: "card".to_owned(), bootindex: Some(0) };
-    let mut guest = machine(kvm, |config| config.disks = vec![disk]);
+    let mut guest = machine(kvm, |config| {
+        config.disks = vec![disk];
+        change(config);
+    });
     guest.machine.resume().expect("the machine did not start");
     let card = Card { guest, seen: Cell::new(0) };
     card.says("LODGE TESTCARD 1 800x600x32 ready");

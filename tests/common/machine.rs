@@ -13,7 +13,7 @@ use std::{
 
 use lodge::vmm::{
     devices::serial::SerialOutput,
-    machine::{Firmware, Machine, MachineConfig, MachineError, MachineEvent},
+    machine::{Firmware, Graphics, Machine, MachineConfig, MachineError, MachineEvent},
 };
 use uuid::Uuid;
 
@@ -119,6 +119,7 @@ pub fn try_machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> Res
         memory: 32 << 20,
         vcpus: 1,
         firmware: Firmware { bios: image("bios-256k.bin"), vga_bios: image("vgabios-stdvga.bin") },
+        graphics: Graphics::Vga,
         video_memory: 16 << 20,
         disks: Vec::new(),
         serial: Box::new(serial.clone()),

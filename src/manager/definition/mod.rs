@@ -108,16 +108,30 @@ pub struct KernelDefinition {
     pub cmdline: String,
 }
 
+/// A kind of graphics card.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DisplayModel {
+    /// The standard VGA, which every system can drive.
+    #[default]
+    Vga,
+    /// virtio-gpu: with a driver for it the screen follows the window's size. A VGA for systems without one.
+    Virtio,
+}
+
 /// The screen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisplayDefinition {
+    /// The graphics card.
+    #[serde(default)]
+    pub model: DisplayModel,
     /// Video memory: a power of two. 16 MiB hold 2560x1600 in 32 bits.
     pub video_memory: Size,
 }
 
 impl Default for DisplayDefinition {
     fn default() -> Self {
-        Self { video_memory: Size::mib(16) }
+        Self { model: DisplayModel::default(), video_memory: Size::mib(16) }
     }
 }
 

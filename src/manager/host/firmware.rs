@@ -10,6 +10,8 @@ use super::{Finding, Root};
 pub const BIOS: &str = "bios-256k.bin";
 /// SeaVGABIOS for the standard VGA.
 pub const VGA_BIOS: &str = "vgabios-stdvga.bin";
+/// SeaVGABIOS for virtio-gpu.
+pub const VIRTIO_VGA_BIOS: &str = "vgabios-virtio.bin";
 /// The package that has both in Debian, Ubuntu and openSUSE; Fedora's second one is `seavgabios-bin`.
 pub const PACKAGE: &str = "seabios";
 

@@ -22,14 +22,15 @@ use uuid::Uuid;
 use super::{Supervisor, SupervisorError, images, runtime};
 use crate::{
     manager::{
-        definition::{Definition, DiskFormat, Lifecycle, NetworkKind, Problem, Problems},
+        definition::{Definition, DiskFormat, DisplayModel, Lifecycle, NetworkKind, Problem, Problems},
         host::{self, firmware, kvm},
         library::LibraryError,
         paths::RunningPaths,
         run_lock::RunLock,
     },
     worker::launch::{
-        Action, Descriptors, Disk, DiskFormat as LaunchFormat, Firmware, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription,
+        Action, Descriptors, Disk, DiskFormat as LaunchFormat, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION,
+        LaunchDescription,
     },
 };
 
@@ -69,7 +70,7 @@ impl Supervisor {
         let kvm = inherited.add(kvm::open(&self.root).map_err(|error| refused(kvm::refused(&error)))?);
         let firmware = Firmware {
             bios: inherited.add(self.firmware(firmware::BIOS).map_err(refused)?),
-            vga_bios: inherited.add(self.firmware(firmware::VGA_BIOS).map_err(refused)?),
+            vga_bios: inherited.add(self.firmware(vga_bios(&definition)).map_err(refused)?),
         };
         let disks = open_disks(&definition, &mut inherited)
             .map_err(|problems| SupervisorError::Unfit { name: name.to_owned(), problems })?;
@@ -226,6 +227,14 @@ fn open_disks(definition: &Definition, inherited: &mut Inherited) -> Result<Vec<
     if problems.0.is_empty() { Ok(disks) } else { Err(problems) }
 }
 
+/// The ROM of the guest's graphics card.
+fn vga_bios(definition: &Definition) -> &'static str {
+    match definition.display.model {
+        DisplayModel::Vga => firmware::VGA_BIOS,
+        DisplayModel::Virtio => firmware::VIRTIO_VGA_BIOS,
+    }
+}
+
 fn describe(
     definition: &Definition,
     descriptors: Descriptors,
@@ -243,6 +252,10 @@ fn describe(
         uuid: definition.uuid,
         memory: definition.memory.bytes(),
         vcpus: definition.vcpus,
+        graphics: match definition.display.model {
+            DisplayModel::Vga => Graphics::Vga,
+            DisplayModel::Virtio => Graphics::Virtio,
+        },
         video_memory: u32::try_from(definition.display.video_memory.bytes()).unwrap_or(u32::MAX),
         boot_menu: false,
         start_paused: false,

@@ -24,8 +24,6 @@ const MAX_SHADOW: usize = 0x4_0000;
 const MAX_BIOS: u64 = 0x100_0000;
 /// The largest option ROM in bytes (its length is one byte of 512-byte units).
 const MAX_OPTION_ROM: u64 = 255 * 512;
-/// The name under which SeaBIOS looks for the ROM of the VGA: its PCI vendor and device ID.
-const VGA_ROM_FILE: &str = "pci1234,1111.rom";
 
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
@@ -108,6 +106,8 @@ pub struct FirmwareConfig<'a> {
     pub boot_order: &'a [PciAddress],
     /// SeaVGABIOS.
     pub vga_bios: File,
+    /// The name under which SeaBIOS looks for it.
+    pub vga_rom_name: &'a str,
 }
 
 /// Makes the fw_cfg device that tells it.
@@ -125,7 +125,7 @@ pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<Fw
     ];
     let mut files = vec![
         ("etc/e820".to_owned(), Content::Bytes(e820(&config.layout))),
-        (VGA_ROM_FILE.to_owned(), Content::File { file: config.vga_bios, len: len as u32 }),
+        (config.vga_rom_name.to_owned(), Content::File { file: config.vga_bios, len: len as u32 }),
     ];
     if !config.boot_order.is_empty() {
         files.push(("bootorder".to_owned(), Content::Bytes(boot_order(config.boot_order))));

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{MachineError, ResetCause, ShutdownCause, requests::Requests};
+use super::{Graphics, MachineError, ResetCause, ShutdownCause, graphics, requests::Requests, virtio::VirtioWiring};
 use crate::{
     input::InputSink,
     screen::Screen,
@@ -22,11 +22,8 @@ use crate::{
             serial::{self, Serial, SerialInput, SerialOutput},
             system_control::SystemControl,
         },
-        display::vga::{
-            BAR_VIDEO_MEMORY, DISPI_PORTS, REGION_DISPI_PORTS, REGION_VGA_PORTS, REGION_WINDOW, VGA_PORTS, Vga, WINDOW,
-        },
         interrupt::{Interrupt, SharedLine},
-        kvm::{KvmLine, KvmVideoMemory, MemorySlots, Vm},
+        kvm::{KvmLine, MemorySlots, Vm},
         machine::MachineEvent,
         memory::Layout,
         pci::{
@@ -39,8 +36,6 @@ use crate::{
     },
 };
 
-/// Where the display is.
-const DISPLAY: PciAddress = PciAddress::new(2, 0);
 /// Where the panic device is.
 const PANIC: PciAddress = PciAddress::new(3, 0);
 
@@ -80,6 +75,8 @@ pub struct ChipsetConfig {
     pub layout: Layout,
     /// Virtual CPUs.
     pub vcpus: u32,
+    /// The graphics card.
+    pub graphics: Graphics,
     /// Video memory in bytes.
     pub video_memory: u32,
     /// Where the serial port's output goes.
@@ -96,6 +93,7 @@ impl Chipset {
         vm: &Vm,
         slots: &Arc<MemorySlots>,
         requests: &Arc<Requests>,
+        virtio: &VirtioWiring,
         config: ChipsetConfig,
     ) -> Result<Self, MachineError> {
         let ports = Arc::new(Bus::new("ports"));
@@ -109,13 +107,6 @@ impl Chipset {
         let power =
             PowerManagement::new(lines[usize::from(acpi::SCI)].connect(), requests.power_line(ShutdownCause::Acpi));
         let power = Arc::new(Mutex::new(power));
-        let video_memory = KvmVideoMemory::new(slots, config.video_memory).map_err(|source| MachineError::Memory {
-            what: "video memory",
-            len: config.video_memory.into(),
-            source,
-        })?;
-        let video_memory = Arc::new(video_memory);
-        let (vga, screen) = Vga::new(video_memory.clone());
         let panic_requests = requests.clone();
         let panic = PvPanic::new(Arc::new(move |event| match event {
             GuestPanic::Panicked => panic_requests.raise(MachineEvent::GuestPanicked),
@@ -124,14 +115,8 @@ impl Chipset {
         pci.plug(HOST_BRIDGE, Arc::new(Mutex::new(HostBridge::new())), vec![])?;
         pci.plug(ISA_BRIDGE, Arc::new(Mutex::new(Piix3::new(router))), vec![])?;
         pci.plug(POWER_MANAGEMENT, Arc::new(Mutex::new(Piix4::new(ports.clone(), power.clone()))), vec![])?;
-        pci.plug(DISPLAY, vga.clone(), vec![(BAR_VIDEO_MEMORY, video_memory)])?;
+        let card = graphics::plug(config.graphics, config.video_memory, slots, virtio, &pci, [&ports, &memory])?;
         pci.plug(PANIC, Arc::new(Mutex::new(panic)), vec![])?;
-
-        // The display's legacy faces.
-        let (vga_ports, dispi_ports) = (VGA_PORTS, DISPI_PORTS);
-        ports.insert(vga_ports.start, vga_ports.end - vga_ports.start, vga.clone(), REGION_VGA_PORTS)?;
-        ports.insert(dispi_ports.start, dispi_ports.end - dispi_ports.start, vga.clone(), REGION_DISPI_PORTS)?;
-        memory.insert(WINDOW.start, WINDOW.end - WINDOW.start, vga, REGION_WINDOW)?;
 
         // The devices that are no PCI functions.
         let keyboard = I8042::new(
@@ -153,7 +138,7 @@ impl Chipset {
         let config_ports = ConfigPorts::new(pci.clone(), requests.reset_line(ResetCause::ResetControl));
         let system_control = SystemControl::new(requests.reset_line(ResetCause::SystemControlPort));
 
-        let mut devices: Vec<SharedDevice> = Vec::new();
+        let mut devices: Vec<SharedDevice> = card.devices;
         let mut add = |device: SharedDevice, ranges: &[(u64, u64, usize)]| {
             for &(base, len, region) in ranges {
                 ports.insert(base, len, device.clone(), region)?;
@@ -172,7 +157,7 @@ impl Chipset {
         add(Arc::new(Mutex::new(DebugPort::new(config.debug_log))), &[(DEBUG_PORT, 1, 0)])?;
         add(Arc::new(Mutex::new(config.fw_cfg)), &[(fw_cfg::BASE, fw_cfg::PORTS, 0)])?;
 
-        Ok(Self { ports, memory, pci, devices, screen, input, serial_input })
+        Ok(Self { ports, memory, pci, devices, screen: card.screen, input, serial_input })
     }
 
     /// Every device, PCI functions first.

@@ -6,7 +6,7 @@ use std::{fs::File, io::Write, ops::RangeInclusive};
 
 use uuid::Uuid;
 
-use super::{MachineError, disks};
+use super::{Graphics, MachineError, disks};
 use crate::vmm::{block::Disk, devices::serial::SerialOutput};
 
 /// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.
@@ -31,6 +31,8 @@ pub struct MachineConfig {
     pub vcpus: u32,
     /// The firmware.
     pub firmware: Firmware,
+    /// The graphics card.
+    pub graphics: Graphics,
     /// Video memory in bytes: a power of two.
     pub video_memory: u32,
     /// The disks, in the order of their PCI slots.
@@ -66,7 +68,7 @@ impl MachineConfig {
 pub struct Firmware {
     /// SeaBIOS: `bios-256k.bin`.
     pub bios: File,
-    /// SeaVGABIOS: `vgabios-stdvga.bin`.
+    /// SeaVGABIOS: `vgabios-stdvga.bin` or `vgabios-virtio.bin`, after the graphics card.
     pub vga_bios: File,
 }
 

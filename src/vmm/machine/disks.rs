@@ -7,13 +7,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{DiskConfig, MachineError};
+use super::{DiskConfig, MachineError, virtio::VirtioWiring};
 use crate::vmm::{
     block::{Disk, SECTOR, statistics::Statistics},
-    interrupt::{Doorbells, MsiAllocator},
-    memory::{GuestMemory, GuestSlice},
+    memory::GuestSlice,
     pci::{PCI_SLOTS, PciAddress, bus::PciBus},
-    virtio::{block::Block, pci::VirtioPci},
+    virtio::block::Block,
 };
 
 /// The first slot for disks.
@@ -73,28 +72,19 @@ fn has_boot_sector(disk: &dyn Disk) -> bool {
     read && sector.ends_with(&BOOT_SIGNATURE)
 }
 
-/// What disks are connected to.
-pub struct DiskWiring {
-    /// The guest's RAM.
-    pub memory: Arc<GuestMemory>,
-    /// Where their interrupts come from.
-    pub vectors: Arc<dyn MsiAllocator>,
-    /// Where they hear of requests.
-    pub doorbells: Arc<dyn Doorbells>,
-    /// The machine's virtual CPUs.
-    pub vcpus: u32,
-}
-
-/// Plugs the disks in, in their order.
-pub fn plug(disks: Vec<DiskConfig>, pci: &PciBus, wiring: &DiskWiring) -> Result<Vec<DiskInfo>, MachineError> {
+/// Plugs the disks of a machine with `vcpus` virtual CPUs in, in their order.
+pub fn plug(
+    disks: Vec<DiskConfig>,
+    vcpus: u32,
+    pci: &PciBus,
+    wiring: &VirtioWiring,
+) -> Result<Vec<DiskInfo>, MachineError> {
     let plug = |(index, config): (usize, DiskConfig)| {
         let DiskConfig { id, disk, serial, .. } = config;
         let (capacity, read_only) = (disk.capacity(), disk.read_only());
-        let block = Block::new(&id, disk, &serial, wiring.vcpus.min(MAX_QUEUES) as u16);
+        let block = Block::new(&id, disk, &serial, vcpus.min(MAX_QUEUES) as u16);
         let statistics = block.statistics();
-        let DiskWiring { memory, vectors, doorbells, .. } = wiring;
-        let function = VirtioPci::new(Box::new(block), memory.clone(), vectors.clone(), doorbells.clone())
-            .map_err(|source| MachineError::Device { label: id.clone(), source })?;
+        let function = wiring.function(Box::new(block))?;
         pci.plug(address(index), Arc::new(Mutex::new(function)), vec![])?;
         Ok(DiskInfo { id, capacity, read_only, statistics })
     };

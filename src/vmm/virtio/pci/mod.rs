@@ -7,6 +7,8 @@
 //!           0x3000 notifications: one doorbell of 4 bytes a queue
 //! ```
 //!
+//! (A GPU that is the machine's VGA has its video memory in BAR 0 and these in BARs 2 and 4.)
+//!
 //! Life of a device: the driver negotiates and sets up queues (here), says DRIVER_OK and the device gets its queues (*active*).
 //! While the machine is paused an active device is stopped and its queues are *parked* here; so they are for a saved state.
 //! A driver that breaks the rules gets DEVICE_NEEDS_RESET and the device stands still until the driver resets it.
@@ -24,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vmm_sys_util::eventfd::EventFd;
 
-use self::capabilities::configuration;
+use self::capabilities::{Bars, configuration};
 use self::common::{CommonRegisters, CommonState, DRIVER_OK, EVENT_INDEX, Request};
 use super::{
     device::{Activation, VirtioDevice},
@@ -44,7 +46,6 @@ use crate::vmm::{
 
 const STATE_VERSION: u32 = 1;
 
-const REGISTERS: usize = 0;
 const REGISTERS_SIZE: u64 = 0x4000;
 const COMMON: u64 = 0x0000;
 const ISR: u64 = 0x1000;
@@ -54,8 +55,6 @@ const NOTIFY: u64 = 0x3000;
 const NOTIFY_STEP: u64 = 4;
 const AREA: u64 = 0x1000;
 
-const MSIX: usize = 2;
-
 const PCI_COMMAND: u16 = 0x04;
 const PCI_STATUS: u16 = 0x06;
 
@@ -63,6 +62,7 @@ const PCI_STATUS: u16 = 0x06;
 pub struct VirtioPci {
     // Fixed configuration
     label: String,
+    bars: Bars,
     /// Where the capabilities are in the configuration space that do something when they are accessed.
     msix_capability: u16,
     window_capability: u16,
@@ -100,13 +100,36 @@ impl VirtioPci {
         vectors: Arc<dyn MsiAllocator>,
         doorbells: Arc<dyn Doorbells>,
     ) -> io::Result<Self> {
+        Self::with_bars(device, memory, vectors, doorbells, Bars::PLAIN)
+    }
+
+    /// The same for a GPU that is the machine's VGA too: BAR 0 is `video_memory` bytes, which are mapped by whoever plugs the
+    /// function in; the registers are behind BAR 2 and MSI-X behind BAR 4.
+    pub fn with_video_memory(
+        device: Box<dyn VirtioDevice>,
+        memory: Arc<GuestMemory>,
+        vectors: Arc<dyn MsiAllocator>,
+        doorbells: Arc<dyn Doorbells>,
+        video_memory: u64,
+    ) -> io::Result<Self> {
+        Self::with_bars(device, memory, vectors, doorbells, Bars::with_video_memory(video_memory))
+    }
+
+    fn with_bars(
+        device: Box<dyn VirtioDevice>,
+        memory: Arc<GuestMemory>,
+        vectors: Arc<dyn MsiAllocator>,
+        doorbells: Arc<dyn Doorbells>,
+        bars: Bars,
+    ) -> io::Result<Self> {
         let sizes = device.queue_sizes().to_vec();
         let kicks = sizes.iter().map(|_| EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC));
         let kicks = kicks.collect::<io::Result<Box<[EventFd]>>>()?;
         let msix = Arc::new(Msix::new(vectors, u16::try_from(sizes.len() + 1).unwrap_or(u16::MAX)));
-        let (config, msix_capability, window_capability) = configuration(device.device_type(), &msix);
+        let (config, msix_capability, window_capability) = configuration(device.device_type(), bars, &msix);
         Ok(Self {
             label: device.label().to_owned(),
+            bars,
             msix_capability,
             window_capability,
             interrupt: Arc::new(VirtioInterrupt::new(msix.clone(), sizes.len())),
@@ -280,17 +303,17 @@ impl Device for VirtioPci {
     fn read(&mut self, region: usize, offset: u64, data: &mut [u8]) {
         let table = self.msix.table_size();
         match region {
-            REGISTERS => self.read_registers(offset, data),
-            MSIX if offset < table => self.msix.read_table(offset, data),
-            MSIX => self.msix.read_pending(offset - table, data),
+            _ if region == self.bars.registers => self.read_registers(offset, data),
+            _ if region == self.bars.msix && offset < table => self.msix.read_table(offset, data),
+            _ if region == self.bars.msix => self.msix.read_pending(offset - table, data),
             _ => data.fill(0xff),
         }
     }
 
     fn write(&mut self, region: usize, offset: u64, data: &[u8]) {
         match region {
-            REGISTERS => self.write_registers(offset, data),
-            MSIX if offset < self.msix.table_size() => self.msix.write_table(offset, data),
+            _ if region == self.bars.registers => self.write_registers(offset, data),
+            _ if region == self.bars.msix && offset < self.msix.table_size() => self.msix.write_table(offset, data),
             _ => {}
         }
     }
@@ -421,7 +444,7 @@ impl PciFunction for VirtioPci {
     }
 
     fn bar_mapped(&mut self, bar: usize, address: Option<u64>) {
-        if bar != REGISTERS {
+        if bar != self.bars.registers {
             return;
         }
         let connect = |address: u64, on: bool| {
@@ -449,7 +472,7 @@ impl PciFunction for VirtioPci {
 
 impl Drop for VirtioPci {
     fn drop(&mut self) {
-        self.bar_mapped(REGISTERS, None);
+        self.bar_mapped(self.bars.registers, None);
     }
 }
 
