@@ -3,12 +3,12 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
-use std::fs::File;
+use std::{fs::File, time::Instant};
 
 use common::{
-    code::{HALT, boot_disk, print},
+    code::{FILL_TEXT, HALT, boot_disk, print},
     kvm,
-    machine::{machine, try_machine},
+    machine::{PATIENCE, machine, try_machine},
 };
 use lodge::vmm::{
     block::{self, Format, Image},
@@ -76,6 +76,27 @@ fn the_disk_with_the_lowest_bootindex_is_booted() {
 
     guest.serial.wait_for("first", 1);
     assert_eq!(guest.serial.text(), "first");
+}
+
+#[test]
+fn what_a_guest_has_drawn_before_it_halts_is_on_the_screen() {
+    let Some(kvm) = kvm::open() else { return };
+    // From the last byte to the end nothing makes the vCPU leave the guest.
+    let disks = vec![disk("disk0", boot_disk(&[&print("now"), FILL_TEXT, HALT]), Some(0))];
+    let mut guest = machine(kvm, |config| config.disks = disks);
+    let screen = guest.machine.screen();
+    screen.attach();
+
+    guest.machine.resume().unwrap();
+    guest.serial.wait_for("now", 1);
+
+    let deadline = Instant::now() + PATIENCE;
+    let mut white = false;
+    while !white && Instant::now() < deadline {
+        screen.refresh();
+        screen.look(0, &mut |surface, _| white = surface.pixels.iter().all(|pixel| *pixel == 0xffffff));
+    }
+    assert!(white);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod disks;
 mod event;
 mod graphics;
 mod requests;
+mod screen;
 mod virtio;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
@@ -165,6 +166,7 @@ impl Machine {
         let wiring = Wiring {
             ports: chipset.ports.clone(),
             memory: chipset.memory.clone(),
+            coalesced: chipset.coalesced.clone(),
             ram: ram.clone(),
             governor: requests.clone(),
         };

@@ -32,6 +32,13 @@ pub fn print(text: &str) -> Vec<u8> {
     code
 }
 
+/// Fills the screen, in text mode, with white blocks.
+pub const FILL_TEXT: &[u8] = &[
+    0xb8, 0x00, 0xb8, 0x8e, 0xc0, 0x31, 0xff, // mov ax, 0xb800; mov es, ax; xor di, di
+    0xb8, 0xdb, 0x0f, 0xb9, 0xd0, 0x07, // mov ax, 0x0fdb; mov cx, 80 * 25
+    0xfc, 0xf3, 0xab, // cld; rep stosw
+];
+
 /// A BIOS that runs `code` at F000:0000 right after power-on.
 pub fn bios(code: &[&[u8]]) -> File {
     let mut image = vec![0; BIOS_SIZE];

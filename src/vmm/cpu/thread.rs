@@ -30,7 +30,7 @@ use super::{
 };
 use crate::vmm::{
     bus::Bus,
-    kvm::{KvmError, refused},
+    kvm::{CoalescedWrites, KvmError, refused},
     memory::GuestMemory,
 };
 
@@ -53,6 +53,8 @@ pub struct Wiring {
     pub ports: Arc<Bus>,
     /// Memory that is not RAM.
     pub memory: Arc<Bus>,
+    /// Writes to it that KVM has collected.
+    pub coalesced: Arc<CoalescedWrites>,
     /// RAM, to look at a failed instruction.
     pub ram: Arc<GuestMemory>,
     /// Who is told.
@@ -157,7 +159,10 @@ impl Vcpu {
     }
 
     fn enter(&mut self) -> Return {
-        match self.fd.run() {
+        let result = self.fd.run();
+        // They came before whatever comes now.
+        self.wiring.coalesced.deliver();
+        match result {
             Ok(_) => Return::Exit,
             Err(error) => match error.errno() {
                 libc::EINTR => Return::Kicked,

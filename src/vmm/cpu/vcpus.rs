@@ -135,6 +135,8 @@ impl Handle {
         let size = vm.system.get_vcpu_mmap_size().map_err(refused("tell the size of a vCPU's run area"))?;
         let area = RunArea::new(&fd, size).map_err(refused("share a vCPU's run area"))?;
 
+        wiring.coalesced.find_ring(&fd).map_err(refused("share the ring of collected writes"))?;
+
         let (commands, receiver) = channel();
         let (started, start) = channel();
         let run = move || {

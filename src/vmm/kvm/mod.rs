@@ -2,6 +2,7 @@
 //! (Linux, `Documentation/virt/kvm/api.rst`).
 
 mod chips;
+mod coalesced;
 mod interrupts;
 mod slots;
 mod video_memory;
@@ -16,6 +17,7 @@ use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config}
 use kvm_ioctls::{Cap, Kvm, VmFd};
 
 pub use chips::ChipState;
+pub use coalesced::CoalescedWrites;
 pub use interrupts::{KvmDoorbells, KvmLine, KvmMsiAllocator, Routing};
 pub use slots::{MappedMemory, MemorySlots};
 pub use video_memory::KvmVideoMemory;

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Graphics, MachineError, ResetCause, ShutdownCause, graphics, requests::Requests, virtio::VirtioWiring};
+use super::{
+    Graphics, MachineError, ResetCause, ShutdownCause, graphics, requests::Requests, screen::CurrentScreen,
+    virtio::VirtioWiring,
+};
 use crate::{
     input::InputSink,
     screen::Screen,
@@ -22,8 +25,9 @@ use crate::{
             serial::{self, Serial, SerialInput, SerialOutput},
             system_control::SystemControl,
         },
+        display::vga::WINDOW,
         interrupt::{Interrupt, SharedLine},
-        kvm::{KvmLine, MemorySlots, Vm},
+        kvm::{CoalescedWrites, KvmLine, MemorySlots, Vm},
         machine::MachineEvent,
         memory::Layout,
         pci::{
@@ -57,6 +61,8 @@ pub struct Chipset {
     pub ports: Arc<Bus>,
     /// Memory that is not RAM.
     pub memory: Arc<Bus>,
+    /// Writes to it that KVM has collected.
+    pub coalesced: Arc<CoalescedWrites>,
     /// The PCI bus.
     pub pci: Arc<PciBus>,
     /// The devices that are no PCI functions.
@@ -118,6 +124,9 @@ impl Chipset {
         let card = graphics::plug(config.graphics, config.video_memory, slots, virtio, &pci, [&ports, &memory])?;
         pci.plug(PANIC, Arc::new(Mutex::new(panic)), vec![])?;
 
+        let coalesced = Arc::new(CoalescedWrites::new(vm, memory.clone(), WINDOW)?);
+        let screen = Arc::new(CurrentScreen { screen: card.screen, coalesced: coalesced.clone() });
+
         // The devices that are no PCI functions.
         let keyboard = I8042::new(
             lines[KEYBOARD_IRQ].connect(),
@@ -157,7 +166,7 @@ impl Chipset {
         add(Arc::new(Mutex::new(DebugPort::new(config.debug_log))), &[(DEBUG_PORT, 1, 0)])?;
         add(Arc::new(Mutex::new(config.fw_cfg)), &[(fw_cfg::BASE, fw_cfg::PORTS, 0)])?;
 
-        Ok(Self { ports, memory, pci, devices, screen: card.screen, input, serial_input })
+        Ok(Self { ports, memory, coalesced, pci, devices, screen, input, serial_input })
     }
 
     /// Every device, PCI functions first.
