@@ -4,6 +4,8 @@
 
 pub mod balloon;
 pub mod block;
+#[cfg(test)]
+mod conformance;
 pub mod console;
 pub mod device;
 pub mod entropy;

@@ -25,6 +25,9 @@ use crate::vmm::memory::{GuestMemory, GuestSlice};
 /// should not be, but drivers that go by QEMU's limit are let through.
 const LONGEST_CHAIN: usize = 1024;
 
+/// How many times the queue's size is served before whatever else the device's thread waits for has its turn.
+const ROUNDS_A_TURN: usize = 4;
+
 /// How a driver has broken a queue. The device cannot go on until it is reset.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -219,19 +222,30 @@ impl Virtqueue {
         self.queue.enable_notification(memory).map_err(|source| QueueError::Ring { queue: self.index, source })
     }
 
-    /// Serves every available chain: `serve` gets each and returns how many bytes it has written to it. The driver is not
+    /// Serves the available chains: `serve` gets each and returns how many bytes it has written to it. The driver is not
     /// asked for kicks meanwhile and is interrupted once for all of them.
+    ///
+    /// A queue that never becomes empty, be it that answers fall into its own rings, is left for a while by kicking it again:
+    /// its thread can always be stopped.
     pub fn serve_all<'m>(
         &mut self,
         memory: &'m GuestMemory,
         mut serve: impl FnMut(&mut Chain<'m>) -> Result<usize, QueueError>,
     ) -> Result<(), QueueError> {
         let mut chain = Chain::default();
+        let mut left = ROUNDS_A_TURN * usize::from(self.size());
         loop {
             self.suppress_kicks(memory)?;
             while self.pop_into(memory, &mut chain)? {
                 let written = serve(&mut chain)?;
                 self.complete(memory, chain.head(), written)?;
+                left -= 1;
+                if left == 0 {
+                    self.announce(memory)?;
+                    // A counter that is full has kicked already.
+                    let _ = self.kick.write(1);
+                    return Ok(());
+                }
             }
             self.announce(memory)?;
             if !self.want_kicks(memory)? {

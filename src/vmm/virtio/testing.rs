@@ -66,8 +66,13 @@ pub struct Bench {
 impl Bench {
     /// Plugs the device in. Nothing is negotiated yet.
     pub fn new(device: impl VirtioDevice + 'static) -> Self {
-        let (memory, interrupts, line) = (memory(), Arc::new(FakeInterrupts::default()), Arc::new(FakeLine::default()));
-        let mut pci = VirtioPci::new(Box::new(device), memory.clone(), interrupts.clone(), interrupts.clone()).unwrap();
+        Self::with_memory(Box::new(device), memory())
+    }
+
+    /// As [`Bench::new`], for a device that has been told of the guest's memory.
+    pub fn with_memory(device: Box<dyn VirtioDevice>, memory: Arc<GuestMemory>) -> Self {
+        let (interrupts, line) = (Arc::new(FakeInterrupts::default()), Arc::new(FakeLine::default()));
+        let mut pci = VirtioPci::new(device, memory.clone(), interrupts.clone(), interrupts.clone()).unwrap();
         pci.connect_interrupt(line.clone());
         pci.resume();
         Self { pci, memory, interrupts, line, next_free: Arc::new(AtomicU64::new(0x1000)) }
@@ -76,10 +81,23 @@ impl Bench {
     /// A device whose driver has accepted `features` of its own and set up all queues with `size` descriptors (or fewer).
     pub fn started(device: impl VirtioDevice + 'static, features: u64, size: u16) -> (Self, Vec<TestQueue>) {
         let mut bench = Self::new(device);
-        bench.negotiate(features);
-        let queues = (0..bench.common(0x12, 2) as u16).map(|index| bench.set_up_queue(index, size)).collect();
-        bench.write_common(0x14, 1, 15);
+        let queues = bench.start(features, size);
         (bench, queues)
+    }
+
+    /// Negotiates, sets up all queues and says DRIVER_OK.
+    pub fn start(&mut self, features: u64, size: u16) -> Vec<TestQueue> {
+        self.negotiate(features);
+        let queues = (0..self.common(0x12, 2) as u16).map(|index| self.set_up_queue(index, size)).collect();
+        self.write_common(0x14, 1, 15);
+        queues
+    }
+
+    /// All of the guest's memory.
+    pub fn contents(&self) -> Vec<u8> {
+        let mut contents = vec![0; MEMORY as usize];
+        self.memory.read_slice(&mut contents, GuestAddress(0)).unwrap();
+        contents
     }
 
     /// A register of the common configuration.
@@ -260,6 +278,9 @@ impl TestQueue {
         queue.descriptors = queue.allocate(u64::from(size) * 16);
         queue.available = queue.allocate(u64::from(size) * 2 + 6);
         queue.used = queue.allocate(u64::from(size) * 8 + 6);
+        // Where another driver's rings were before.
+        let end = queue.used_ring().end;
+        queue.write_bytes(queue.descriptors, &vec![0; (end - queue.descriptors) as usize]);
         queue
     }
 
@@ -320,6 +341,26 @@ impl TestQueue {
         self.memory.write_obj(head, GuestAddress(slot)).unwrap();
         self.made_available = self.made_available.wrapping_add(1);
         self.set_available_index(self.made_available);
+    }
+
+    /// How many chains were made available, as the ring counts.
+    pub fn made_available(&self) -> u16 {
+        self.made_available
+    }
+
+    /// Where the device keeps what it has used.
+    pub fn used_ring(&self) -> std::ops::Range<u64> {
+        self.used..self.used + 8 * u64::from(self.size) + 6
+    }
+
+    /// Where the driver keeps its descriptors and its available ring.
+    pub fn driver_rings(&self) -> std::ops::Range<u64> {
+        self.descriptors..self.used
+    }
+
+    /// Writes to the guest's memory.
+    pub fn write_bytes(&self, address: u64, bytes: &[u8]) {
+        self.memory.write_slice(bytes, GuestAddress(address)).unwrap();
     }
 
     pub fn set_available_index(&self, index: u16) {

@@ -9,6 +9,8 @@
 mod control;
 mod pair;
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -236,7 +238,10 @@ impl VirtioDevice for VirtioNet {
         for (pair, engine) in (0u16..).zip(&mut self.engines) {
             let control = (pair == 0).then_some(control);
             let queues = [2 * pair, 2 * pair + 1].into_iter().chain(control);
-            engine.start(share(&mut activation, queues))?;
+            if let Err(error) = engine.start(share(&mut activation, queues)) {
+                self.deactivate();
+                return Err(error);
+            }
         }
         Ok(())
     }

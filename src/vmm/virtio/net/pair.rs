@@ -47,8 +47,10 @@ pub struct QueuePair {
 enum Pause {
     /// No frame waits.
     NoFrame,
-    /// The driver has no buffers.
+    /// The driver has no buffers, or too few, and kicks when there are more.
     NoBuffers,
+    /// It had too few, and has made more available meanwhile.
+    MoreBuffers,
     /// It is the other direction's turn.
     Turn,
 }
@@ -107,12 +109,8 @@ impl QueuePair {
             match pause {
                 // The source is level-triggered: what still waits wakes the thread at once.
                 Pause::NoFrame | Pause::Turn => return self.listen(true, io),
-                Pause::NoBuffers => {
-                    let Some(queue) = io.queue(self.receive) else { return Ok(()) };
-                    if !queue.want_kicks(memory)? {
-                        return self.listen(false, io);
-                    }
-                }
+                Pause::NoBuffers => return self.listen(false, io),
+                Pause::MoreBuffers => {}
             }
         }
     }
@@ -219,7 +217,8 @@ fn receive_batch(
         }
         // Less than a whole frame may need is enough only when the driver cannot give more.
         if waiting.is_empty() || room < needed && waiting.len() < most {
-            pause = Pause::NoBuffers;
+            // Asked while those that are too few count as taken: only what comes behind them matters.
+            pause = if queue.want_kicks(memory)? { Pause::MoreBuffers } else { Pause::NoBuffers };
             break;
         }
         pieces.clear();

@@ -1,59 +1,12 @@
-use std::os::{fd::AsFd, fd::BorrowedFd, unix::net::UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 
-use super::*;
+use super::{testing::Wire, *};
 use crate::vmm::{
-    memory::GuestSlice,
-    net::{FRAME_MAX, HEADER_SIZE},
+    net::HEADER_SIZE,
     virtio::testing::{Bench, EVENT_INDEX, TestQueue, wait_for},
 };
 
 const MAC: MacAddress = [0x52, 0x54, 0, 1, 2, 3];
-
-/// A back end over a pair of datagram sockets: one datagram is one frame.
-struct Wire {
-    socket: UnixDatagram,
-    accepted: Arc<Mutex<Offloads>>,
-}
-
-impl NetBackend for Wire {
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
-    fn offloads(&self) -> Offloads {
-        Offloads { checksum: true, tso4: true, tso6: true, ecn: true }
-    }
-
-    fn accept(&mut self, offloads: Offloads) -> io::Result<()> {
-        *self.accepted.lock().unwrap() = offloads;
-        Ok(())
-    }
-
-    fn send(&mut self, frame: &[GuestSlice<'_>]) -> io::Result<()> {
-        let mut bytes = vec![0; frame.iter().map(|slice| slice.len()).sum()];
-        let mut done = 0;
-        for slice in frame {
-            done += slice.copy_to(&mut bytes[done..]);
-        }
-        self.socket.send(&bytes).map(drop)
-    }
-
-    fn receive(&mut self, buffers: &[GuestSlice<'_>]) -> io::Result<Option<usize>> {
-        let mut bytes = vec![0; FRAME_MAX];
-        let length = match self.socket.recv(&mut bytes) {
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut rest = &bytes[..length];
-        for slice in buffers {
-            let part = rest.len().min(slice.len());
-            slice.copy_from(&rest[..part]);
-            rest = &rest[part..];
-        }
-        Ok(Some(length - rest.len()))
-    }
-}
 
 struct Card {
     bench: Bench,
@@ -64,10 +17,8 @@ struct Card {
 }
 
 fn card(features: &[u32], size: u16) -> Card {
-    let (ours, wire) = UnixDatagram::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    let accepted = Arc::new(Mutex::new(Offloads::default()));
-    let backend = Wire { socket: ours, accepted: accepted.clone() };
+    let (wire, backend) = Wire::new();
+    let accepted = backend.accepted.clone();
     let config = NetConfig { id: "net0".into(), mac: MAC, backends: vec![Box::new(backend)] };
     let (device, handle) = VirtioNet::new(config).unwrap();
     let features = features.iter().fold(EVENT_INDEX, |all, bit| all | 1 << bit);
@@ -107,6 +58,24 @@ fn a_frame_comes_in_with_the_number_of_buffers_it_fills() {
     assert_eq!(buffers[1].answer()[..3], [9, 9, 9]);
     card.wire.send(&frame(&[8; 60])).unwrap();
     assert_eq!(card.queues[0].wait(), (buffers[2].head, 60 + HEADER_SIZE as u32));
+}
+
+#[test]
+fn buffers_that_are_too_few_for_a_frame_wait_for_more() {
+    use crate::vmm::device::Device;
+    let mut card = card(&[VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_GUEST_TSO4], 64);
+    let first = card.queues[0].send(&[], &[32]);
+    card.bench.kick(0);
+    card.wire.send(&frame(&[9; 1500])).unwrap();
+    // The card does not turn in circles: it can be stopped.
+    card.bench.pci.pause();
+    card.bench.pci.resume();
+
+    (0..40).for_each(|_| drop(card.queues[0].send(&[], &[2048])));
+    card.bench.kick(0);
+
+    assert_eq!(card.queues[0].wait(), (first.head, 32));
+    assert_eq!(card.queues[0].wait().1, 1500 + HEADER_SIZE as u32 - 32);
 }
 
 #[test]

@@ -379,10 +379,9 @@ impl VirtioPci {
         self.msix.restore(&self.label, state.msix)?;
         self.interrupt.restore(state.interrupt).map_err(|reason| damaged(reason.to_owned()))?;
         self.common.restore(state.common).map_err(|reason| damaged(reason.to_owned()))?;
-        self.device.restore(state.device)?;
         self.interrupt.set_line_disabled(self.config.interrupt_disabled());
+        let mut queues = Queues::new();
         if self.active() {
-            let mut queues = Queues::new();
             for (index, position) in state.positions {
                 if !self.common.queues().get(usize::from(index)).is_some_and(|queue| queue.enabled) {
                     return Err(damaged(format!("queue {index} has a position but is not enabled")));
@@ -392,6 +391,10 @@ impl VirtioPci {
             if queues.iter().count() != self.enabled_queues().len() {
                 return Err(damaged("an enabled queue has no position".to_owned()));
             }
+        }
+        // The device comes last: some of its state, as what the host's side has set, would survive the reset after an error.
+        self.device.restore(state.device)?;
+        if self.active() {
             self.give_queues(queues);
         }
         Ok(())

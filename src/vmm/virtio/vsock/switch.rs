@@ -1,7 +1,7 @@
 //! All connections of a guest: which packet belongs to which, who listens, and what the host's programs have ready.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     os::{fd::AsRawFd, unix::net::UnixListener},
 };
@@ -45,7 +45,38 @@ pub struct Switch {
     /// Resets for packets that belong to no connection.
     refusals: VecDeque<Header>,
     /// Connections that may have something for the guest.
-    pending: VecDeque<Ports>,
+    pending: Turns,
+}
+
+/// Connections in the order of their turns. Each has one at most, however often it is asked for: a guest that sends without
+/// receiving must not make them pile up.
+#[derive(Default)]
+struct Turns {
+    order: VecDeque<Ports>,
+    waiting: BTreeSet<Ports>,
+}
+
+impl Turns {
+    fn push_back(&mut self, ports: Ports) {
+        if self.waiting.insert(ports) {
+            self.order.push_back(ports);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Ports> {
+        let ports = self.order.pop_front()?;
+        self.waiting.remove(&ports);
+        Some(ports)
+    }
+
+    fn clear(&mut self) {
+        self.order.clear();
+        self.waiting.clear();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
 }
 
 impl Switch {
@@ -64,7 +95,7 @@ impl Switch {
             connections: BTreeMap::new(),
             listeners: BTreeMap::new(),
             refusals: VecDeque::new(),
-            pending: VecDeque::new(),
+            pending: Turns::default(),
         })
     }
 
@@ -288,5 +319,24 @@ impl Switch {
             self.peers.remove(&token);
             self.forget(connection.stream());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_one_turn_however_often_it_asks() {
+        let [one, other] = [1, 2].map(|guest| Ports { guest, host: 5 });
+        let mut turns = Turns::default();
+
+        for ports in [one, other, one, one, other] {
+            turns.push_back(ports);
+        }
+
+        assert_eq!(turns.pop_front(), Some(one));
+        turns.push_back(one);
+        assert_eq!([turns.pop_front(), turns.pop_front(), turns.pop_front()], [Some(other), Some(one), None]);
     }
 }
