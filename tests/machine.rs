@@ -7,13 +7,13 @@ mod common;
 use common::{
     code::{COUNT_BOOTS, HALT, bios, print},
     kvm,
-    machine::{TestMachine, machine},
+    machine::{TestMachine, firmware, machine},
 };
 use lodge::vmm::machine::{MachineError, MachineEvent, MachineState, ResetCause, ShutdownCause};
 
 /// A machine whose BIOS is `code`.
 fn guest(code: &[&[u8]]) -> Option<TestMachine> {
-    Some(machine(kvm::open()?, |config| config.firmware.bios = bios(code)))
+    Some(machine(kvm::open()?, |config| firmware(config).bios = bios(code)))
 }
 
 /// A guest that resets itself by `way` boots anew, and `way` is told.
@@ -219,5 +219,5 @@ fn what_no_machine_can_have_is_refused() {
     assert!(refused(|config| config.vcpus = 0).contains("0 vCPUs"));
     assert!(refused(|config| config.vcpus = 1000).contains("1000 vCPUs"));
     assert!(refused(|config| config.video_memory = 3 << 20).contains("video memory"));
-    assert!(refused(|config| config.firmware.bios = tempfile::tempfile().unwrap()).contains("seabios"));
+    assert!(refused(|config| firmware(config).bios = tempfile::tempfile().unwrap()).contains("seabios"));
 }

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::card::{BARS, Card, bars, boot, boot_with};
+use common::{
+    card::{BARS, Card, bars, boot, boot_with},
+    machine::firmware,
+};
 use lodge::{
     input::{Button, InputEvent, Key},
     vmm::machine::{Graphics, MachineEvent, ResetCause},
@@ -62,7 +65,7 @@ fn the_colour_bars_are_right_in_every_depth_and_size() {
 fn a_virtio_gpu_without_a_driver_is_a_vga() {
     let Some(card) = boot_with(|config| {
         config.graphics = Graphics::Virtio;
-        config.firmware.vga_bios = File::open("/usr/share/seabios/vgabios-virtio.bin").unwrap();
+        firmware(config).vga_bios = File::open("/usr/share/seabios/vgabios-virtio.bin").unwrap();
     }) else {
         return;
     };

@@ -13,39 +13,51 @@
 //! the guest wants as [`MachineEvent`]s. Before a state is left, every vCPU has stopped at an instruction boundary
 //! with its I/O completed. Dropping the machine stops and joins all its threads.
 
+mod boot;
 mod chipset;
 mod config;
 mod disks;
 mod event;
 mod graphics;
+mod input;
+mod peripherals;
 mod requests;
 mod screen;
 mod virtio;
 
-use std::{io, os::fd::OwnedFd, sync::Arc};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, PoisonError},
+};
 
 use crate::{
     input::InputSink,
     screen::Screen,
     vmm::{
-        boot::firmware::{self, Bios, FirmwareConfig, FirmwareError},
+        boot::{firmware::FirmwareError, linux::LinuxBootError},
         bus::BusError,
         cpu::{Registers, VcpuInfo, Vcpus, Wiring},
         devices::serial::SerialInput,
         kvm::{ChipState, KvmDoorbells, KvmError, KvmMsiAllocator, MemorySlots, Routing, Vm, refused},
         memory::{self, GuestMemory, Layout},
         pci::bus::SlotTaken,
+        virtio::balloon::BalloonHandle,
     },
 };
 
+use boot::{Beginning, Facts, Starter, Tables};
 use chipset::{Chipset, ChipsetConfig};
 use requests::Requests;
 use virtio::VirtioWiring;
 
-pub use config::{DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
+pub use config::{Boot, DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
 pub use disks::{DiskInfo, MAX_DISKS};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 pub use graphics::Graphics;
+use peripherals::PluggedPeripherals;
+
+pub use peripherals::{ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, Peripherals, VsockConfig};
 
 /// Who is told of [`MachineEvent`]s.
 pub type EventSink = Arc<dyn Fn(MachineEvent) + Send + Sync>;
@@ -83,6 +95,12 @@ pub enum MachineError {
     /// Firmware could not be loaded.
     #[error(transparent)]
     Firmware(#[from] FirmwareError),
+    /// A kernel could not be loaded.
+    #[error(transparent)]
+    Linux(#[from] LinuxBootError),
+    /// The kernel's file begins elsewhere than at power-on.
+    #[error("the kernel's file has changed since the guest's start. force the guest off and start it again")]
+    KernelChanged,
     /// A device could not be made.
     #[error("the device {label} could not be made: {source}")]
     Device {
@@ -114,7 +132,8 @@ pub struct Machine {
     chipset: Chipset,
     disks: Vec<DiskInfo>,
     power_on: ChipState,
-    bios: Bios,
+    peripherals: PluggedPeripherals,
+    starter: Starter,
     vm: Vm,
     /// Kept until no vCPU can touch it.
     _ram: Arc<GuestMemory>,
@@ -133,20 +152,18 @@ impl Machine {
         })?;
         let slots = MemorySlots::new(vm.fd.clone());
         slots.map_ram(&ram).map_err(refused("map the guest's memory"))?;
-        let bios = Bios::load(&config.firmware.bios, &slots, ram.clone())?;
-        bios.reset()?;
         let routing = Routing::new(vm.fd.clone()).map_err(refused("route interrupts"))?;
 
         let requests = Requests::new(events);
-        let told = FirmwareConfig {
-            uuid: config.uuid,
-            layout,
+        let tables = Tables::new(&config);
+        let facts = Facts {
+            memory: &ram,
+            layout: &layout,
             vcpus: config.vcpus as u16,
+            graphics: config.graphics,
             boot_menu: config.boot_menu,
-            boot_order: &disks::boot_order(&config.disks),
-            vga_bios: config.firmware.vga_bios,
-            vga_rom_name: config.graphics.rom_name(),
         };
+        let Beginning { starter, fw_cfg, entry } = Beginning::load(config.boot, tables, &facts, &slots, &config.disks)?;
         let chipset_config = ChipsetConfig {
             layout,
             vcpus: config.vcpus,
@@ -154,7 +171,7 @@ impl Machine {
             video_memory: config.video_memory,
             serial: config.serial,
             debug_log: config.debug_log,
-            fw_cfg: firmware::fw_cfg(told, ram.clone())?,
+            fw_cfg,
         };
         let virtio_wiring = VirtioWiring {
             memory: ram.clone(),
@@ -163,6 +180,7 @@ impl Machine {
         };
         let chipset = Chipset::new(&vm, &slots, &requests, &virtio_wiring, chipset_config)?;
         let disks = disks::plug(config.disks, config.vcpus, &chipset.pci, &virtio_wiring)?;
+        let peripherals = config.peripherals.plug(&chipset.pci, &virtio_wiring, chipset.input.clone())?;
         let wiring = Wiring {
             ports: chipset.ports.clone(),
             memory: chipset.memory.clone(),
@@ -170,9 +188,12 @@ impl Machine {
             ram: ram.clone(),
             governor: requests.clone(),
         };
-        let vcpus = Vcpus::new(&vm, config.vcpus, &wiring)?;
+        let vcpus = Vcpus::new(&vm, config.vcpus, entry, &wiring)?;
         let power_on = ChipState::take(&vm.fd)?;
-        Ok(Self { running: false, requests, vcpus, chipset, disks, power_on, bios, vm, _ram: ram })
+        let mut machine =
+            Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, vm, _ram: ram };
+        machine.starter.reset(&machine.chipset.pci)?;
+        Ok(machine)
     }
 
     /// Its state.
@@ -213,7 +234,7 @@ impl Machine {
         self.pause()?;
         self.chipset.reset();
         self.power_on.apply(&self.vm.fd)?;
-        self.bios.reset()?;
+        self.starter.reset(&self.chipset.pci)?;
         self.vcpus.reset()?;
         self.requests.clear();
         if go_on {
@@ -239,7 +260,27 @@ impl Machine {
 
     /// The guest's keyboard and pointer.
     pub fn input(&self) -> Arc<dyn InputSink> {
-        self.chipset.input.clone()
+        self.peripherals.input.clone()
+    }
+
+    /// The way into the console's terminal.
+    pub fn console_input(&self) -> Option<Arc<dyn SerialInput>> {
+        self.peripherals.console_input.clone()
+    }
+
+    /// The balloon.
+    pub fn balloon(&self) -> Option<BalloonHandle> {
+        self.peripherals.balloon.clone()
+    }
+
+    /// The network cards, in the order of the configuration.
+    pub fn networks(&self) -> Vec<NetworkInfo> {
+        self.peripherals.networks.clone()
+    }
+
+    /// Presses the power button: what follows is the guest's to decide.
+    pub fn press_power_button(&self) {
+        self.chipset.power.lock().unwrap_or_else(PoisonError::into_inner).press_power_button();
     }
 
     /// The way into the guest's serial port.

@@ -20,7 +20,7 @@ pub use crate::vmm::machine::Graphics;
 pub const LAUNCH_FD: RawFd = 3;
 
 /// The version of the description that this program writes and reads.
-pub const LAUNCH_VERSION: u32 = 1;
+pub const LAUNCH_VERSION: u32 = 2;
 
 /// The longest description that a worker reads, in bytes.
 pub const LAUNCH_LIMIT: u64 = 1 << 20;
@@ -61,11 +61,91 @@ pub struct LaunchDescription {
     pub on_crash: Action,
     /// The worker's own file descriptors.
     pub descriptors: Descriptors,
-    /// The firmware's images.
-    pub firmware: Firmware,
+    /// How the guest begins.
+    pub boot: Boot,
     /// The guest's disks, in the order in which they are plugged in.
     #[serde(default)]
     pub disks: Vec<Disk>,
+    /// The guest's network cards.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+    /// Whether the guest has a source of random numbers (virtio-rng).
+    #[serde(default)]
+    pub entropy: bool,
+    /// Whether the guest has a balloon.
+    #[serde(default)]
+    pub balloon: bool,
+    /// Whether the guest has a virtio keyboard and tablet beside the PS/2 ones.
+    #[serde(default)]
+    pub input: bool,
+    /// The listening Unix stream socket of the virtio console's terminal (Linux's hvc0), if there is one.
+    #[serde(default)]
+    pub console: Option<RawFd>,
+    /// Ports of the virtio console for programs, such as a guest agent.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// Sockets between guest and host, if there are.
+    #[serde(default)]
+    pub vsock: Option<Vsock>,
+}
+
+/// How a guest begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// With firmware, which boots from a disk.
+    Firmware(Firmware),
+    /// With a Linux kernel, directly.
+    Kernel(Kernel),
+}
+
+/// A kernel that is booted directly. Its files stay open: a reset reads them again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// The kernel, open for reading: a bzImage, or an ELF file with a PVH entry.
+    pub image: RawFd,
+    /// The initial RAM disk, open for reading.
+    #[serde(default)]
+    pub initrd: Option<RawFd>,
+    /// The command line.
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Its name in QMP and in logs, unique in the guest: `net0`.
+    pub id: String,
+    /// Its address.
+    pub mac: [u8; 6],
+    /// The queues of its TAP interface, opened with `IFF_NO_PI | IFF_VNET_HDR`; none for a card that is connected to nothing.
+    #[serde(default)]
+    pub taps: Vec<RawFd>,
+    /// Whether the cable is plugged in.
+    pub link: bool,
+}
+
+/// A port of the virtio console.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// By which the guest knows it: `org.qemu.guest_agent.0`.
+    pub name: String,
+    /// The listening Unix stream socket.
+    pub listener: RawFd,
+}
+
+/// Sockets between guest and host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vsock {
+    /// The guest's address (CID), at least 3.
+    pub cid: u32,
+    /// The listening Unix stream socket for programs of the host.
+    pub listener: RawFd,
 }
 
 /// What to do when a guest's life comes to an end; the words are libvirt's.
@@ -238,7 +318,7 @@ mod tests {
             on_reboot: Action::Restart,
             on_crash: Action::Preserve,
             descriptors: Descriptors { kvm: 4, run_lock: 5, log: 6, exit_report: 7, control: 8, vnc: 9, serial: 10 },
-            firmware: Firmware { bios: 11, vga_bios: 12 },
+            boot: Boot::Firmware(Firmware { bios: 11, vga_bios: 12 }),
             disks: vec![Disk {
                 id: "disk0".to_owned(),
                 image: 13,
@@ -249,6 +329,18 @@ mod tests {
                 bootindex: Some(1),
                 serial: "LODGE1".to_owned(),
             }],
+            networks: vec![Network {
+                id: "net0".to_owned(),
+                mac: [0x52, 0x54, 0, 1, 2, 3],
+                taps: vec![15, 16],
+                link: true,
+            }],
+            entropy: true,
+            balloon: true,
+            input: true,
+            console: Some(17),
+            ports: vec![Port { name: "org.qemu.guest_agent.0".to_owned(), listener: 18 }],
+            vsock: Some(Vsock { cid: 3, listener: 19 }),
         }
     }
 

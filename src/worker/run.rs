@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::{FromRawFd, OwnedFd},
+        fd::{FromRawFd, OwnedFd, RawFd},
         unix::net::UnixListener,
     },
     panic,
@@ -20,11 +20,11 @@ use std::{
 
 use super::{
     control::{ControlServer, events::EventHub},
-    descriptors::Inherited,
+    descriptors::{DescriptorError, Inherited},
     driver::{self, Driver, DriverHandle, Request, Wiring},
     exit_report::{ExitReport, Outcome},
     guest::{Guest, GuestDisk},
-    launch::{self, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription},
+    launch::{self, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription, Vsock},
     log::{LineWriter, Log},
     porter::Porter,
     process::{self, Signals},
@@ -36,7 +36,11 @@ use crate::{
     rfb,
     vmm::{
         block::{self, Format, Image},
-        machine::{DiskConfig, Firmware, Machine, MachineConfig},
+        boot::linux::LinuxBoot,
+        machine::{
+            Boot, ConsoleConfig, DiskConfig, Firmware, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig,
+        },
+        virtio::console::NamedPortConfig,
     },
 };
 
@@ -132,8 +136,11 @@ struct GuestFiles {
     control: OwnedFd,
     vnc: OwnedFd,
     serial: OwnedFd,
-    bios: File,
-    vga_bios: File,
+    boot: Boot,
+    console: Option<OwnedFd>,
+    ports: Vec<NamedPortConfig>,
+    vsock: Option<VsockConfig>,
+    networks: Vec<NetworkConfig>,
     /// Each disk's image, with those below it.
     disks: Vec<(File, Vec<File>)>,
 }
@@ -156,12 +163,52 @@ impl Files {
             control: take(descriptors.control, "the control socket")?,
             vnc: take(descriptors.vnc, "the VNC socket")?,
             serial: take(descriptors.serial, "the serial socket")?,
-            bios: take(launch.firmware.bios, "the firmware")?.into(),
-            vga_bios: take(launch.firmware.vga_bios, "the display's firmware")?.into(),
+            boot: boot(&launch.boot, &mut take)?,
+            console: launch.console.map(|console| take(console, "the console socket")).transpose()?,
+            ports: launch
+                .ports
+                .iter()
+                .map(|port| {
+                    Ok(NamedPortConfig { name: port.name.clone(), listener: take(port.listener, &port.name)?.into() })
+                })
+                .collect::<Result<_, Failure>>()?,
+            vsock: match launch.vsock {
+                Some(Vsock { cid, listener }) => {
+                    Some(VsockConfig { cid, listener: take(listener, "the vsock socket")?.into() })
+                }
+                None => None,
+            },
+            networks: launch
+                .networks
+                .iter()
+                .map(|network| {
+                    let taps = network.taps.iter().map(|&tap| take(tap, &network.id).map(File::from));
+                    let taps = taps.collect::<Result<_, _>>()?;
+                    Ok(NetworkConfig { id: network.id.clone(), mac: network.mac, taps, link: network.link })
+                })
+                .collect::<Result<_, Failure>>()?,
             disks,
         };
         Ok(Self { log, exit_report, run_lock, rest })
     }
+}
+
+/// Firmware or kernel, of the descriptors that `take` takes over.
+fn boot(
+    boot: &launch::Boot,
+    take: &mut impl FnMut(RawFd, &str) -> Result<OwnedFd, DescriptorError>,
+) -> Result<Boot, Failure> {
+    Ok(match boot {
+        launch::Boot::Firmware(firmware) => Boot::Firmware(Firmware {
+            bios: take(firmware.bios, "the firmware")?.into(),
+            vga_bios: take(firmware.vga_bios, "the display's firmware")?.into(),
+        }),
+        launch::Boot::Kernel(kernel) => Boot::Linux(LinuxBoot {
+            kernel: take(kernel.image, "the kernel")?.into(),
+            initrd: kernel.initrd.map(|initrd| take(initrd, "the initial RAM disk")).transpose()?.map(File::from),
+            command_line: kernel.cmdline.clone(),
+        }),
+    })
 }
 
 fn start_log(log: &Arc<Log>) {
@@ -201,15 +248,27 @@ fn run_guest(
     let guest = Arc::new(guest(&launch, &files)?);
     let (handle, queue) = driver::queue();
     let serial = serial::Unstarted::new(files.serial)?;
+    let console = files.console.map(serial::Unstarted::new).transpose()?;
+    let has_console = console.is_some() || !files.ports.is_empty();
+    let terminal = console.as_ref().map(|console| Box::new(console.output()) as _);
+    let peripherals = Peripherals {
+        entropy: launch.entropy,
+        balloon: launch.balloon,
+        input: launch.input,
+        console: has_console.then_some(ConsoleConfig { terminal, ports: files.ports }),
+        vsock: files.vsock,
+        networks: files.networks,
+    };
     let config = MachineConfig {
         name: launch.name,
         uuid: launch.uuid,
         memory: launch.memory,
         vcpus: launch.vcpus,
-        firmware: Firmware { bios: files.bios, vga_bios: files.vga_bios },
+        boot: files.boot,
         graphics: launch.graphics,
         video_memory: launch.video_memory,
         disks: disks(launch.disks, files.disks)?,
+        peripherals,
         serial: Box::new(serial.output()),
         debug_log: Box::new(LineWriter::new(Arc::clone(log), "firmware: ")),
         boot_menu: launch.boot_menu,
@@ -218,6 +277,10 @@ fn run_guest(
 
     let (screen, input) = (machine.screen(), machine.input());
     let serial = serial.start(machine.serial_input())?;
+    let console = match (console, machine.console_input()) {
+        (Some(console), Some(input)) => Some(console.start(input)?),
+        _ => None,
+    };
     let events = Arc::new(EventHub::default());
     let viewers = viewer_events(handle.clone());
     let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
@@ -232,6 +295,9 @@ fn run_guest(
     let deadline = Instant::now() + FAREWELL;
     control_server.drain(deadline);
     serial.drain(deadline);
+    if let Some(console) = console {
+        console.drain(deadline);
+    }
     Ok(report)
 }
 
@@ -265,7 +331,7 @@ fn disks(disks: Vec<launch::Disk>, files: Vec<(File, Vec<File>)>) -> Result<Vec<
         let backing = below.into_iter().zip(formats).map(|(file, format)| Image { file, format }).collect();
         let opened = block::open(Image { file, format: format(disk.format) }, disk.read_only, backing)
             .map_err(|error| format!("{} ({}): {}", disk.id, disk.file_name, chain(&error)))?;
-        configs.push(DiskConfig { id: disk.id, disk: opened, serial: disk.serial, bootindex: disk.bootindex });
+        configs.push(DiskConfig { id: disk.id, disk: opened.into(), serial: disk.serial, bootindex: disk.bootindex });
     }
     Ok(configs)
 }

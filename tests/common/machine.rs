@@ -13,7 +13,7 @@ use std::{
 
 use lodge::vmm::{
     devices::serial::SerialOutput,
-    machine::{Firmware, Graphics, Machine, MachineConfig, MachineError, MachineEvent},
+    machine::{Boot, Firmware, Graphics, Machine, MachineConfig, MachineError, MachineEvent, Peripherals},
 };
 use uuid::Uuid;
 
@@ -118,10 +118,11 @@ pub fn try_machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> Res
         uuid: Uuid::from_u128(0x1234),
         memory: 32 << 20,
         vcpus: 1,
-        firmware: Firmware { bios: image("bios-256k.bin"), vga_bios: image("vgabios-stdvga.bin") },
+        boot: Boot::Firmware(Firmware { bios: image("bios-256k.bin"), vga_bios: image("vgabios-stdvga.bin") }),
         graphics: Graphics::Vga,
         video_memory: 16 << 20,
         disks: Vec::new(),
+        peripherals: Peripherals::default(),
         serial: Box::new(serial.clone()),
         debug_log: Box::new(debug.clone()),
         boot_menu: false,
@@ -132,4 +133,12 @@ pub fn try_machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> Res
     let sink = Arc::new(move |event| drop(sender.lock().unwrap().send(event)));
     let machine = Machine::new(kvm, config, sink)?;
     Ok(TestMachine { machine, debug, serial, events })
+}
+
+/// The firmware of a machine that begins with it.
+pub fn firmware(config: &mut MachineConfig) -> &mut Firmware {
+    match &mut config.boot {
+        Boot::Firmware(firmware) => firmware,
+        Boot::Linux(_) => panic!("this machine begins with a kernel"),
+    }
 }

@@ -5,5 +5,6 @@ pub mod code;
 pub mod guest;
 pub mod home;
 pub mod kvm;
+pub mod linux;
 pub mod machine;
 pub mod venv;

@@ -22,15 +22,17 @@ use uuid::Uuid;
 use super::{Supervisor, SupervisorError, images, runtime};
 use crate::{
     manager::{
-        definition::{Definition, DiskFormat, DisplayModel, Lifecycle, NetworkKind, Problem, Problems},
+        definition::{
+            Definition, DiskFormat, DisplayModel, KernelDefinition, Lifecycle, NetworkKind, Problem, Problems,
+        },
         host::{self, firmware, kvm},
         library::LibraryError,
         paths::RunningPaths,
         run_lock::RunLock,
     },
     worker::launch::{
-        Action, Descriptors, Disk, DiskFormat as LaunchFormat, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION,
-        LaunchDescription,
+        Action, Boot, Descriptors, Disk, DiskFormat as LaunchFormat, Firmware, Graphics, Kernel, LAUNCH_FD,
+        LAUNCH_VERSION, LaunchDescription,
     },
 };
 
@@ -68,12 +70,15 @@ impl Supervisor {
         let mut inherited = Inherited::default();
         let run_lock = inherited.add(lock);
         let kvm = inherited.add(kvm::open(&self.root).map_err(|error| refused(kvm::refused(&error)))?);
-        let firmware = Firmware {
-            bios: inherited.add(self.firmware(firmware::BIOS).map_err(refused)?),
-            vga_bios: inherited.add(self.firmware(vga_bios(&definition)).map_err(refused)?),
+        let unfit = |problems| SupervisorError::Unfit { name: name.to_owned(), problems };
+        let boot = match &definition.kernel {
+            Some(kernel) => Boot::Kernel(open_kernel(kernel, &mut inherited).map_err(unfit)?),
+            None => Boot::Firmware(Firmware {
+                bios: inherited.add(self.firmware(firmware::BIOS).map_err(refused)?),
+                vga_bios: inherited.add(self.firmware(vga_bios(&definition)).map_err(refused)?),
+            }),
         };
-        let disks = open_disks(&definition, &mut inherited)
-            .map_err(|problems| SupervisorError::Unfit { name: name.to_owned(), problems })?;
+        let disks = open_disks(&definition, &mut inherited).map_err(unfit)?;
         let worker = self.worker_program().map_err(refused)?;
         let log = open_log(&self.paths().log(name)).map_err(io_error("the log cannot be written"))?;
         let prepared = runtime::prepare(self.paths(), name, definition.uuid)
@@ -88,7 +93,7 @@ impl Supervisor {
             vnc: inherited.add(prepared.vnc),
             serial: inherited.add(prepared.serial),
         };
-        let description = describe(&definition, descriptors, firmware, disks);
+        let description = describe(&definition, descriptors, boot, disks);
         let command = inherited
             .add_description(&description)
             .and_then(|()| command(&worker, inherited))
@@ -198,6 +203,36 @@ fn open_log(path: &Path) -> io::Result<File> {
     Ok(log)
 }
 
+/// Opens the files of a kernel that is booted directly.
+fn open_kernel(kernel: &KernelDefinition, inherited: &mut Inherited) -> Result<Kernel, Problems> {
+    let mut problems = Problems::default();
+    let mut open = |field: &str, path: &Path| match File::open(path)
+        .and_then(|file| Ok((file.metadata()?.is_file(), file)))
+    {
+        Ok((true, file)) => Some(inherited.add(file)),
+        Ok((false, _)) => {
+            let message = format!("{} is no file. Choose another", path.display());
+            problems.0.push(Problem::new(field, message));
+            None
+        }
+        Err(error) => {
+            let message =
+                format!("{} cannot be opened: {error}. Correct the path, or make it readable for you", path.display());
+            problems.0.push(Problem::new(field, message));
+            None
+        }
+    };
+    let image = open("kernel.path", &kernel.path);
+    let initrd = kernel.initrd.as_deref().map(|path| open("kernel.initrd", path));
+    match (image, initrd) {
+        (Some(image), None) => Ok(Kernel { image, initrd: None, cmdline: kernel.cmdline.clone() }),
+        (Some(image), Some(Some(initrd))) => {
+            Ok(Kernel { image, initrd: Some(initrd), cmdline: kernel.cmdline.clone() })
+        }
+        _ => Err(problems),
+    }
+}
+
 fn open_disks(definition: &Definition, inherited: &mut Inherited) -> Result<Vec<Disk>, Problems> {
     let order = definition.boot_order();
     let (mut disks, mut problems) = (Vec::new(), Problems::default());
@@ -235,12 +270,7 @@ fn vga_bios(definition: &Definition) -> &'static str {
     }
 }
 
-fn describe(
-    definition: &Definition,
-    descriptors: Descriptors,
-    firmware: Firmware,
-    disks: Vec<Disk>,
-) -> LaunchDescription {
+fn describe(definition: &Definition, descriptors: Descriptors, boot: Boot, disks: Vec<Disk>) -> LaunchDescription {
     let action = |lifecycle| match lifecycle {
         Lifecycle::Destroy => Action::Destroy,
         Lifecycle::Restart => Action::Restart,
@@ -263,18 +293,21 @@ fn describe(
         on_reboot: action(definition.on_reboot),
         on_crash: action(definition.on_crash),
         descriptors,
-        firmware,
+        boot,
         disks,
+        networks: Vec::new(),
+        entropy: true,
+        balloon: true,
+        input: true,
+        console: None,
+        ports: Vec::new(),
+        vsock: None,
     }
 }
 
 /// What a definition can say and this version's engine does not do: better told than silently left out.
 fn not_yet(definition: &Definition) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if definition.kernel.is_some() {
-        let message = "this version does not boot kernels directly. Remove it and boot from a disk";
-        problems.push(Problem::new("kernel", message));
-    }
     for (index, network) in definition.networks.iter().enumerate() {
         if network.kind != NetworkKind::None {
             let message = "this version has no networks. Write kind = \"none\", or remove the card";

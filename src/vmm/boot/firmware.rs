@@ -5,8 +5,10 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 use vm_memory::{GuestAddress, GuestMemoryBackend, MmapRegion, VolatileMemory};
 
 use super::{
+    acpi::{self, AcpiTables},
     byte_loops,
     fw_cfg::{Content, FwCfg, key},
+    smbios::{self, SmbiosConfig},
 };
 use crate::vmm::{
     kvm::{KVM_RESERVED, MappedMemory, MemorySlots},
@@ -102,12 +104,16 @@ pub struct FirmwareConfig<'a> {
     pub vcpus: u16,
     /// Whether the boot menu is offered.
     pub boot_menu: bool,
-    /// The PCI functions of the disks to boot from, first one first.
-    pub boot_order: &'a [PciAddress],
+    /// Tells the PCI functions of the disks to boot from, first one first: always the same ones, in the order of the moment.
+    pub boot_order: Box<dyn Fn() -> Vec<PciAddress> + Send>,
     /// SeaVGABIOS.
     pub vga_bios: File,
     /// The name under which SeaBIOS looks for it.
     pub vga_rom_name: &'a str,
+    /// The ACPI tables.
+    pub acpi: &'a AcpiTables,
+    /// What the SMBIOS tables say.
+    pub smbios: &'a SmbiosConfig,
 }
 
 /// Makes the fw_cfg device that tells it.
@@ -127,8 +133,20 @@ pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<Fw
         ("etc/e820".to_owned(), Content::Bytes(e820(&config.layout))),
         (config.vga_rom_name.to_owned(), Content::File { file: config.vga_bios, len: len as u32 }),
     ];
-    if !config.boot_order.is_empty() {
-        files.push(("bootorder".to_owned(), Content::Bytes(boot_order(config.boot_order))));
+    let tables = smbios::tables(config.smbios);
+    let tables = [
+        (acpi::TABLES_FILE, config.acpi.tables.clone()),
+        (acpi::RSDP_FILE, config.acpi.rsdp.clone()),
+        (acpi::LOADER_FILE, config.acpi.loader_file()),
+        (smbios::ANCHOR_FILE, smbios::anchor(0, tables.len()).to_vec()),
+        (smbios::TABLES_FILE, tables),
+    ];
+    files.extend(tables.map(|(name, bytes)| (name.to_owned(), Content::Bytes(bytes))));
+    let order = config.boot_order;
+    let now = order();
+    if !now.is_empty() {
+        let len = boot_order(&now).len() as u32;
+        files.push(("bootorder".to_owned(), Content::Made { make: Box::new(move || boot_order(&order())), len }));
     }
     Ok(FwCfg::new(memory, items, files))
 }

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+use std::{fmt, fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,7 +62,6 @@ const DMA_SELECT: u32 = 1 << 3;
 const DMA_WRITE: u32 = 1 << 4;
 
 /// The bytes of an item.
-#[derive(Debug)]
 pub enum Content {
     /// In memory.
     Bytes(Vec<u8>),
@@ -73,24 +72,39 @@ pub enum Content {
         /// Its length in bytes.
         len: u32,
     },
+    /// Made when firmware asks for it.
+    Made {
+        /// Makes it; always `len` bytes.
+        make: Box<dyn Fn() -> Vec<u8> + Send>,
+        /// Its length in bytes.
+        len: u32,
+    },
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
 }
 
 impl Content {
     fn len(&self) -> u32 {
         match self {
             Self::Bytes(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-            Self::File { len, .. } => *len,
+            Self::File { len, .. } | Self::Made { len, .. } => *len,
         }
     }
 
     /// Fills `data` from `offset` on; zeroes beyond the end.
     fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
+        let mut copy = |bytes: &[u8]| {
+            let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+            data.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        };
         match self {
-            Self::Bytes(bytes) => {
-                let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
-                data.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-            }
+            Self::Bytes(bytes) => copy(bytes),
+            Self::Made { make, .. } => copy(&make()),
             Self::File { file, len } => {
                 let left = usize::try_from(u64::from(*len).saturating_sub(offset)).unwrap_or(usize::MAX);
                 let wanted = data.len().min(left);

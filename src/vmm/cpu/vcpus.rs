@@ -15,7 +15,10 @@ use super::{
     state::{VcpuState, msr_numbers},
     thread::{Command, Vcpu},
 };
-use crate::vmm::kvm::{KvmError, Vm, refused};
+use crate::vmm::{
+    boot::linux::CpuEntry,
+    kvm::{KvmError, Vm, refused},
+};
 
 /// The stack of a vCPU's thread in bytes: devices work on it.
 const STACK: usize = 256 << 10;
@@ -45,15 +48,17 @@ struct Handle {
 }
 
 impl Vcpus {
-    /// Makes `count` vCPUs at power-on, paused. The first one is the boot processor; the others wait for it to start them.
-    pub fn new(vm: &Vm, count: u32, wiring: &Wiring) -> Result<Self, KvmError> {
+    /// Makes `count` vCPUs at power-on, paused. The first one is the boot processor and begins at `entry`, or at the reset
+    /// vector; the others wait for it to start them.
+    pub fn new(vm: &Vm, count: u32, entry: Option<CpuEntry>, wiring: &Wiring) -> Result<Self, KvmError> {
         kick::install_handler().map_err(refused("handle a signal"))?;
         let supported = vm.supported_cpuid()?;
         let msrs = msr_numbers(&vm.system)?;
         let mut vcpus = Self { handles: Vec::with_capacity(count as usize) };
         for index in 0..count {
             let cpuid = cpuid::of_vcpu(&supported, index, count);
-            vcpus.handles.push(Handle::start(vm, index, &cpuid, &msrs, wiring.clone())?);
+            let entry = entry.filter(|_| index == 0);
+            vcpus.handles.push(Handle::start(vm, index, &cpuid, entry, &msrs, wiring.clone())?);
         }
         Ok(vcpus)
     }
@@ -126,11 +131,21 @@ impl Drop for Vcpus {
 
 impl Handle {
     /// Makes a vCPU and starts its thread.
-    fn start(vm: &Vm, index: u32, cpuid: &CpuId, msrs: &[u32], wiring: Wiring) -> Result<Self, KvmError> {
+    fn start(
+        vm: &Vm,
+        index: u32,
+        cpuid: &CpuId,
+        entry: Option<CpuEntry>,
+        msrs: &[u32],
+        wiring: Wiring,
+    ) -> Result<Self, KvmError> {
         const START: &str = "start a vCPU's thread";
         let fd = vm.fd.create_vcpu(index.into()).map_err(refused("make a vCPU"))?;
         fd.set_cpuid2(cpuid).map_err(refused("set a vCPU's CPUID"))?;
         enable_fast_strings(&fd)?;
+        if let Some(entry) = entry {
+            enter(&fd, &entry)?;
+        }
         let power_on = VcpuState::take(&fd, msrs)?;
         let size = vm.system.get_vcpu_mmap_size().map_err(refused("tell the size of a vCPU's run area"))?;
         let area = RunArea::new(&fd, size).map_err(refused("share a vCPU's run area"))?;
@@ -159,6 +174,14 @@ impl Handle {
         let _ = self.commands.send(command);
         kick(&self.thread);
     }
+}
+
+/// Puts a new vCPU where a kernel begins.
+fn enter(fd: &kvm_ioctls::VcpuFd, entry: &CpuEntry) -> Result<(), KvmError> {
+    const DOING: &str = "put a vCPU to the kernel's entry";
+    let power_on = fd.get_sregs().map_err(refused(DOING))?;
+    fd.set_sregs(&entry.special_registers(&power_on)).map_err(refused(DOING))?;
+    fd.set_regs(&entry.registers()).map_err(refused(DOING))
 }
 
 fn enable_fast_strings(fd: &kvm_ioctls::VcpuFd) -> Result<(), KvmError> {

@@ -73,6 +73,8 @@ pub struct Chipset {
     pub input: Arc<dyn InputSink>,
     /// The way into the serial port.
     pub serial_input: Arc<dyn SerialInput>,
+    /// The power button's home.
+    pub power: Arc<Mutex<PowerManagement>>,
 }
 
 /// What the chipset depends on.
@@ -157,7 +159,7 @@ impl Chipset {
         };
         add(Arc::new(Mutex::new(config_ports)), &[(CONFIG_BASE, CONFIG_PORTS, 0)])?;
         let command_port = u64::from(acpi::SMI_COMMAND);
-        add(power, &[(command_port, power_management::COMMAND_PORTS, power_management::COMMAND)])?;
+        add(power.clone(), &[(command_port, power_management::COMMAND_PORTS, power_management::COMMAND)])?;
         let keyboard_ports = [(KEYBOARD_DATA, 1, i8042::DATA), (KEYBOARD_COMMAND, 1, i8042::COMMAND)];
         add(Arc::new(Mutex::new(keyboard)), &keyboard_ports)?;
         add(Arc::new(Mutex::new(serial)), &[(SERIAL_PORT, serial::PORTS, 0)])?;
@@ -166,7 +168,7 @@ impl Chipset {
         add(Arc::new(Mutex::new(DebugPort::new(config.debug_log))), &[(DEBUG_PORT, 1, 0)])?;
         add(Arc::new(Mutex::new(config.fw_cfg)), &[(fw_cfg::BASE, fw_cfg::PORTS, 0)])?;
 
-        Ok(Self { ports, memory, coalesced, pci, devices, screen, input, serial_input })
+        Ok(Self { ports, memory, coalesced, pci, devices, screen, input, serial_input, power })
     }
 
     /// Every device, PCI functions first.

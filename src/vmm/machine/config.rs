@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs::File, io::Write, ops::RangeInclusive};
+use std::{fs::File, io::Write, ops::RangeInclusive, sync::Arc};
 
 use uuid::Uuid;
 
-use super::{Graphics, MachineError, disks};
-use crate::vmm::{block::Disk, devices::serial::SerialOutput};
+use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
+use crate::vmm::{block::Disk, boot::linux::LinuxBoot, devices::serial::SerialOutput};
 
 /// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.
 pub const MAX_VCPUS: u32 = 254;
@@ -29,14 +29,16 @@ pub struct MachineConfig {
     pub memory: u64,
     /// Virtual CPUs, 1 to [`MAX_VCPUS`].
     pub vcpus: u32,
-    /// The firmware.
-    pub firmware: Firmware,
+    /// How it begins.
+    pub boot: Boot,
     /// The graphics card.
     pub graphics: Graphics,
     /// Video memory in bytes: a power of two.
     pub video_memory: u32,
     /// The disks, in the order of their PCI slots.
     pub disks: Vec<DiskConfig>,
+    /// The other virtio devices.
+    pub peripherals: Peripherals,
     /// Where the serial port's output goes.
     pub serial: Box<dyn SerialOutput>,
     /// Where the firmware's debug port writes.
@@ -59,8 +61,21 @@ impl MachineConfig {
             let reason = format!("{video_memory} bytes of video memory. give it 1, 2, 4, 8, ... or 256 MiB");
             return Err(MachineError::Config(reason));
         }
-        disks::check(&self.disks)
+        if self.peripherals.networks.len() > MAX_NETWORKS {
+            let count = self.peripherals.networks.len();
+            return Err(MachineError::Config(format!("{count} network cards. give it at most {MAX_NETWORKS}")));
+        }
+        disks::check(&self.disks, self.peripherals.first_slot())
     }
+}
+
+/// How a machine begins.
+#[derive(Debug)]
+pub enum Boot {
+    /// With firmware, which boots from a disk.
+    Firmware(Firmware),
+    /// With a Linux kernel, directly.
+    Linux(LinuxBoot),
 }
 
 /// The firmware's images.
@@ -77,7 +92,7 @@ pub struct DiskConfig {
     /// Its name in QMP and logs, unique in the machine.
     pub id: String,
     /// Its content.
-    pub disk: Box<dyn Disk>,
+    pub disk: Arc<dyn Disk>,
     /// The serial number the guest sees; up to 20 bytes count.
     pub serial: String,
     /// Its place in the boot order, the lowest first; `None` when it is not booted from.

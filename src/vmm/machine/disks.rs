@@ -37,10 +37,11 @@ pub struct DiskInfo {
     pub statistics: Arc<Statistics>,
 }
 
-/// Refuses disks that cannot be together in a machine.
-pub fn check(disks: &[DiskConfig]) -> Result<(), MachineError> {
-    if disks.len() > MAX_DISKS {
-        return Err(MachineError::Config(format!("{} disks. give it at most {MAX_DISKS}", disks.len())));
+/// Refuses disks that cannot be together in a machine; other devices have the slots from `end` on.
+pub fn check(disks: &[DiskConfig], end: u8) -> Result<(), MachineError> {
+    let most = usize::from(end.saturating_sub(FIRST_SLOT));
+    if disks.len() > most {
+        return Err(MachineError::Config(format!("{} disks. give it at most {most}", disks.len())));
     }
     let mut ids = BTreeSet::new();
     match disks.iter().find(|disk| !ids.insert(&disk.id)) {
@@ -54,15 +55,30 @@ fn address(index: usize) -> PciAddress {
     PciAddress::new(FIRST_SLOT + index as u8, 0)
 }
 
+/// A disk to boot from.
+pub struct BootDisk {
+    address: PciAddress,
+    bootindex: u32,
+    disk: Arc<dyn Disk>,
+}
+
+/// The disks to boot from.
+pub fn boot_disks(disks: &[DiskConfig]) -> Vec<BootDisk> {
+    let bootable = |(at, disk): (usize, &DiskConfig)| {
+        Some(BootDisk { address: address(at), bootindex: disk.bootindex?, disk: disk.disk.clone() })
+    };
+    disks.iter().enumerate().filter_map(bootable).collect()
+}
+
 /// Where the disks to boot from are plugged in, the first to try first. Disks of one index keep their order.
 ///
-/// SeaBIOS tries one disk only. So those that have a boot sector come before those that have none: a guest with an empty disk
-/// begins from its installation image, and from its disk once something is installed there.
-pub fn boot_order(disks: &[DiskConfig]) -> Vec<PciAddress> {
-    let place = |(at, disk): (usize, &DiskConfig)| Some((!has_boot_sector(disk.disk.as_ref()), disk.bootindex?, at));
-    let mut order: Vec<_> = disks.iter().enumerate().filter_map(place).collect();
+/// SeaBIOS tries one disk only. So those that have a boot sector now come before those that have none: a guest with an empty
+/// disk begins from its installation image, and from its disk once something is installed there.
+pub fn boot_order(disks: &[BootDisk]) -> Vec<PciAddress> {
+    let mut order: Vec<_> =
+        disks.iter().map(|disk| (!has_boot_sector(&*disk.disk), disk.bootindex, disk.address)).collect();
     order.sort_unstable();
-    order.into_iter().map(|(_, _, index)| address(index)).collect()
+    order.into_iter().map(|(_, _, address)| address).collect()
 }
 
 /// Whether the first sector ends as a boot sector does. This says nothing of the image's format, which its definition knows.
@@ -105,20 +121,35 @@ mod tests {
             file.write_all_at(&BOOT_SIGNATURE, 510).unwrap();
         }
         let disk = block::open(Image { file, format: Format::Raw }, false, Vec::new()).unwrap();
-        DiskConfig { id: id.to_owned(), disk, serial: String::new(), bootindex }
+        DiskConfig { id: id.to_owned(), disk: disk.into(), serial: String::new(), bootindex }
     }
 
     #[test]
     fn disks_are_tried_by_their_index_and_others_never() {
         let disks = [disk("a", Some(2), true), disk("b", None, true), disk("c", Some(1), true)];
 
-        assert_eq!(boot_order(&disks), [address(2), address(0)]);
+        assert_eq!(boot_order(&boot_disks(&disks)), [address(2), address(0)]);
     }
 
     #[test]
     fn an_empty_disk_comes_after_the_image_that_boots() {
         let disks = [disk("empty", Some(1), false), disk("iso", Some(2), true)];
 
-        assert_eq!(boot_order(&disks), [address(1), address(0)]);
+        assert_eq!(boot_order(&boot_disks(&disks)), [address(1), address(0)]);
+    }
+
+    #[test]
+    fn a_disk_comes_first_as_soon_as_something_is_installed_on_it() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        let image = Image { file: file.try_clone().unwrap(), format: Format::Raw };
+        let disk = block::open(image, false, Vec::new()).unwrap().into();
+        let empty = DiskConfig { id: "disk0".to_owned(), disk, serial: String::new(), bootindex: Some(1) };
+        let disks = boot_disks(&[empty, self::disk("iso", Some(2), true)]);
+        let before = boot_order(&disks);
+
+        file.write_all_at(&BOOT_SIGNATURE, 510).unwrap();
+
+        assert_eq!((before, boot_order(&disks)), (vec![address(1), address(0)], vec![address(0), address(1)]));
     }
 }

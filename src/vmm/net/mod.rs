@@ -1,5 +1,6 @@
 //! Where a network card's frames go and come from. The card knows only [`NetBackend`]; TAP is one ([`tap`]).
 
+pub mod none;
 pub mod tap;
 
 use std::{io, os::fd::BorrowedFd};

@@ -48,8 +48,8 @@ pub struct Block {
 
 impl Block {
     /// The disk `disk` as device `label`, with `queues` queues. The guest sees the first 20 bytes of `serial`.
-    pub fn new(label: &str, disk: Box<dyn Disk>, serial: &str, queues: u16) -> Self {
-        let disk: Arc<dyn Disk> = Arc::from(disk);
+    pub fn new(label: &str, disk: impl Into<Arc<dyn Disk>>, serial: &str, queues: u16) -> Self {
+        let disk = disk.into();
         let statistics = Arc::new(Statistics::default());
         let mut id = [0; SERIAL];
         id.iter_mut().zip(serial.bytes()).for_each(|(to, from)| *to = from);

@@ -310,7 +310,7 @@ impl Disk for Arc<Faulty> {
 
 fn with_faulty(works: bool, features: u64) -> (Fixture, Arc<Faulty>) {
     let faulty = Arc::new(Faulty { works, ..Faulty::default() });
-    let block = Block::new("virtio-blk0", Box::new(faulty.clone()), "", 1);
+    let block = Block::new("virtio-blk0", Box::new(faulty.clone()) as Box<dyn Disk>, "", 1);
     let statistics = block.statistics();
     let (bench, queues) = Bench::started(block, features, 64);
     (Fixture { bench, queues, file: tempfile::tempfile().unwrap(), statistics }, faulty)

@@ -1,0 +1,152 @@
+//! How the machine begins: firmware that looks for a disk, or a Linux kernel that is entered directly.
+
+#![forbid(unsafe_code)]
+
+use std::{ops::Range, sync::Arc};
+
+use super::{Boot, DiskConfig, MachineConfig, MachineError, disks, graphics::Graphics};
+use crate::vmm::{
+    boot::{
+        acpi::{AcpiConfig, AcpiTables, PM_BASE},
+        firmware::{self, Bios, FirmwareConfig},
+        fw_cfg::{FwCfg, key},
+        linux::{CpuEntry, LinuxBoot},
+        smbios::{SmbiosConfig, Topology},
+    },
+    kvm::MemorySlots,
+    memory::{GuestMemory, HIGH_MEMORY, Layout, PCI_END, PCI_HOLE},
+    pci::{PIRQ_INTERRUPTS, bus::PciBus, piix3::ISA_BRIDGE, piix4::POWER_MANAGEMENT},
+};
+
+/// Registers of the chipset that firmware programs, and a kernel without firmware finds programmed.
+const PIRQ_ROUTES: u16 = 0x60;
+const PM_BASE_REGISTER: u16 = 0x40;
+const PM_ENABLE_REGISTER: u16 = 0x80;
+
+/// What guests are told of the machine by tables, whichever way they begin.
+pub struct Tables {
+    acpi: AcpiTables,
+    smbios: SmbiosConfig,
+}
+
+impl Tables {
+    /// The tables of the machine `config`.
+    pub fn new(config: &MachineConfig) -> Self {
+        let acpi =
+            AcpiConfig { apic_ids: (0..config.vcpus).collect(), pci_window: PCI_HOLE..PCI_END, pci_window_64: None };
+        let smbios = SmbiosConfig {
+            name: config.name.clone(),
+            uuid: config.uuid,
+            memory: config.memory,
+            topology: Topology { sockets: 1, cores: config.vcpus, threads: 1 },
+        };
+        Self { acpi: AcpiTables::build(&acpi), smbios }
+    }
+}
+
+/// What brings the machine into its state at power-on.
+pub enum Starter {
+    /// SeaBIOS.
+    Firmware(Bios),
+    /// A kernel.
+    Linux(Box<DirectBoot>),
+}
+
+/// A kernel that is loaded into memory at every reset.
+pub struct DirectBoot {
+    files: LinuxBoot,
+    tables: Tables,
+    memory: Arc<GuestMemory>,
+    ram: Vec<Range<u64>>,
+    entry: CpuEntry,
+}
+
+/// What the other parts of the machine need to know of its beginning.
+pub struct Beginning {
+    /// For the resets.
+    pub starter: Starter,
+    /// What tells firmware about the machine.
+    pub fw_cfg: FwCfg,
+    /// Where the first vCPU begins, if not at the reset vector.
+    pub entry: Option<CpuEntry>,
+}
+
+impl Beginning {
+    /// Loads firmware or kernel. `disks` are those of the machine.
+    pub fn load(
+        boot: Boot,
+        tables: Tables,
+        machine: &Facts<'_>,
+        slots: &Arc<MemorySlots>,
+        disks: &[DiskConfig],
+    ) -> Result<Self, MachineError> {
+        let memory = machine.memory.clone();
+        match boot {
+            Boot::Firmware(images) => {
+                let boot_disks = disks::boot_disks(disks);
+                let bios = Bios::load(&images.bios, slots, memory.clone())?;
+                let told = FirmwareConfig {
+                    uuid: tables.smbios.uuid,
+                    layout: *machine.layout,
+                    vcpus: machine.vcpus,
+                    boot_menu: machine.boot_menu,
+                    boot_order: Box::new(move || disks::boot_order(&boot_disks)),
+                    vga_bios: images.vga_bios,
+                    vga_rom_name: machine.graphics.rom_name(),
+                    acpi: &tables.acpi,
+                    smbios: &tables.smbios,
+                };
+                let fw_cfg = firmware::fw_cfg(told, memory)?;
+                Ok(Self { starter: Starter::Firmware(bios), fw_cfg, entry: None })
+            }
+            Boot::Linux(mut files) => {
+                let Layout { below_4g, above_4g } = *machine.layout;
+                let mut ram = vec![0..below_4g];
+                ram.extend((above_4g > 0).then_some(HIGH_MEMORY..HIGH_MEMORY + above_4g));
+                let entry = files.load(&*memory, &ram, &tables.acpi, &tables.smbios)?;
+                let items = vec![(key::UUID, tables.smbios.uuid.into_bytes().to_vec())];
+                let fw_cfg = FwCfg::new(memory.clone(), items, Vec::new());
+                let direct = DirectBoot { files, tables, memory, ram, entry };
+                Ok(Self { starter: Starter::Linux(Box::new(direct)), fw_cfg, entry: Some(entry) })
+            }
+        }
+    }
+}
+
+/// What is known of the machine before it is there.
+pub struct Facts<'a> {
+    /// Its RAM.
+    pub memory: &'a Arc<GuestMemory>,
+    /// Where that lies.
+    pub layout: &'a Layout,
+    /// Virtual CPUs.
+    pub vcpus: u16,
+    /// Its graphics card.
+    pub graphics: Graphics,
+    /// Whether firmware offers its boot menu.
+    pub boot_menu: bool,
+}
+
+impl Starter {
+    /// Puts memory and chipset, which has just been reset, into the state in which the first vCPU begins.
+    pub fn reset(&mut self, pci: &PciBus) -> Result<(), MachineError> {
+        match self {
+            Self::Firmware(bios) => bios.reset()?,
+            Self::Linux(direct) => {
+                let DirectBoot { files, tables, memory, ram, entry } = &mut **direct;
+                if files.load(&**memory, ram, &tables.acpi, &tables.smbios)? != *entry {
+                    return Err(MachineError::KernelChanged);
+                }
+                program_chipset(pci);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does what firmware would have done: routes PCI interrupts and maps the power management ports, as the ACPI tables say.
+fn program_chipset(pci: &PciBus) {
+    pci.write(ISA_BRIDGE, PIRQ_ROUTES, &PIRQ_INTERRUPTS);
+    pci.write(POWER_MANAGEMENT, PM_BASE_REGISTER, &u32::from(PM_BASE).to_le_bytes());
+    pci.write(POWER_MANAGEMENT, PM_ENABLE_REGISTER, &[1]);
+}

@@ -1,0 +1,190 @@
+//! The machine's virtio devices that are neither disk nor screen. They sit in the slots from the last one down, each kind in a
+//! place of its own, so that a guest finds them again when others come and go.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::File,
+    io,
+    os::unix::net::UnixListener,
+    sync::{Arc, Mutex},
+};
+
+use super::{MachineError, input::InputRouter, virtio::VirtioWiring};
+use crate::{
+    input::InputSink,
+    vmm::{
+        devices::serial::{SerialInput, SerialOutput},
+        net::{NetBackend, none::NoNetwork, tap::Tap},
+        pci::{PCI_SLOTS, PciAddress, bus::PciBus},
+        virtio::{
+            balloon::{Balloon, BalloonHandle},
+            console::{Console, NamedPortConfig},
+            device::VirtioDevice,
+            entropy::Entropy,
+            input::{Kind, VirtioInput},
+            net::{MacAddress, NetConfig, NetHandle, VirtioNet},
+            vsock::VirtioVsock,
+        },
+    },
+};
+
+const ENTROPY: u8 = 31;
+const BALLOON: u8 = 30;
+const CONSOLE: u8 = 29;
+const KEYBOARD: u8 = 28;
+const TABLET: u8 = 27;
+const VSOCK: u8 = 26;
+/// The first network card; the next ones are below.
+const NETWORK: u8 = 25;
+
+/// The most network cards of a machine.
+pub const MAX_NETWORKS: usize = 8;
+
+/// Which devices there are. By default none.
+#[derive(Default)]
+pub struct Peripherals {
+    /// A source of random numbers.
+    pub entropy: bool,
+    /// A balloon, which takes memory from the guest and gives it back.
+    pub balloon: bool,
+    /// A console.
+    pub console: Option<ConsoleConfig>,
+    /// A keyboard and a tablet beside those of the i8042.
+    pub input: bool,
+    /// Sockets between guest and host.
+    pub vsock: Option<VsockConfig>,
+    /// Network cards.
+    pub networks: Vec<NetworkConfig>,
+}
+
+/// The console's ports.
+#[derive(Default)]
+pub struct ConsoleConfig {
+    /// Where the terminal's output goes, if there is a terminal (Linux's hvc0).
+    pub terminal: Option<Box<dyn SerialOutput>>,
+    /// Ports for programs, by name.
+    pub ports: Vec<NamedPortConfig>,
+}
+
+/// Sockets between guest and host.
+pub struct VsockConfig {
+    /// The guest's address, at least 3.
+    pub cid: u32,
+    /// Where programs of the host connect.
+    pub listener: UnixListener,
+}
+
+/// A network card.
+pub struct NetworkConfig {
+    /// Its name in QMP and logs.
+    pub id: String,
+    /// Its address.
+    pub mac: MacAddress,
+    /// The queues of its TAP interface, open; none for a card that is connected to nothing.
+    pub taps: Vec<File>,
+    /// Whether the cable is plugged in.
+    pub link: bool,
+}
+
+/// A network card of a machine.
+#[derive(Clone)]
+pub struct NetworkInfo {
+    /// Its name.
+    pub id: String,
+    /// Its link and counters.
+    pub card: NetHandle,
+}
+
+/// The ways to the devices that are plugged in.
+pub struct PluggedPeripherals {
+    /// The balloon.
+    pub balloon: Option<BalloonHandle>,
+    /// Into the console's terminal.
+    pub console_input: Option<Arc<dyn SerialInput>>,
+    /// The network cards, in the order of the configuration.
+    pub networks: Vec<NetworkInfo>,
+    /// Keys and pointer.
+    pub input: Arc<dyn InputSink>,
+}
+
+impl Peripherals {
+    /// The first slot that they take; 32 when there are none.
+    pub fn first_slot(&self) -> u8 {
+        let places = [
+            (self.entropy, ENTROPY),
+            (self.balloon, BALLOON),
+            (self.console.is_some(), CONSOLE),
+            (self.input, TABLET),
+            (self.vsock.is_some(), VSOCK),
+            (!self.networks.is_empty(), (NETWORK + 1).saturating_sub(self.networks.len() as u8)),
+        ];
+        places.into_iter().filter(|(there, _)| *there).map(|(_, slot)| slot).min().unwrap_or(PCI_SLOTS)
+    }
+
+    /// Plugs them in; `legacy` is where keys and pointer go as long as the guest does not drive ours.
+    pub fn plug(
+        self,
+        pci: &PciBus,
+        wiring: &VirtioWiring,
+        legacy: Arc<dyn InputSink>,
+    ) -> Result<PluggedPeripherals, MachineError> {
+        let plug = |slot: u8, device: Box<dyn VirtioDevice>| {
+            pci.plug(PciAddress::new(slot, 0), Arc::new(Mutex::new(wiring.function(device)?)), vec![])?;
+            Ok::<_, MachineError>(())
+        };
+        let mut plugged =
+            PluggedPeripherals { balloon: None, console_input: None, networks: Vec::new(), input: legacy.clone() };
+        if self.entropy {
+            plug(ENTROPY, Box::new(Entropy::new("rng0")))?;
+        }
+        if self.balloon {
+            let balloon = Balloon::new("balloon0").map_err(failed("balloon0"))?;
+            plugged.balloon = Some(balloon.handle());
+            plug(BALLOON, Box::new(balloon))?;
+        }
+        if let Some(ConsoleConfig { terminal, ports }) = self.console {
+            let console = Console::new("console0", terminal, ports).map_err(failed("console0"))?;
+            plugged.console_input = console.input();
+            plug(CONSOLE, Box::new(console))?;
+        }
+        if self.input {
+            let (keyboard, keys) = VirtioInput::new(Kind::Keyboard).map_err(failed("keyboard0"))?;
+            let (tablet, pointer) = VirtioInput::new(Kind::Tablet).map_err(failed("tablet0"))?;
+            plug(KEYBOARD, Box::new(keyboard))?;
+            plug(TABLET, Box::new(tablet))?;
+            plugged.input = Arc::new(InputRouter::new(legacy, keys, pointer));
+        }
+        if let Some(VsockConfig { cid, listener }) = self.vsock {
+            plug(VSOCK, Box::new(VirtioVsock::new(cid, listener).map_err(failed("vsock0"))?))?;
+        }
+        for (slot, network) in (0..=NETWORK).rev().zip(self.networks) {
+            let id = network.id.clone();
+            let (card, handle) = network.make().map_err(failed(&id))?;
+            plug(slot, Box::new(card))?;
+            plugged.networks.push(NetworkInfo { id, card: handle });
+        }
+        Ok(plugged)
+    }
+}
+
+impl NetworkConfig {
+    fn make(self) -> io::Result<(VirtioNet, NetHandle)> {
+        let is_connected = !self.taps.is_empty();
+        let mut backends: Vec<Box<dyn NetBackend>> = Vec::new();
+        for tap in self.taps {
+            backends.push(Box::new(Tap::new(tap)?));
+        }
+        if backends.is_empty() {
+            backends.push(Box::new(NoNetwork::new()?));
+        }
+        let (card, handle) = VirtioNet::new(NetConfig { id: self.id, mac: self.mac, backends })?;
+        handle.set_link(self.link && is_connected);
+        Ok((card, handle))
+    }
+}
+
+fn failed(label: &str) -> impl Fn(io::Error) -> MachineError {
+    let label = label.to_owned();
+    move |source| MachineError::Device { label: label.clone(), source }
+}

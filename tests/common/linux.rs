@@ -1,0 +1,92 @@
+//! The Linux test guest of tests/guest/ on the engine.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use lodge::vmm::{
+    block::{self, Format, Image},
+    boot::linux::LinuxBoot,
+    machine::{Boot, DiskConfig, MachineConfig, MachineEvent, ShutdownCause},
+};
+
+use super::{
+    kvm,
+    machine::{TestMachine, machine},
+};
+
+/// Kernel messages that a machine without faults does not cause.
+const COMPLAINTS: [&str; 8] =
+    ["WARNING:", "BUG:", "Oops", "ACPI Error", "ACPI BIOS Error", "nobody cared", "I/O error", "Call Trace"];
+
+/// Where tests/run.sh keeps the kernels that it has built.
+pub fn cache() -> PathBuf {
+    let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    std::env::var_os("LODGE_TEST_CACHE").map(PathBuf::from).or(home.map(|home| home.join("lodge-test"))).unwrap()
+}
+
+/// The native test kernel's folder; `None`, which it says, on a user's machine that has not built it.
+fn native() -> Option<PathBuf> {
+    let folder = cache().join("guest-kernel");
+    if folder.join("vmlinux").exists() && folder.join("root.ext4").exists() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing: tests/run.sh builds it", folder.display());
+    eprintln!("skipped: the test kernel is not built. Run: bash tests/run.sh");
+    None
+}
+
+/// A Linux guest.
+pub struct Linux {
+    /// The machine.
+    pub guest: TestMachine,
+    /// Files of this test.
+    pub folder: tempfile::TempDir,
+}
+
+impl Linux {
+    /// Starts the native test kernel, which runs `commands` and powers off. Its root disk is a copy. `None`, which it says, where
+    /// KVM or the kernel is missing.
+    pub fn start(commands: &str, change: impl FnOnce(&mut MachineConfig)) -> Option<Self> {
+        let (kvm, native) = (kvm::open()?, native()?);
+        let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+        let root = folder.path().join("root.ext4");
+        std::fs::copy(native.join("root.ext4"), &root).unwrap();
+        let command_line = format!("console=ttyS0 root=/dev/vda rw init=/init run={}", commands.replace(' ', "~"));
+        let boot = LinuxBoot { kernel: File::open(native.join("vmlinux")).unwrap(), initrd: None, command_line };
+        let guest = machine(kvm, |config| {
+            config.memory = 512 << 20;
+            config.boot = Boot::Linux(boot);
+            config.disks = vec![disk("root", &root, Format::Raw)];
+            change(config);
+        });
+        let mut guest = Self { guest, folder };
+        guest.guest.machine.resume().unwrap();
+        Some(guest)
+    }
+
+    /// Waits until the guest has run its commands and has powered itself off; returns its console.
+    pub fn run_to_end(&self) -> String {
+        let event = self.guest.event();
+        let text = self.guest.serial.text();
+        assert!(matches!(event, MachineEvent::Shutdown { cause: ShutdownCause::Acpi }), "{event:?}\n{text}");
+        assert!(text.contains("GUEST-DONE 0"), "{text}");
+        text
+    }
+}
+
+/// A disk of the machine.
+pub fn disk(id: &str, path: &Path, format: Format) -> DiskConfig {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let disk = block::open(Image { file, format }, false, Vec::new()).unwrap();
+    DiskConfig { id: id.to_owned(), disk: disk.into(), serial: format!("serial-{id}"), bootindex: None }
+}
+
+/// Fails when the kernel complains.
+pub fn assert_clean(log: &str) {
+    let complaints: Vec<_> =
+        log.lines().filter(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint))).collect();
+    assert!(complaints.is_empty(), "the kernel complains: {complaints:#?}\n{log}");
+}
