@@ -7,7 +7,7 @@ use clap::Args;
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{
     creation::{self, NewDisk},
-    definition::{Definition, DiskFormat},
+    definition::{CpuDefinition, Definition, DiskFormat, Topology},
     media::MediaKind,
     size::Size,
 };
@@ -22,9 +22,16 @@ pub(super) struct Create {
     /// Its memory, in whole MiB, like 512MiB or 2GiB
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
-    /// Its virtual CPUs
-    #[arg(long, default_value_t = 1, value_name = "COUNT")]
-    vcpus: u32,
+    /// Its virtual CPUs: their number, and if you like how they are arranged, as 8,sockets=2,cores=2,threads=2. What is left out
+    /// of the arrangement follows from the number
+    #[arg(long, default_value = "1", value_name = "COUNT[,sockets=N][,cores=N][,threads=N]")]
+    vcpus: VcpusArgument,
+    /// CPU features it does not get, by their names in /proc/cpuinfo, as avx2,rdrand; can be repeated
+    #[arg(long = "disable-cpu-feature", value_name = "NAMES", value_delimiter = ',')]
+    disabled_cpu_features: Vec<String>,
+    /// Let it run virtual machines itself
+    #[arg(long)]
+    nested: bool,
     /// A disk: the path of an image, or size=20GiB[,format=qcow2|raw] for a new one; can be repeated
     #[arg(long = "disk", value_name = "DISK")]
     disks: Vec<DiskArgument>,
@@ -43,6 +50,49 @@ pub(super) struct Create {
     /// Start it at once
     #[arg(long)]
     start: bool,
+}
+
+/// What `--vcpus` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct VcpusArgument {
+    count: u32,
+    topology: Option<Topology>,
+}
+
+impl FromStr for VcpusArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        const HOW: &str = "Write a number, or like 8,sockets=2,cores=2,threads=2";
+        let mut parts = text.split(',');
+        let number = |text: &str| text.parse::<u32>().map_err(|_| format!("\"{text}\" is not a number. {HOW}"));
+        let count = number(parts.next().unwrap_or_default())?;
+        let (mut sockets, mut cores, mut threads) = (None, None, None);
+        for part in parts {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let level = match name {
+                "sockets" => &mut sockets,
+                "cores" => &mut cores,
+                "threads" => &mut threads,
+                _ => return Err(format!("\"{name}\" is not known. {HOW}")),
+            };
+            if level.replace(number(value)?).is_some() {
+                return Err(format!("{name} is there twice. {HOW}"));
+            }
+        }
+        if (sockets, cores, threads) == (None, None, None) {
+            return Ok(Self { count, topology: None });
+        }
+        // What is left out makes up the rest: cores first, as they cost a guest the least.
+        let rest = |known: [Option<u32>; 2]| {
+            let known = known.iter().flatten().fold(1u32, |product, &level| product.saturating_mul(level));
+            count.checked_div(known).unwrap_or(1).max(1)
+        };
+        let cores = cores.unwrap_or_else(|| rest([sockets, threads]));
+        let sockets = sockets.unwrap_or_else(|| rest([Some(cores), threads]));
+        let threads = threads.unwrap_or_else(|| rest([Some(cores), Some(sockets)]));
+        Ok(Self { count, topology: Some(Topology { sockets, cores, threads }) })
+    }
 }
 
 /// What `--disk` says.
@@ -74,7 +124,13 @@ impl Create {
         let mut definition = Definition::new(&self.name);
         let usual = if self.testcard { TEST_CARD_MEMORY } else { definition.memory };
         definition.memory = self.memory.unwrap_or(usual);
-        definition.vcpus = self.vcpus;
+        definition.vcpus = self.vcpus.count;
+        definition.cpu = CpuDefinition {
+            topology: self.vcpus.topology,
+            disabled_features: self.disabled_cpu_features,
+            nested: self.nested,
+            ..CpuDefinition::default()
+        };
         definition.description = self.description;
         definition.os = self.os.or_else(|| self.testcard.then(|| "testcard".to_owned()));
         let mut new = Vec::new();
@@ -134,5 +190,28 @@ mod tests {
         assert_eq!(parse("size=1G,format=raw"), Ok(DiskArgument::New { size: GIB, format: DiskFormat::Raw }));
         assert!(parse("size=much").unwrap_err().contains("much"));
         assert!(parse("size=1G,format=vdi").unwrap_err().contains("format=vdi"));
+    }
+
+    #[test]
+    fn an_arrangement_is_completed_from_the_number_of_vcpus() {
+        let topology = |text: &str| text.parse::<VcpusArgument>().unwrap().topology;
+        let levels = |sockets, cores, threads| Some(Topology { sockets, cores, threads });
+
+        assert_eq!("4".parse(), Ok(VcpusArgument { count: 4, topology: None }));
+        assert_eq!(topology("8,sockets=2,cores=2,threads=2"), levels(2, 2, 2));
+        assert_eq!(topology("8,threads=2"), levels(1, 4, 2));
+        assert_eq!(topology("8,sockets=2"), levels(2, 4, 1));
+        assert_eq!(topology("8,cores=4"), levels(2, 4, 1));
+        assert_eq!(topology("4,cores=0"), levels(1, 0, 1));
+    }
+
+    #[test]
+    fn what_is_no_arrangement_is_answered_with_one_that_is() {
+        for (text, wrong) in
+            [("many", "many"), ("4,dies=2", "dies"), ("4,cores=2,cores=2", "twice"), ("4,cores", "number")]
+        {
+            let message = text.parse::<VcpusArgument>().unwrap_err();
+            assert!(message.contains(wrong) && message.contains("8,sockets=2"), "{message}");
+        }
     }
 }

@@ -37,10 +37,10 @@ use crate::{
     vmm::{
         boot::{firmware::FirmwareError, linux::LinuxBootError},
         bus::BusError,
-        cpu::{Registers, VcpuInfo, Vcpus, Wiring},
+        cpu::{Registers, VcpuInfo, Vcpus, VcpusError, Wiring},
         devices::serial::SerialInput,
         kvm::{ChipState, KvmDoorbells, KvmError, KvmMsiAllocator, MemorySlots, Routing, Vm, refused},
-        memory::{self, GuestMemory, Layout},
+        memory::{self, GuestMemory, Layout, MemoryError},
         pci::bus::SlotTaken,
         virtio::balloon::BalloonHandle,
     },
@@ -82,7 +82,13 @@ pub enum MachineError {
     /// KVM cannot be used, or has refused something.
     #[error(transparent)]
     Kvm(#[from] KvmError),
-    /// Memory could not be had.
+    /// The vCPUs could not be made.
+    #[error(transparent)]
+    Vcpus(#[from] VcpusError),
+    /// The guest's RAM could not be had.
+    #[error(transparent)]
+    Ram(#[from] MemoryError),
+    /// Other memory could not be had.
     #[error("{len} bytes of {what} could not be allocated: {source}. give the guest less memory")]
     Memory {
         /// What for.
@@ -145,11 +151,7 @@ impl Machine {
         config.check()?;
         let vm = Vm::new(kvm)?;
         let layout = Layout::new(config.memory);
-        let ram = memory::allocate(&layout).map_err(|source| MachineError::Memory {
-            what: "memory",
-            len: config.memory,
-            source,
-        })?;
+        let ram = memory::allocate(&layout, config.memory_backing)?;
         let slots = MemorySlots::new(vm.fd.clone());
         slots.map_ram(&ram).map_err(refused("map the guest's memory"))?;
         let routing = Routing::new(vm.fd.clone()).map_err(refused("route interrupts"))?;
@@ -188,7 +190,7 @@ impl Machine {
             ram: ram.clone(),
             governor: requests.clone(),
         };
-        let vcpus = Vcpus::new(&vm, config.vcpus, entry, &wiring)?;
+        let vcpus = Vcpus::new(&vm, config.vcpus, &config.cpu, entry, &wiring)?;
         let power_on = ChipState::take(&vm.fd)?;
         let mut machine =
             Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, vm, _ram: ram };

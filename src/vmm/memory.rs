@@ -8,13 +8,18 @@
 //! The memfd's offsets below the PCI hole are guest physical addresses; what lies above 4 GiB follows without a gap. Pages
 //! that nobody has written cost nothing; reading a page through a mapping makes it cost, so nothing here does.
 
-use std::{fs::File, io, ops::Range, os::fd::AsRawFd, sync::Arc};
+mod backing;
+
+use std::{fs::File, io, ops::Range};
 
 use rustix::{
     fs::{FallocateFlags, MemfdFlags, SealFlags},
     io::Errno,
+    mm::{Advice, madvise},
 };
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, bitmap::BS};
+use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, bitmap::BS};
+
+pub use backing::{HugePages, MemoryBacking, MemoryError, allocate};
 
 /// What remembers the pages that devices write, for the live migration of a guest. Nothing does so yet.
 pub type GuestBitmap = ();
@@ -72,6 +77,14 @@ impl Layout {
         let above = RamRange { address: HIGH_MEMORY, len: self.above_4g, offset: self.below_4g };
         below.into_iter().chain([above]).filter(|range| range.len > 0).collect()
     }
+
+    /// The ranges with the window of the VGA, for memory that can only be mapped in large pieces. The guest sees the window
+    /// itself all the same: see [`without_vga_window`].
+    fn whole_ranges(&self) -> Vec<RamRange> {
+        let below = RamRange { address: 0, len: self.below_4g, offset: 0 };
+        let above = RamRange { address: HIGH_MEMORY, len: self.above_4g, offset: self.below_4g };
+        [below, above].into_iter().filter(|range| range.len > 0).collect()
+    }
 }
 
 /// Makes a memfd of `len` bytes that nobody can shrink, so that a mapping of it never faults. `name` shows in
@@ -83,37 +96,37 @@ pub fn memfd(name: &str, len: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes the RAM of `layout`: a memfd, mapped range by range.
-pub fn allocate(layout: &Layout) -> io::Result<Arc<GuestMemory>> {
-    let file = Arc::new(memfd("guest-ram", layout.below_4g + layout.above_4g)?);
-    let ranges = layout.ranges().into_iter().map(|range| {
-        let len = usize::try_from(range.len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        let place = FileOffset::from_arc(file.clone(), range.offset);
-        Ok((GuestAddress(range.address), len, Some(place)))
-    });
-    let ranges: Vec<_> = ranges.collect::<io::Result<_>>()?;
-    let memory = GuestMemory::from_ranges_with_files(ranges).map_err(io::Error::other)?;
-    tracing::debug!(memfd = file.as_raw_fd(), ?layout, "allocated guest memory");
-    Ok(Arc::new(memory))
+/// The parts of the range from `start` to `end` that the guest sees as RAM.
+pub fn without_vga_window(start: u64, end: u64) -> impl Iterator<Item = Range<u64>> {
+    let parts = [start..end.min(VGA_WINDOW.start), start.max(VGA_WINDOW.end)..end];
+    parts.into_iter().filter(|part| part.start < part.end)
 }
 
 /// Gives the pages that lie wholly within `piece` back to the host; they read as zeroes afterwards. Does nothing for memory
-/// that is not backed by a file, or by one that cannot have holes.
+/// whose file cannot have holes.
 pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()> {
     const PAGE: u64 = 4096;
     let wanted = piece.ptr_guard().as_ptr() as u64;
     let found = memory.iter().find_map(|region| {
         let base = region.as_ptr() as u64;
         let offset = wanted.checked_sub(base).filter(|&offset| offset < region.size() as u64)?;
-        Some((region.file_offset()?, offset))
+        Some((region, offset))
     });
-    let Some((place, offset)) = found else { return Ok(()) };
-    let start = place.start() + offset;
-    let end = start + piece.len() as u64;
-    let (start, end) = (start.next_multiple_of(PAGE), end - end % PAGE);
+    let Some((region, offset)) = found else { return Ok(()) };
+    // Ranges begin at whole pages of the guest, of its file and of the host.
+    let (start, end) = (offset.next_multiple_of(PAGE), offset + piece.len() as u64);
+    let end = end.min(region.size() as u64);
+    let end = end - end % PAGE;
     if start >= end {
         return Ok(());
     }
+    let Some(place) = region.file_offset() else {
+        // SAFETY: the range lies in the region's mapping, which is private memory. What devices and the guest read from it
+        // at the same time are zeroes or what was there; they look through volatile accesses.
+        unsafe { madvise(region.as_ptr().add(start as usize).cast(), (end - start) as usize, Advice::LinuxDontNeed) }?;
+        return Ok(());
+    };
+    let (start, end) = (place.start() + start, place.start() + end);
     match rustix::fs::fallocate(
         place.file(),
         FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
@@ -128,7 +141,7 @@ pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryRegion};
+    use vm_memory::{Bytes, GuestAddress};
 
     use super::*;
 
@@ -158,6 +171,35 @@ mod tests {
     }
 
     #[test]
+    fn sizes_around_the_pci_hole_lose_nothing() {
+        for (memory, below_4g, above_4g) in [
+            (3 * GIB - MIB, 3 * GIB - MIB, 0),
+            (3 * GIB, 3 * GIB, 0),
+            (3 * GIB + MIB, 3 * GIB, MIB),
+            (4 * GIB, 3 * GIB, GIB),
+            (5 * GIB, 3 * GIB, 2 * GIB),
+        ] {
+            let layout = Layout::new(memory);
+            assert_eq!(layout, Layout { below_4g, above_4g });
+            let usable: u64 = layout.ranges().iter().map(|range| range.len).sum();
+            assert_eq!(usable, memory - (VGA_WINDOW.end - VGA_WINDOW.start));
+            assert!(layout.ranges().iter().all(|range| range.address + range.len <= PCI_HOLE
+                || range.address == HIGH_MEMORY && range.offset == PCI_HOLE));
+            let whole: u64 = layout.whole_ranges().iter().map(|range| range.len).sum();
+            assert_eq!(whole, memory);
+        }
+    }
+
+    #[test]
+    fn the_window_of_the_vga_is_cut_out() {
+        let parts = |start, end| without_vga_window(start, end).collect::<Vec<_>>();
+
+        assert_eq!(parts(0, MIB), [0..VGA_WINDOW.start, VGA_WINDOW.end..MIB]);
+        assert_eq!(parts(0, 0xa_0000), [0..0xa_0000]);
+        assert_eq!(parts(HIGH_MEMORY, HIGH_MEMORY + MIB), [HIGH_MEMORY..HIGH_MEMORY + MIB]);
+    }
+
+    #[test]
     fn the_least_memory_has_both_low_ranges() {
         assert_eq!(
             Layout::new(MIB).ranges().last(),
@@ -167,7 +209,7 @@ mod tests {
 
     #[test]
     fn allocated_memory_is_zero_and_costs_nothing_until_written() {
-        let memory = allocate(&Layout::new(5 * GIB)).unwrap();
+        let memory = allocate(&Layout::new(5 * GIB), MemoryBacking::default()).unwrap();
         let file = memory.iter().next().unwrap().file_offset().unwrap().arc().clone();
 
         memory.write_obj(7u64, GuestAddress(HIGH_MEMORY)).unwrap();
@@ -180,7 +222,7 @@ mod tests {
     #[test]
     fn pages_that_are_given_back_are_zero_and_cost_nothing() {
         use std::os::unix::fs::MetadataExt;
-        let memory = allocate(&Layout::new(5 * GIB)).unwrap();
+        let memory = allocate(&Layout::new(5 * GIB), MemoryBacking::default()).unwrap();
         let file = memory.iter().next().unwrap().file_offset().unwrap().arc().clone();
         let at = GuestAddress(HIGH_MEMORY + 8192);
         memory.write_slice(&[7; 3 * 4096], at).unwrap();

@@ -14,7 +14,11 @@ use std::os::fd::RawFd;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use crate::vmm::machine::Graphics;
+pub use crate::vmm::{
+    cpu::{CpuConfig, CpuConfigError, Topology},
+    machine::Graphics,
+    memory::{HugePages, MemoryBacking},
+};
 
 /// The file descriptor on which the worker finds its launch description.
 pub const LAUNCH_FD: RawFd = 3;
@@ -37,8 +41,14 @@ pub struct LaunchDescription {
     pub uuid: Uuid,
     /// The guest's memory, in bytes.
     pub memory: u64,
+    /// What lies behind the memory.
+    #[serde(default)]
+    pub memory_backing: MemoryBacking,
     /// The number of virtual CPUs.
     pub vcpus: u32,
+    /// What the virtual CPUs are like.
+    #[serde(default)]
+    pub cpu: CpuConfig,
     /// The graphics card.
     #[serde(default)]
     pub graphics: Graphics,
@@ -309,7 +319,14 @@ mod tests {
             name: "debian".to_owned(),
             uuid: Uuid::from_u128(7),
             memory: 64 << 20,
-            vcpus: 1,
+            memory_backing: MemoryBacking { huge_pages: Some(HugePages::Size2M), mergeable: false },
+            vcpus: 4,
+            cpu: CpuConfig {
+                topology: Some(Topology { sockets: 1, cores: 2, threads: 2 }),
+                disabled_features: vec!["avx2".to_owned()],
+                nested: true,
+                pinning: vec![vec![0, 2], vec![]],
+            },
             graphics: Graphics::Virtio,
             video_memory: 16 << 20,
             boot_menu: false,

@@ -120,6 +120,8 @@ const CONDITIONS: &[(libc::c_long, u8, u64, u64)] = &[
     (libc::SYS_mprotect, 2, libc::PROT_EXEC as u64, 0),
     // A new thread, not a new process.
     (libc::SYS_clone, 0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64),
+    // A thread says where it runs itself, not where others do.
+    (libc::SYS_sched_setaffinity, 0, u32::MAX as u64, 0),
     (libc::SYS_prctl, 0, u32::MAX as u64, libc::PR_SET_NAME as u64),
     // To ask for a limit (a thread its stack's), not to set it.
     (libc::SYS_prlimit64, 2, u64::MAX, 0),

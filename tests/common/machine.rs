@@ -12,8 +12,10 @@ use std::{
 };
 
 use lodge::vmm::{
+    cpu::CpuConfig,
     devices::serial::SerialOutput,
     machine::{Boot, Firmware, Graphics, Machine, MachineConfig, MachineError, MachineEvent, Peripherals},
+    memory::MemoryBacking,
 };
 use uuid::Uuid;
 
@@ -117,7 +119,9 @@ pub fn try_machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> Res
         name: "test".to_owned(),
         uuid: Uuid::from_u128(0x1234),
         memory: 32 << 20,
+        memory_backing: MemoryBacking::default(),
         vcpus: 1,
+        cpu: CpuConfig::default(),
         boot: Boot::Firmware(Firmware { bios: image("bios-256k.bin"), vga_bios: image("vgabios-stdvga.bin") }),
         graphics: Graphics::Vga,
         video_memory: 16 << 20,

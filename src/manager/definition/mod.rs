@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cpu;
 mod text;
 mod validate;
 
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use crate::worker::launch::{HugePages, MemoryBacking, Topology};
+pub use cpu::CpuDefinition;
 pub use text::DefinitionError;
 pub use validate::{
     HostLimits, MAX_DISKS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review, check_name,
@@ -60,6 +63,12 @@ pub struct Definition {
     /// What happens when the guest crashes.
     #[serde(default = "preserve")]
     pub on_crash: Lifecycle,
+    /// What the virtual CPUs are like.
+    #[serde(default)]
+    pub cpu: CpuDefinition,
+    /// What lies behind the memory: `huge_pages` of `2MiB` or `1GiB`, and whether the host may merge equal pages (`mergeable`).
+    #[serde(default)]
+    pub memory_backing: MemoryBacking,
     /// A kernel that is booted directly, without the disks' boot loaders.
     #[serde(default)]
     pub kernel: Option<KernelDefinition>,
@@ -249,6 +258,8 @@ impl Definition {
             on_poweroff: destroy(),
             on_reboot: restart(),
             on_crash: preserve(),
+            cpu: CpuDefinition::default(),
+            memory_backing: MemoryBacking::default(),
             kernel: None,
             display: DisplayDefinition::default(),
             disks: Vec::new(),

@@ -109,6 +109,8 @@ impl Definition {
         self.validate_memory(&mut problems);
         if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
             problems.push(Problem::new("vcpus", format!("{} is not possible. Choose 1 to {MAX_VCPUS}", self.vcpus)));
+        } else {
+            self.cpu.validate(self.vcpus, &mut problems);
         }
         self.validate_disks(&mut problems);
         self.validate_networks(&mut problems);
@@ -169,6 +171,20 @@ impl Definition {
             let near = Size((memory / MIB).saturating_mul(MIB));
             problems
                 .push(Problem::new("memory", format!("{} is not a whole number of MiB. Write {near}", self.memory)));
+        }
+        if let Some(size) = self.memory_backing.huge_pages {
+            if !memory.is_multiple_of(size.bytes()) {
+                let message = format!(
+                    "{} is not made of whole huge pages. Write a multiple of {}",
+                    self.memory,
+                    Size(size.bytes())
+                );
+                problems.push(Problem::new("memory", message));
+            }
+            if self.memory_backing.mergeable {
+                let message = "huge pages are never merged. Switch it off, or remove huge_pages";
+                problems.push(Problem::new("memory_backing.mergeable", message));
+            }
         }
         let video = self.display.video_memory.bytes();
         if !video.is_power_of_two() || !(8 * MIB..=256 * MIB).contains(&video) {

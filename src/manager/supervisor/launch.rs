@@ -281,7 +281,9 @@ fn describe(definition: &Definition, descriptors: Descriptors, boot: Boot, disks
         name: definition.name.clone(),
         uuid: definition.uuid,
         memory: definition.memory.bytes(),
+        memory_backing: definition.memory_backing,
         vcpus: definition.vcpus,
+        cpu: definition.cpu.launched(),
         graphics: match definition.display.model {
             DisplayModel::Vga => Graphics::Vga,
             DisplayModel::Virtio => Graphics::Virtio,

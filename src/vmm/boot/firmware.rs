@@ -123,10 +123,13 @@ pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<Fw
     if len == 0 || len > MAX_OPTION_ROM {
         return Err(FirmwareError::Size { what: "VGA BIOS", len });
     }
+    // What SeaBIOS calls the most CPUs are their APIC IDs.
+    let last_id = config.smbios.topology.apic_id(u32::from(config.vcpus).saturating_sub(1));
+    let ids = u16::try_from(last_id).unwrap_or(u16::MAX).saturating_add(1);
     let items = vec![
         (key::UUID, config.uuid.into_bytes().to_vec()),
         (key::CPUS, config.vcpus.to_le_bytes().to_vec()),
-        (key::MAX_CPUS, config.vcpus.to_le_bytes().to_vec()),
+        (key::MAX_CPUS, ids.to_le_bytes().to_vec()),
         (key::BOOT_MENU, u16::from(config.boot_menu).to_le_bytes().to_vec()),
     ];
     let mut files = vec![

@@ -7,6 +7,8 @@
 
 use uuid::Uuid;
 
+use crate::vmm::cpu::Topology;
+
 /// Name of the structures' blob in fw_cfg.
 pub const TABLES_FILE: &str = "etc/smbios/smbios-tables";
 /// Name of the entry point's blob in fw_cfg.
@@ -28,17 +30,6 @@ pub struct SmbiosConfig {
     pub memory: u64,
     /// Sockets, and for each socket its cores and threads.
     pub topology: Topology,
-}
-
-/// How vCPUs are grouped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Topology {
-    /// Processor packages.
-    pub sockets: u32,
-    /// Cores of each package.
-    pub cores: u32,
-    /// Threads of each core.
-    pub threads: u32,
 }
 
 /// The structures, one behind the other, ended by the end-of-table structure.

@@ -1,12 +1,15 @@
 //! What a vCPU tells about itself through CPUID (Intel SDM volume 2, instruction CPUID; AMD APM volume 3, appendix E).
 //!
-//! A guest gets what KVM supports on this host, with its own place in a package of one core a vCPU. KVM may rewrite leaves
-//! once they are set; who needs the result reads it back.
+//! A guest gets what KVM supports on this host, without the features that were taken away, and with its own place in the
+//! guest's [`Topology`]. KVM may rewrite leaves once they are set; who needs the result reads it back.
 
 #![forbid(unsafe_code)]
 
-use kvm_bindings::{CpuId, kvm_cpuid_entry2};
+use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
+use super::{features::Feature, topology::Topology};
+
+const HIGHEST: u32 = 0x0;
 const FEATURES: u32 = 0x1;
 const CACHES: u32 = 0x4;
 const TOPOLOGY: u32 = 0xb;
@@ -26,73 +29,104 @@ const HTT: u32 = 1 << 28;
 const LEVEL_THREAD: u32 = 1;
 const LEVEL_CORE: u32 = 2;
 
-/// The CPUID of vCPU `index` of `count`, made of what KVM supports.
-pub fn of_vcpu(supported: &CpuId, index: u32, count: u32) -> CpuId {
-    let mut cpuid = supported.clone();
-    let core_bits = u32::BITS - (count - 1).leading_zeros();
-    for entry in cpuid.as_mut_slice() {
-        match entry.function {
-            FEATURES => {
-                entry.ecx |= X2APIC | TSC_DEADLINE | HYPERVISOR;
-                // APIC ID, and how many of them a package has room for.
-                entry.ebx = entry.ebx & 0xffff | index << 24 | (1 << core_bits) << 16;
-                entry.edx = if count > 1 { entry.edx | HTT } else { entry.edx & !HTT };
-            }
-            CACHES if entry.eax & 0x1f != 0 => {
-                let shared_by_all = entry.eax >> 5 & 0x7 >= 3;
-                let sharing = if shared_by_all { (1 << core_bits) - 1 } else { 0 };
-                let cores = ((1 << core_bits) - 1).min(0x3f);
-                entry.eax = entry.eax & 0x3fff | sharing << 14 | cores << 26;
-            }
-            TOPOLOGY | TOPOLOGY_V2 => topology(entry, index, count, core_bits),
-            AMD_SIZES => entry.ecx = entry.ecx & !0xf0ff | core_bits << 12 | (count - 1).min(0xff),
-            AMD_CACHES if entry.eax & 0x1f != 0 => {
-                let shared_by_all = entry.eax >> 5 & 0x7 >= 3;
-                let sharing = if shared_by_all { count - 1 } else { 0 };
-                entry.eax = entry.eax & 0x3fff | sharing << 14;
-            }
-            AMD_TOPOLOGY => {
-                entry.eax = index;
-                // One thread a core, the core's ID; one node.
-                entry.ebx = index & 0xff;
-                entry.ecx = 0;
-            }
-            _ => {}
-        }
+/// From this level on all threads of a socket share a cache; below, those of a core do.
+const SHARED_CACHE: u32 = 3;
+
+/// The CPUID of vCPU `index`, made of what KVM supports without `removed`; `None` when it has more leaves than KVM takes.
+pub fn of_vcpu(supported: &CpuId, index: u32, topology: &Topology, removed: &[Feature]) -> Option<CpuId> {
+    let highest = supported.as_slice().iter().find(|entry| entry.function == HIGHEST).map_or(0, |entry| entry.eax);
+    let own_levels = |entry: &&kvm_cpuid_entry2| !matches!(entry.function, TOPOLOGY | TOPOLOGY_V2);
+    let mut entries: Vec<kvm_cpuid_entry2> = supported.as_slice().iter().filter(own_levels).copied().collect();
+    for entry in &mut entries {
+        place(entry, index, topology);
+        removed.iter().for_each(|feature| feature.clear(entry));
     }
-    cpuid
+    // KVM tells only some of these leaves' levels, or none: they are all ours.
+    for function in [TOPOLOGY, TOPOLOGY_V2].into_iter().filter(|&function| function <= highest) {
+        entries.extend(levels(function, index, topology));
+    }
+    CpuId::from_entries(&entries).ok()
 }
 
-/// One thread a core, all cores in one package.
-fn topology(entry: &mut kvm_cpuid_entry2, index: u32, count: u32, core_bits: u32) {
-    (entry.eax, entry.ebx, entry.ecx) = match entry.index {
-        0 => (0, 1, LEVEL_THREAD << 8),
-        1 => (core_bits, count, LEVEL_CORE << 8 | 1),
-        level => (0, 0, level & 0xff),
+/// Puts vCPU `index` into its place.
+fn place(entry: &mut kvm_cpuid_entry2, index: u32, topology: &Topology) {
+    let apic_id = topology.apic_id(index);
+    let (thread_bits, socket_bits) = (topology.thread_bits(), topology.socket_bits());
+    let (threads, all) = (topology.threads, topology.threads_of_socket());
+    let sharing = |eax: u32| {
+        let bits = if eax >> 5 & 0x7 >= SHARED_CACHE { socket_bits } else { thread_bits };
+        eax & 0x3fff | ((1 << bits) - 1) << 14
     };
-    entry.edx = index;
+    match entry.function {
+        FEATURES => {
+            entry.ecx |= X2APIC | TSC_DEADLINE | HYPERVISOR;
+            // APIC ID, and how many of them a package has room for.
+            entry.ebx = entry.ebx & 0xffff | apic_id << 24 | (1 << socket_bits) << 16;
+            entry.edx = if all > 1 { entry.edx | HTT } else { entry.edx & !HTT };
+        }
+        CACHES if entry.eax & 0x1f != 0 => {
+            let cores = ((1 << (socket_bits - thread_bits)) - 1u32).min(0x3f);
+            entry.eax = sharing(entry.eax) | cores << 26;
+        }
+        AMD_SIZES => entry.ecx = entry.ecx & !0xf0ff | socket_bits << 12 | (all - 1).min(0xff),
+        AMD_CACHES if entry.eax & 0x1f != 0 => entry.eax = sharing(entry.eax),
+        AMD_TOPOLOGY => {
+            entry.eax = apic_id;
+            // The core's ID and its threads; one node a socket.
+            entry.ebx = topology.core(index) & 0xff | (threads - 1) << 8;
+            entry.ecx = topology.socket(index) & 0xff;
+        }
+        _ => {}
+    }
+}
+
+/// The levels above a thread, as leaf `function` tells them: core, socket, and the end.
+fn levels(function: u32, index: u32, topology: &Topology) -> [kvm_cpuid_entry2; 3] {
+    let level = |index_of_level: u32, bits, threads, kind: u32| kvm_cpuid_entry2 {
+        function,
+        index: index_of_level,
+        flags: KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+        eax: bits,
+        ebx: threads,
+        ecx: kind << 8 | index_of_level,
+        edx: topology.apic_id(index),
+        ..Default::default()
+    };
+    [
+        level(0, topology.thread_bits(), topology.threads, LEVEL_THREAD),
+        level(1, topology.socket_bits(), topology.threads_of_socket(), LEVEL_CORE),
+        level(2, 0, 0, 0),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const CORES: Topology = Topology { sockets: 1, cores: 5, threads: 1 };
+    const THREADS: Topology = Topology { sockets: 2, cores: 3, threads: 2 };
+
     fn supported() -> CpuId {
         let leaf = |function, index, eax| kvm_cpuid_entry2 { function, index, eax, ..Default::default() };
         let level_1 = 1 << 5 | 1;
         let level_3 = 3 << 5 | 3;
         CpuId::from_entries(&[
+            leaf(HIGHEST, 0, 0x1f),
             leaf(FEATURES, 0, 0),
             leaf(CACHES, 0, level_1),
             leaf(CACHES, 1, level_3),
             leaf(CACHES, 2, 0),
             leaf(TOPOLOGY, 0, 0),
-            leaf(TOPOLOGY, 1, 0),
-            leaf(TOPOLOGY, 2, 0),
             leaf(AMD_SIZES, 0, 0x3030),
+            leaf(AMD_CACHES, 0, level_1),
+            leaf(AMD_CACHES, 1, level_3),
             leaf(AMD_TOPOLOGY, 0, 0),
         ])
         .unwrap()
+    }
+
+    fn of(index: u32, topology: &Topology) -> CpuId {
+        of_vcpu(&supported(), index, topology, &[]).unwrap()
     }
 
     fn find(cpuid: &CpuId, function: u32, index: u32) -> kvm_cpuid_entry2 {
@@ -101,43 +135,86 @@ mod tests {
 
     #[test]
     fn every_vcpu_has_its_apic_id() {
-        for index in 0..5 {
-            let cpuid = of_vcpu(&supported(), index, 5);
+        for topology in [CORES, THREADS] {
+            for index in 0..topology.vcpus().unwrap() {
+                let cpuid = of(index, &topology);
 
-            assert_eq!(find(&cpuid, FEATURES, 0).ebx >> 24, index);
-            assert_eq!(find(&cpuid, TOPOLOGY, 0).edx, index);
-            assert_eq!(find(&cpuid, AMD_TOPOLOGY, 0).eax, index);
+                let id = topology.apic_id(index);
+                assert_eq!(find(&cpuid, FEATURES, 0).ebx >> 24, id);
+                for leaf in [TOPOLOGY, TOPOLOGY_V2] {
+                    assert!((0..3).all(|level| find(&cpuid, leaf, level).edx == id));
+                }
+                assert_eq!(find(&cpuid, AMD_TOPOLOGY, 0).eax, id);
+            }
         }
     }
 
     #[test]
-    fn all_are_cores_of_one_package() {
-        let cpuid = of_vcpu(&supported(), 0, 5);
+    fn cores_of_one_package_have_one_thread_each() {
+        let cpuid = of(0, &CORES);
 
         assert_eq!(find(&cpuid, FEATURES, 0).ebx >> 16 & 0xff, 8);
         assert_ne!(find(&cpuid, FEATURES, 0).edx & HTT, 0);
+        let thread = find(&cpuid, TOPOLOGY, 0);
+        assert_eq!((thread.eax, thread.ebx, thread.ecx), (0, 1, 0x100));
         let core = find(&cpuid, TOPOLOGY, 1);
         assert_eq!((core.eax, core.ebx, core.ecx), (3, 5, 0x201));
         assert_eq!(find(&cpuid, TOPOLOGY, 2).ecx, 2);
         assert_eq!(find(&cpuid, AMD_SIZES, 0).ecx, 0x3004);
+        assert_eq!(find(&cpuid, AMD_TOPOLOGY, 0).ebx, 0);
     }
 
     #[test]
-    fn the_last_level_cache_is_shared_and_the_first_is_not() {
-        let cpuid = of_vcpu(&supported(), 0, 4);
+    fn threads_are_told_from_cores_and_sockets() {
+        // The last thread of the second socket.
+        let cpuid = of(11, &THREADS);
 
-        assert_eq!(find(&cpuid, CACHES, 0).eax >> 14 & 0xfff, 0);
-        assert_eq!(find(&cpuid, CACHES, 1).eax >> 14 & 0xfff, 3);
-        assert_eq!(find(&cpuid, CACHES, 1).eax >> 26, 3);
-        assert_eq!(find(&cpuid, CACHES, 2).eax, 0);
+        assert_eq!(find(&cpuid, FEATURES, 0).ebx >> 16, 13 << 8 | 8);
+        let thread = find(&cpuid, TOPOLOGY_V2, 0);
+        assert_eq!((thread.eax, thread.ebx, thread.ecx), (1, 2, 0x100));
+        let core = find(&cpuid, TOPOLOGY_V2, 1);
+        assert_eq!((core.eax, core.ebx, core.ecx), (3, 6, 0x201));
+        assert_eq!(find(&cpuid, AMD_SIZES, 0).ecx, 0x3005);
+        let amd = find(&cpuid, AMD_TOPOLOGY, 0);
+        assert_eq!((amd.ebx, amd.ecx), (0x102, 1));
+    }
+
+    #[test]
+    fn a_core_shares_its_first_cache_and_a_socket_its_last() {
+        let sharing = |topology, leaf| [0, 1].map(|cache| find(&of(0, topology), leaf, cache).eax >> 14 & 0xfff);
+
+        for leaf in [CACHES, AMD_CACHES] {
+            assert_eq!(sharing(&CORES, leaf), [0, 7]);
+            assert_eq!(sharing(&THREADS, leaf), [1, 7]);
+        }
+        assert_eq!(find(&of(0, &THREADS), CACHES, 1).eax >> 26, 3);
+        assert_eq!(find(&of(0, &THREADS), CACHES, 2).eax, 0);
     }
 
     #[test]
     fn a_lone_vcpu_has_no_siblings() {
-        let features = find(&of_vcpu(&supported(), 0, 1), FEATURES, 0);
+        let features = find(&of(0, &Topology::cores(1)), FEATURES, 0);
 
         assert_eq!(features.edx & HTT, 0);
         assert_eq!(features.ebx >> 16 & 0xff, 1);
         assert_ne!(features.ecx & HYPERVISOR, 0);
+    }
+
+    #[test]
+    fn a_cpu_without_the_leaves_of_topology_does_not_get_them() {
+        let old = CpuId::from_entries(&[kvm_cpuid_entry2 { eax: 0xa, ..Default::default() }]).unwrap();
+
+        let cpuid = of_vcpu(&old, 0, &CORES, &[]).unwrap();
+
+        assert_eq!(cpuid.as_slice().len(), 1);
+    }
+
+    #[test]
+    fn what_was_taken_away_is_not_there() {
+        let removed = [Feature::named("x2apic").unwrap()];
+
+        let features = find(&of_vcpu(&supported(), 0, &CORES, &removed).unwrap(), FEATURES, 0);
+
+        assert_eq!(features.ecx & (X2APIC | HYPERVISOR), HYPERVISOR);
     }
 }

@@ -1,16 +1,21 @@
 //! Virtual CPUs: their state machine, exits, CPUID and registers.
 
+mod config;
 mod cpuid;
 mod exit;
+pub mod features;
 mod kick;
 mod registers;
 mod report;
 mod run_area;
 mod state;
 mod thread;
+mod topology;
 mod vcpus;
 
+pub use config::{CpuConfig, CpuConfigError};
 pub use registers::{Registers, Segment};
 pub use report::InternalErrorReport;
 pub use thread::{Governor, Wiring};
-pub use vcpus::{VcpuInfo, Vcpus};
+pub use topology::Topology;
+pub use vcpus::{VcpuInfo, Vcpus, VcpusError};

@@ -7,9 +7,10 @@ use std::{
 };
 
 use kvm_bindings::{CpuId, Msrs, kvm_msr_entry};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{
-    Registers, Wiring, cpuid,
+    CpuConfig, CpuConfigError, Registers, Wiring, cpuid, features,
     kick::{self, Kickable, kick},
     run_area::RunArea,
     state::{VcpuState, msr_numbers},
@@ -26,6 +27,53 @@ const STACK: usize = 256 << 10;
 const MSR_MISC_ENABLE: u32 = 0x1a0;
 /// Fast string instructions: on after a reset of a real CPU, and kernels believe it.
 const FAST_STRINGS: u64 = 1;
+
+/// Why a machine's vCPUs could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum VcpusError {
+    /// KVM cannot have so many.
+    #[error("{count} vCPUs are more than the {most} that the host's KVM gives a guest. give it {most} or fewer")]
+    TooMany {
+        /// How many were asked for.
+        count: u32,
+        /// The most there can be.
+        most: u32,
+    },
+    /// The configuration asks for something impossible.
+    #[error(transparent)]
+    Config(#[from] CpuConfigError),
+    /// The host's KVM does not let guests run virtual machines.
+    #[error(
+        "the host's KVM does not let its guests run virtual machines themselves. load kvm_intel or kvm_amd with \
+         nested=1, or switch nested off"
+    )]
+    Nested,
+    /// The host's CPU tells more than KVM takes.
+    #[error("the host's CPU has more CPUID leaves than KVM takes. update the host's kernel")]
+    Leaves,
+    /// A vCPU cannot run where it is to run.
+    #[error("vCPU {index} cannot run on the host's CPUs {host_cpus:?}: {source}. pin it to CPUs that lodge may use")]
+    Pinning {
+        /// The vCPU.
+        index: u32,
+        /// Where it was to run.
+        host_cpus: Vec<u32>,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// KVM has refused something.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+}
+
+/// How one vCPU begins.
+struct Plan<'a> {
+    index: u32,
+    entry: Option<CpuEntry>,
+    apic_id: u32,
+    /// Where it may run; empty for anywhere.
+    host_cpus: &'a [u32],
+}
 
 /// A vCPU, as QMP's `query-cpus-fast` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +98,39 @@ struct Handle {
 impl Vcpus {
     /// Makes `count` vCPUs at power-on, paused. The first one is the boot processor and begins at `entry`, or at the reset
     /// vector; the others wait for it to start them.
-    pub fn new(vm: &Vm, count: u32, entry: Option<CpuEntry>, wiring: &Wiring) -> Result<Self, KvmError> {
+    pub fn new(
+        vm: &Vm,
+        count: u32,
+        config: &CpuConfig,
+        entry: Option<CpuEntry>,
+        wiring: &Wiring,
+    ) -> Result<Self, VcpusError> {
+        config.check(count)?;
+        let most = u32::try_from(vm.system.get_max_vcpus()).unwrap_or(u32::MAX);
+        let recommended = vm.system.get_nr_vcpus();
+        if count > most {
+            return Err(VcpusError::TooMany { count, most });
+        }
+        if count as usize > recommended {
+            tracing::warn!(count, recommended, "the guest has more vCPUs than KVM recommends on this host");
+        }
         kick::install_handler().map_err(refused("handle a signal"))?;
         let supported = vm.supported_cpuid()?;
+        if config.nested && !features::virtualizes(&supported) {
+            return Err(VcpusError::Nested);
+        }
+        let (topology, removed) = (config.topology(count), config.removed_features()?);
         let msrs = msr_numbers(&vm.system)?;
         let mut vcpus = Self { handles: Vec::with_capacity(count as usize) };
         for index in 0..count {
-            let cpuid = cpuid::of_vcpu(&supported, index, count);
-            let entry = entry.filter(|_| index == 0);
-            vcpus.handles.push(Handle::start(vm, index, &cpuid, entry, &msrs, wiring.clone())?);
+            let cpuid = cpuid::of_vcpu(&supported, index, &topology, &removed).ok_or(VcpusError::Leaves)?;
+            let plan = Plan {
+                index,
+                entry: entry.filter(|_| index == 0),
+                apic_id: topology.apic_id(index),
+                host_cpus: config.pinning.get(index as usize).map(Vec::as_slice).unwrap_or_default(),
+            };
+            vcpus.handles.push(Handle::start(vm, plan, &cpuid, &msrs, wiring.clone())?);
         }
         Ok(vcpus)
     }
@@ -131,19 +203,14 @@ impl Drop for Vcpus {
 
 impl Handle {
     /// Makes a vCPU and starts its thread.
-    fn start(
-        vm: &Vm,
-        index: u32,
-        cpuid: &CpuId,
-        entry: Option<CpuEntry>,
-        msrs: &[u32],
-        wiring: Wiring,
-    ) -> Result<Self, KvmError> {
+    fn start(vm: &Vm, plan: Plan, cpuid: &CpuId, msrs: &[u32], wiring: Wiring) -> Result<Self, VcpusError> {
         const START: &str = "start a vCPU's thread";
-        let fd = vm.fd.create_vcpu(index.into()).map_err(refused("make a vCPU"))?;
+        let index = plan.index;
+        // KVM's ID of a vCPU is its APIC's.
+        let fd = vm.fd.create_vcpu(plan.apic_id.into()).map_err(refused("make a vCPU"))?;
         fd.set_cpuid2(cpuid).map_err(refused("set a vCPU's CPUID"))?;
         enable_fast_strings(&fd)?;
-        if let Some(entry) = entry {
+        if let Some(entry) = plan.entry {
             enter(&fd, &entry)?;
         }
         let power_on = VcpuState::take(&fd, msrs)?;
@@ -153,9 +220,14 @@ impl Handle {
         wiring.coalesced.find_ring(&fd).map_err(refused("share the ring of collected writes"))?;
 
         let (commands, receiver) = channel();
-        let (started, start) = channel();
+        let (started, start) = channel::<Result<i32, VcpusError>>();
+        let host_cpus = plan.host_cpus.to_vec();
         let run = move || {
-            let area = match Kickable::new(area) {
+            let prepare = || -> Result<Kickable, VcpusError> {
+                pin(&host_cpus).map_err(|source| VcpusError::Pinning { index, host_cpus, source })?;
+                Ok(Kickable::new(area).map_err(refused(START))?)
+            };
+            let area = match prepare() {
                 Ok(area) => area,
                 Err(error) => return drop(started.send(Err(error))),
             };
@@ -164,8 +236,8 @@ impl Handle {
         };
         let thread = thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK).spawn(run);
         let thread = thread.map_err(refused(START))?;
-        let thread_id =
-            start.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())).map_err(refused(START))?;
+        let ended = |_| Err(refused(START)(io::Error::from(io::ErrorKind::BrokenPipe)).into());
+        let thread_id = start.recv().unwrap_or_else(ended)?;
         Ok(Self { thread, thread_id, commands })
     }
 
@@ -182,6 +254,19 @@ fn enter(fd: &kvm_ioctls::VcpuFd, entry: &CpuEntry) -> Result<(), KvmError> {
     let power_on = fd.get_sregs().map_err(refused(DOING))?;
     fd.set_sregs(&entry.special_registers(&power_on)).map_err(refused(DOING))?;
     fd.set_regs(&entry.registers()).map_err(refused(DOING))
+}
+
+/// Has this thread run on these CPUs of the host only; on any when there are none.
+fn pin(host_cpus: &[u32]) -> io::Result<()> {
+    if host_cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    for &cpu in host_cpus {
+        let cpu = usize::try_from(cpu).ok().filter(|&cpu| cpu < CpuSet::MAX_CPU).ok_or(io::ErrorKind::InvalidInput)?;
+        set.set(cpu);
+    }
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 fn enable_fast_strings(fd: &kvm_ioctls::VcpuFd) -> Result<(), KvmError> {

@@ -10,7 +10,7 @@ use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memo
 use kvm_ioctls::VmFd;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress, MmapRegion};
 
-use crate::vmm::memory::GuestMemory;
+use crate::vmm::memory::{GuestMemory, without_vga_window};
 
 /// Hands out the numbers of a virtual machine's memory slots.
 pub struct MemorySlots {
@@ -40,9 +40,12 @@ impl MemorySlots {
     /// The caller keeps `memory` until the last vCPU has ended.
     pub fn map_ram(&self, memory: &GuestMemory) -> io::Result<()> {
         for region in memory.iter() {
-            let host = region.get_host_address(MemoryRegionAddress(0)).map_err(io::Error::other)?;
-            let slot = self.take();
-            self.set(slot, region.start_addr().0, host as u64, region.len(), 0)?;
+            let start = region.start_addr().0;
+            for part in without_vga_window(start, start + region.len()) {
+                let offset = MemoryRegionAddress(part.start - start);
+                let host = region.get_host_address(offset).map_err(io::Error::other)?;
+                self.set(self.take(), part.start, host as u64, part.end - part.start, 0)?;
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::vmm::{
         firmware::{self, Bios, FirmwareConfig},
         fw_cfg::{FwCfg, key},
         linux::{CpuEntry, LinuxBoot},
-        smbios::{SmbiosConfig, Topology},
+        smbios::SmbiosConfig,
     },
     kvm::MemorySlots,
     memory::{GuestMemory, HIGH_MEMORY, Layout, PCI_END, PCI_HOLE},
@@ -32,13 +32,16 @@ pub struct Tables {
 impl Tables {
     /// The tables of the machine `config`.
     pub fn new(config: &MachineConfig) -> Self {
-        let acpi =
-            AcpiConfig { apic_ids: (0..config.vcpus).collect(), pci_window: PCI_HOLE..PCI_END, pci_window_64: None };
+        let acpi = AcpiConfig {
+            apic_ids: config.cpu.apic_ids(config.vcpus),
+            pci_window: PCI_HOLE..PCI_END,
+            pci_window_64: None,
+        };
         let smbios = SmbiosConfig {
             name: config.name.clone(),
             uuid: config.uuid,
             memory: config.memory,
-            topology: Topology { sockets: 1, cores: config.vcpus, threads: 1 },
+            topology: config.cpu.topology(config.vcpus),
         };
         Self { acpi: AcpiTables::build(&acpi), smbios }
     }

@@ -7,7 +7,9 @@ use std::{fs::File, io::Write, ops::RangeInclusive, sync::Arc};
 use uuid::Uuid;
 
 use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
-use crate::vmm::{block::Disk, boot::linux::LinuxBoot, devices::serial::SerialOutput};
+use crate::vmm::{
+    block::Disk, boot::linux::LinuxBoot, cpu::CpuConfig, devices::serial::SerialOutput, memory::MemoryBacking,
+};
 
 /// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.
 pub const MAX_VCPUS: u32 = 254;
@@ -27,8 +29,12 @@ pub struct MachineConfig {
     pub uuid: Uuid,
     /// RAM in bytes, a multiple of [`MEMORY_UNIT`].
     pub memory: u64,
+    /// What lies behind the RAM.
+    pub memory_backing: MemoryBacking,
     /// Virtual CPUs, 1 to [`MAX_VCPUS`].
     pub vcpus: u32,
+    /// What the virtual CPUs are like.
+    pub cpu: CpuConfig,
     /// How it begins.
     pub boot: Boot,
     /// The graphics card.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use vm_memory::GuestMemoryMmap;
 
 use super::*;
-use crate::vmm::boot::{acpi::AcpiConfig, smbios::Topology};
+use crate::vmm::{boot::acpi::AcpiConfig, cpu::Topology};
 
 const MEMORY: u64 = 64 << 20;
 

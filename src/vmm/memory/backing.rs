@@ -1,0 +1,259 @@
+//! What lies behind a guest's RAM: usual pages or huge ones, and whether equal pages may be merged with other guests'.
+//!
+//! - <https://docs.kernel.org/admin-guide/mm/hugetlbpage.html>
+//! - <https://docs.kernel.org/admin-guide/mm/ksm.html>
+
+use std::{fs::File, io, sync::Arc};
+
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, SealFlags},
+    io::Errno,
+    mm::{Advice, madvise},
+};
+use serde::{Deserialize, Serialize};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+
+use super::{GuestMemory, Layout, RamRange};
+
+/// How a guest's RAM is backed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryBacking {
+    /// The size of its huge pages; usual pages when left out.
+    #[serde(default)]
+    pub huge_pages: Option<HugePages>,
+    /// Whether the host may merge pages that are equal (KSM).
+    #[serde(default)]
+    pub mergeable: bool,
+}
+
+/// A size of huge pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HugePages {
+    /// 2 MiB.
+    #[serde(rename = "2MiB")]
+    Size2M,
+    /// 1 GiB.
+    #[serde(rename = "1GiB")]
+    Size1G,
+}
+
+impl HugePages {
+    /// The size of a page in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Size2M => 2 << 20,
+            Self::Size1G => 1 << 30,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Size2M => "2 MiB",
+            Self::Size1G => "1 GiB",
+        }
+    }
+
+    /// Where the kernel is told how many there are to be.
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Size2M => "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+            Self::Size1G => "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages",
+        }
+    }
+
+    fn flags(self) -> MemfdFlags {
+        MemfdFlags::HUGETLB
+            | match self {
+                Self::Size2M => MemfdFlags::HUGE_2MB,
+                Self::Size1G => MemfdFlags::HUGE_1GB,
+            }
+    }
+}
+
+/// Why RAM could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The host has no memory for it.
+    #[error("{len} bytes of memory could not be allocated: {source}. give the guest less memory")]
+    Allocate {
+        /// How much, in bytes.
+        len: u64,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// It is not made of whole huge pages.
+    #[error("{len} bytes of memory are not whole huge pages of {}. give the guest a multiple of that", .size.name())]
+    Fraction {
+        /// How much, in bytes.
+        len: u64,
+        /// The pages' size.
+        size: HugePages,
+    },
+    /// Too few huge pages are free.
+    #[error(
+        "the guest needs {pages} huge pages of {} and the host has not as many free. write a larger number to {}, or \
+         switch huge_pages off", .size.name(), .size.setting()
+    )]
+    TooFewHugePages {
+        /// How many it needs.
+        pages: u64,
+        /// Their size.
+        size: HugePages,
+    },
+    /// The host does not have such pages.
+    #[error("the host has no huge pages of {}: {source}. choose another size or switch huge_pages off", .size.name())]
+    NoHugePages {
+        /// Their size.
+        size: HugePages,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Pages cannot be merged.
+    #[error("the host's kernel does not merge pages: {0}. switch mergeable off, or use a kernel with CONFIG_KSM")]
+    NotMergeable(io::Error),
+    /// Two wishes exclude each other.
+    #[error("huge pages are never merged. switch huge_pages or mergeable off")]
+    HugeAndMergeable,
+}
+
+/// Makes the RAM of `layout`.
+pub fn allocate(layout: &Layout, backing: MemoryBacking) -> Result<Arc<GuestMemory>, MemoryError> {
+    let len = layout.below_4g + layout.above_4g;
+    let failed = |source| MemoryError::Allocate { len, source };
+    let memory = match backing {
+        MemoryBacking { huge_pages: Some(_), mergeable: true } => return Err(MemoryError::HugeAndMergeable),
+        MemoryBacking { huge_pages: Some(size), .. } => {
+            let file = huge_file(len, size)?;
+            map(layout.whole_ranges(), Some(Arc::new(file))).map_err(failed)?
+        }
+        // Only private memory can be merged.
+        MemoryBacking { mergeable: true, .. } => {
+            let memory = map(layout.ranges(), None).map_err(failed)?;
+            make_mergeable(&memory).map_err(MemoryError::NotMergeable)?;
+            memory
+        }
+        MemoryBacking { .. } => {
+            let file = super::memfd("guest-ram", len).map_err(failed)?;
+            map(layout.ranges(), Some(Arc::new(file))).map_err(failed)?
+        }
+    };
+    tracing::debug!(?layout, ?backing, "allocated guest memory");
+    Ok(Arc::new(memory))
+}
+
+/// Maps RAM range by range: from `file` at its offsets, or from nothing.
+fn map(ranges: Vec<RamRange>, file: Option<Arc<File>>) -> io::Result<GuestMemory> {
+    let ranges = ranges.into_iter().map(|range| {
+        let len = usize::try_from(range.len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let place = file.as_ref().map(|file| FileOffset::from_arc(file.clone(), range.offset));
+        Ok((GuestAddress(range.address), len, place))
+    });
+    let ranges: Vec<_> = ranges.collect::<io::Result<_>>()?;
+    GuestMemory::from_ranges_with_files(ranges).map_err(io::Error::other)
+}
+
+/// Makes a memfd of huge pages that has all of them already: one that is missing later would end the worker.
+fn huge_file(len: u64, size: HugePages) -> Result<File, MemoryError> {
+    if !len.is_multiple_of(size.bytes()) {
+        return Err(MemoryError::Fraction { len, size });
+    }
+    let refused = |error: Errno| match error {
+        Errno::NOMEM | Errno::NOSPC => MemoryError::TooFewHugePages { pages: len / size.bytes(), size },
+        other => MemoryError::NoHugePages { size, source: other.into() },
+    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | size.flags();
+    let file = File::from(rustix::fs::memfd_create("guest-ram", flags).map_err(refused)?);
+    rustix::fs::ftruncate(&file, len).map_err(refused)?;
+    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len).map_err(refused)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).map_err(refused)?;
+    Ok(file)
+}
+
+fn make_mergeable(memory: &GuestMemory) -> io::Result<()> {
+    memory.iter().try_for_each(|region| {
+        let len = usize::try_from(region.len()).unwrap_or(usize::MAX);
+        // SAFETY: the range is one mapping, which `memory` keeps. Merging changes nothing of its contents.
+        unsafe { madvise(region.as_ptr().cast(), len, Advice::LinuxMergeable) }?;
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::Bytes;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+    const HUGE: MemoryBacking = MemoryBacking { huge_pages: Some(HugePages::Size2M), mergeable: false };
+    const MERGEABLE: MemoryBacking = MemoryBacking { huge_pages: None, mergeable: true };
+
+    fn flags_of(memory: &GuestMemory) -> String {
+        let start = format!("{:x}-", memory.iter().next().unwrap().as_ptr() as usize);
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let ours = maps.split_once(&start).map(|(_, rest)| rest).unwrap_or_default();
+        ours.lines().find(|line| line.starts_with("VmFlags")).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn mergeable_memory_is_offered_to_the_host() {
+        let memory = match allocate(&Layout::new(5 * GIB), MERGEABLE) {
+            Err(MemoryError::NotMergeable(_)) => return println!("skipped: the kernel does not merge pages"),
+            other => other.unwrap(),
+        };
+
+        memory.write_obj(7u64, GuestAddress(super::super::HIGH_MEMORY)).unwrap();
+
+        assert!(flags_of(&memory).contains(" mg"), "{}", flags_of(&memory));
+        assert_eq!(memory.read_obj::<u64>(GuestAddress(super::super::HIGH_MEMORY)).unwrap(), 7);
+    }
+
+    #[test]
+    fn pages_of_mergeable_memory_can_be_given_back() {
+        let memory = match allocate(&Layout::new(MIB), MERGEABLE) {
+            Err(MemoryError::NotMergeable(_)) => return println!("skipped: the kernel does not merge pages"),
+            other => other.unwrap(),
+        };
+        memory.write_slice(&[7; 3 * 4096], GuestAddress(4096)).unwrap();
+
+        let piece = memory.get_slice(GuestAddress(4097), 2 * 4096).unwrap();
+        super::super::give_back(&memory, &piece).unwrap();
+
+        let bytes = [4096, 8191, 8192, 12287, 12288].map(|at| memory.read_obj::<u8>(GuestAddress(at)).unwrap());
+        assert_eq!(bytes, [7, 7, 0, 0, 7]);
+    }
+
+    #[test]
+    fn too_few_huge_pages_are_told_before_the_guest_runs() {
+        // More than any host has.
+        let error = allocate(&Layout::new(1 << 46), HUGE).unwrap_err();
+
+        assert!(matches!(error, MemoryError::TooFewHugePages { .. } | MemoryError::NoHugePages { .. }), "{error}");
+    }
+
+    #[test]
+    fn memory_of_huge_pages_reaches_around_the_holes_when_the_host_has_them() {
+        let memory = match allocate(&Layout::new(4 * MIB), HUGE) {
+            Err(error @ (MemoryError::TooFewHugePages { .. } | MemoryError::NoHugePages { .. })) => {
+                return println!("skipped: {error}");
+            }
+            other => other.unwrap(),
+        };
+
+        memory.write_obj(7u64, GuestAddress(3 * MIB)).unwrap();
+
+        assert!(flags_of(&memory).contains(" ht"), "{}", flags_of(&memory));
+        assert_eq!(memory.read_obj::<u64>(GuestAddress(3 * MIB)).unwrap(), 7);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let both = MemoryBacking { mergeable: true, ..HUGE };
+        let refused = |layout, backing| allocate(&layout, backing).unwrap_err();
+
+        assert!(matches!(refused(Layout::new(4 * MIB), both), MemoryError::HugeAndMergeable));
+        assert!(matches!(refused(Layout::new(3 * MIB), HUGE), MemoryError::Fraction { .. }));
+    }
+}
