@@ -78,6 +78,11 @@ fn a_new_guest_is_made_step_by_step_and_stands_in_the_list() {
 }
 
 #[test]
+fn a_guest_that_boots_a_kernel_is_made_with_the_wizard() {
+    run("kernel.py");
+}
+
+#[test]
 fn what_is_entered_wrongly_is_said_at_its_field() {
     run("wrong_entries.py");
 }

@@ -108,7 +108,7 @@ pub fn import(path: PathBuf) -> Result<(DiskDefinition, Media), CreationError> {
         MediaKind::Qcow2 => return Ok((DiskDefinition::new(path, DiskFormat::Qcow2), media)),
         MediaKind::Vmdk | MediaKind::Vdi | MediaKind::Vhdx => "Convert it: \"qemu-img convert -O qcow2\"",
         MediaKind::Iso | MediaKind::BootableIso => "Use it as CD-ROM",
-        MediaKind::LinuxKernel | MediaKind::Elf => "Choose a disk image",
+        MediaKind::LinuxKernel | MediaKind::Elf | MediaKind::InitialRamDisk => "Choose a disk image",
     };
     Err(CreationError::WrongKind { path, kind: media.kind, mend })
 }

@@ -50,6 +50,8 @@ pub enum MediaKind {
     LinuxKernel,
     /// An ELF file.
     Elf,
+    /// What was chosen as initial RAM disk: kernels take several formats, compressed or not.
+    InitialRamDisk,
 }
 
 impl MediaKind {
@@ -67,6 +69,7 @@ impl MediaKind {
             Self::Vhdx => "Hyper-V disk image",
             Self::LinuxKernel => "Linux kernel",
             Self::Elf => "ELF program or kernel",
+            Self::InitialRamDisk => "initial RAM disk",
         }
     }
 }
@@ -180,6 +183,15 @@ pub fn inspect(path: &Path) -> Result<Media, MediaError> {
         return cut_off(format!("its {length} bytes are not whole sectors of {SECTOR}"));
     }
     plain(if has_boot_code(&head) { MediaKind::BootableDisk } else { MediaKind::Disk })
+}
+
+/// Looks at a file that is to be a kernel's initial RAM disk.
+pub fn inspect_initial_ram_disk(path: &Path) -> Result<Media, MediaError> {
+    let size = open(path)?.metadata().map_err(|source| MediaError::Io { path: path.to_owned(), source })?.len();
+    match size {
+        0 => Err(MediaError::Empty(path.to_owned())),
+        _ => Ok(Media { kind: MediaKind::InitialRamDisk, size, label: None, backing: None }),
+    }
 }
 
 fn inspect_iso(path: &Path, head: &[u8], length: u64) -> Result<Media, MediaError> {

@@ -246,6 +246,11 @@ impl Backend {
         .await
     }
 
+    /// What the file at `path` is as a kernel's initial RAM disk.
+    pub async fn inspect_initial_ram_disk(&self, path: PathBuf) -> Result<Result<Media, MediaError>> {
+        blocking(move || Ok(media::inspect_initial_ram_disk(&path))).await
+    }
+
     /// What the wizard judges by until [`Backend::surroundings`] has answered: nothing is limited.
     pub fn surroundings_without_looking(&self) -> Surroundings {
         let limits = HostLimits {

@@ -83,6 +83,7 @@ pub fn media_kind(kind: MediaKind) -> String {
         MediaKind::Vhdx => gettext("Hyper-V disk image"),
         MediaKind::LinuxKernel => gettext("Linux kernel"),
         MediaKind::Elf => gettext("ELF program"),
+        MediaKind::InitialRamDisk => gettext("Initial RAM disk"),
     }
 }
 

@@ -14,6 +14,7 @@ def test(application):
     # Arrows move among the choices; Enter takes one and goes on.
     application.keys("Down")
     application.keys("Down")
+    application.keys("Down")
     application.keys("Return")
     wizard.wait_for_text("Step 2 of 3")
     application.keys("Return")

@@ -1,10 +1,10 @@
 //! What has been entered in the wizard so far, without any widget: the steps that it leads through, what a change of one
 //! entry does to the others, and the guest that it makes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lodge::manager::{
-    definition::{Definition, DiskDefinition, DiskFormat, NAME_MAX_CHARACTERS, check_name},
+    definition::{Definition, DiskDefinition, DiskFormat, KernelDefinition, NAME_MAX_CHARACTERS, check_name},
     media::{Media, MediaKind},
     size::{GIB, MIB, Size},
 };
@@ -18,18 +18,20 @@ pub enum Method {
     Iso,
     /// A disk image that is there already is used.
     DiskImage,
+    /// A Linux kernel is booted directly.
+    Kernel,
     /// The built-in test card.
     TestCard,
 }
 
 impl Method {
     /// All of them, the likeliest first.
-    pub const ALL: [Self; 3] = [Self::Iso, Self::DiskImage, Self::TestCard];
+    pub const ALL: [Self; 4] = [Self::Iso, Self::DiskImage, Self::Kernel, Self::TestCard];
 
     /// The steps that lead to such a guest.
     pub fn steps(self) -> &'static [Step] {
         match self {
-            Self::Iso => &[Step::Method, Step::Media, Step::Resources, Step::Storage, Step::Summary],
+            Self::Iso | Self::Kernel => &[Step::Method, Step::Media, Step::Resources, Step::Storage, Step::Summary],
             Self::DiskImage => &[Step::Method, Step::Media, Step::Resources, Step::Summary],
             Self::TestCard => &[Step::Method, Step::Resources, Step::Summary],
         }
@@ -89,6 +91,12 @@ pub enum Edit {
     Iso(PathBuf),
     /// The disk image that is imported; empty when none is chosen.
     Image(PathBuf),
+    /// The kernel; empty when none is chosen.
+    Kernel(PathBuf),
+    /// The kernel's initial RAM disk; empty when none is chosen.
+    InitialRamDisk(PathBuf),
+    /// The kernel's command line.
+    CommandLine(String),
     /// The memory, in MiB.
     Memory(u64),
     /// The vCPUs.
@@ -107,6 +115,15 @@ pub enum Edit {
     Start(bool),
 }
 
+/// A file that is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// An image or a kernel.
+    Media(PathBuf),
+    /// An initial RAM disk.
+    InitialRamDisk(PathBuf),
+}
+
 /// Everything that has been entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
@@ -116,12 +133,18 @@ pub struct Draft {
     pub iso: Option<Chosen>,
     /// The disk image, for [`Method::DiskImage`].
     pub image: Option<Chosen>,
+    /// The kernel, for [`Method::Kernel`].
+    pub kernel: Option<Chosen>,
+    /// Its initial RAM disk.
+    pub initrd: Option<Chosen>,
+    /// Its command line.
+    pub command_line: String,
     /// The memory, in MiB.
     pub memory_mib: u64,
     memory_edited: bool,
     /// The vCPUs.
     pub vcpus: u32,
-    /// What kind of disk, for [`Method::Iso`].
+    /// What kind of disk, for [`Method::Iso`] and [`Method::Kernel`].
     pub storage: Storage,
     /// The new disk's size, in bytes.
     pub disk_size: u64,
@@ -142,6 +165,9 @@ impl Default for Draft {
             method: Method::Iso,
             iso: None,
             image: None,
+            kernel: None,
+            initrd: None,
+            command_line: "console=ttyS0 console=tty0".to_owned(),
             memory_mib: 2048,
             memory_edited: false,
             vcpus: 1,
@@ -158,16 +184,20 @@ impl Default for Draft {
 
 impl Draft {
     /// Takes over a change, and lets what was not touched by hand follow it. Returns the file that is to be looked at now.
-    pub fn apply(&mut self, edit: Edit, around: &Surroundings) -> Option<PathBuf> {
+    pub fn apply(&mut self, edit: Edit, around: &Surroundings) -> Option<Look> {
         let mut look = None;
-        let mut choose = |path: PathBuf| {
-            look = Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
-            look.clone().map(|path| Chosen { path, looked_at: None })
+        let mut choose = |path: PathBuf, kind: fn(PathBuf) -> Look| {
+            let path = Some(path).filter(|path| !path.as_os_str().is_empty());
+            look = path.clone().map(kind);
+            path.map(|path| Chosen { path, looked_at: None })
         };
         match edit {
             Edit::Method(method) => self.method = method,
-            Edit::Iso(path) => self.iso = choose(path),
-            Edit::Image(path) => self.image = choose(path),
+            Edit::Iso(path) => self.iso = choose(path, Look::Media),
+            Edit::Image(path) => self.image = choose(path, Look::Media),
+            Edit::Kernel(path) => self.kernel = choose(path, Look::Media),
+            Edit::InitialRamDisk(path) => self.initrd = choose(path, Look::InitialRamDisk),
+            Edit::CommandLine(line) => self.command_line = line,
             Edit::Memory(mib) => {
                 self.memory_edited |= mib != self.memory_mib;
                 self.memory_mib = mib;
@@ -176,7 +206,7 @@ impl Draft {
             Edit::Storage(storage) => self.storage = storage,
             Edit::DiskSize(bytes) => self.disk_size = bytes,
             Edit::DiskFormat(format) => self.disk_format = format,
-            Edit::Disk(path) => self.disk = choose(path),
+            Edit::Disk(path) => self.disk = choose(path, Look::Media),
             Edit::Name(name) => {
                 self.name_edited |= name != self.name;
                 self.name = name;
@@ -188,9 +218,13 @@ impl Draft {
     }
 
     /// Takes over what a file turned out to be, wherever it is still chosen.
-    pub fn looked_at(&mut self, path: &Path, result: &Result<Inspected, String>, around: &Surroundings) {
-        for chosen in [&mut self.iso, &mut self.image, &mut self.disk].into_iter().flatten() {
-            if chosen.path == path {
+    pub fn looked_at(&mut self, look: &Look, result: &Result<Inspected, String>, around: &Surroundings) {
+        let (path, fields) = match look {
+            Look::Media(path) => (path, vec![&mut self.iso, &mut self.image, &mut self.kernel, &mut self.disk]),
+            Look::InitialRamDisk(path) => (path, vec![&mut self.initrd]),
+        };
+        for chosen in fields.into_iter().flatten() {
+            if chosen.path == *path {
                 chosen.looked_at = Some(result.clone());
             }
         }
@@ -202,6 +236,7 @@ impl Draft {
         match self.method {
             Method::Iso => self.iso.as_ref(),
             Method::DiskImage => self.image.as_ref(),
+            Method::Kernel => self.kernel.as_ref(),
             Method::TestCard => None,
         }
     }
@@ -245,7 +280,7 @@ impl Draft {
     fn existing_disk(&self) -> Option<&Chosen> {
         match (self.method, self.storage) {
             (Method::DiskImage, _) => self.image.as_ref(),
-            (Method::Iso, Storage::Existing) => self.disk.as_ref(),
+            (Method::Iso | Method::Kernel, Storage::Existing) => self.disk.as_ref(),
             _ => None,
         }
     }
@@ -254,7 +289,9 @@ impl Draft {
     pub fn new_disk(&self) -> Option<NewDisk> {
         match (self.method, self.storage) {
             (Method::TestCard, _) => Some(NewDisk::TestCard),
-            (Method::Iso, Storage::New) => Some(NewDisk::Empty { size: self.disk_size, format: self.disk_format }),
+            (Method::Iso | Method::Kernel, Storage::New) => {
+                Some(NewDisk::Empty { size: self.disk_size, format: self.disk_format })
+            }
             _ => None,
         }
     }
@@ -276,6 +313,14 @@ impl Draft {
         }
         if let (Method::Iso, Some(chosen)) = (self.method, &self.iso) {
             definition.add_disk(DiskDefinition::cdrom(&chosen.path));
+        }
+        if let (Method::Kernel, Some(chosen)) = (self.method, &self.kernel) {
+            definition.os = Some("linux".to_owned());
+            definition.kernel = Some(KernelDefinition {
+                path: chosen.path.clone(),
+                initrd: self.initrd.as_ref().map(|chosen| chosen.path.clone()),
+                cmdline: self.command_line.clone(),
+            });
         }
         definition
     }
@@ -301,6 +346,8 @@ fn tidy(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::ui::wizard::testing::{around, disk, iso, qcow2};
 
@@ -315,7 +362,7 @@ mod tests {
     #[test]
     fn an_installation_has_the_new_disk_and_the_cdrom() {
         let mut draft = draft_with([Edit::Iso("/isos/debian-12.iso".into()), Edit::DiskSize(GIB)]);
-        draft.looked_at(Path::new("/isos/debian-12.iso"), &Ok(iso(Some("Debian_12 amd64"))), &around());
+        draft.looked_at(&Look::Media("/isos/debian-12.iso".into()), &Ok(iso(Some("Debian_12 amd64"))), &around());
 
         let guest = draft.new_guest();
 
@@ -330,7 +377,7 @@ mod tests {
     fn an_imported_disk_keeps_its_format() {
         for (found, format) in [(qcow2(), DiskFormat::Qcow2), (disk(), DiskFormat::Raw)] {
             let mut draft = draft_with([Edit::Method(Method::DiskImage), Edit::Image("/images/web.img".into())]);
-            draft.looked_at(Path::new("/images/web.img"), &Ok(found), &around());
+            draft.looked_at(&Look::Media("/images/web.img".into()), &Ok(found), &around());
 
             let guest = draft.new_guest();
 
@@ -376,9 +423,27 @@ mod tests {
     fn a_late_answer_about_another_file_changes_nothing() {
         let mut draft = draft_with([Edit::Iso("/a.iso".into()), Edit::Iso("/b.iso".into())]);
 
-        draft.looked_at(Path::new("/a.iso"), &Ok(iso(None)), &around());
+        draft.looked_at(&Look::Media("/a.iso".into()), &Ok(iso(None)), &around());
 
         assert_eq!(draft.media().unwrap().looked_at, None);
+    }
+
+    #[test]
+    fn a_kernel_comes_with_its_ram_disk_and_command_line() {
+        let draft = draft_with([
+            Edit::Method(Method::Kernel),
+            Edit::Kernel("/boot/vmlinuz-6.1".into()),
+            Edit::InitialRamDisk("/boot/initrd.img-6.1".into()),
+            Edit::CommandLine("quiet".into()),
+            Edit::Storage(Storage::None),
+        ]);
+
+        let guest = draft.new_guest();
+
+        let kernel = guest.definition.kernel.clone().unwrap();
+        assert_eq!((kernel.path, kernel.cmdline.as_str()), ("/boot/vmlinuz-6.1".into(), "quiet"));
+        assert_eq!(kernel.initrd, Some("/boot/initrd.img-6.1".into()));
+        assert_eq!((guest.disk, guest.definition.validate()), (None, Ok(())));
     }
 
     #[test]
@@ -391,7 +456,7 @@ mod tests {
             ("CDROM", "/x/grub rescue.iso"),
         ] {
             let mut draft = draft_with([Edit::Iso(path.into())]);
-            draft.looked_at(Path::new(path), &Ok(iso(Some(label))), &around());
+            draft.looked_at(&Look::Media(path.into()), &Ok(iso(Some(label))), &around());
 
             assert_eq!(check_name(&draft.name), Ok(()), "{label:?} gave {:?}", draft.name);
         }

@@ -3,20 +3,21 @@
 
 mod draft;
 mod field;
+mod media;
 mod notes;
 mod pages;
 mod summary;
 #[cfg(test)]
 mod testing;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, glib};
 use relm4::prelude::*;
 
 use self::{
-    draft::{Draft, Edit, Inspected, Step},
+    draft::{Draft, Edit, Inspected, Look, Step},
     notes::{Note, notes},
     pages::{Pages, Shown},
 };
@@ -73,7 +74,7 @@ pub enum WizardCommand {
     /// What entries are judged by.
     Around(anyhow::Result<Surroundings>),
     /// What a file is.
-    Inspected(PathBuf, Result<Inspected, String>),
+    Inspected(Look, Result<Inspected, String>),
     /// Whether the guest was made.
     Created(anyhow::Result<Created>),
 }
@@ -185,8 +186,8 @@ impl Component for Wizard {
     ) {
         match message {
             WizardMsg::Edit(edit) => {
-                if let Some(path) = self.draft.apply(edit, &self.around) {
-                    self.look_at(path, &sender);
+                if let Some(look) = self.draft.apply(edit, &self.around) {
+                    self.look_at(look, &sender);
                 }
                 self.refresh();
             }
@@ -214,8 +215,8 @@ impl Component for Wizard {
             WizardCommand::Around(Err(error)) => {
                 dialogs::error(root, &gettext("The Host Could Not Be Looked At"), &error.to_string());
             }
-            WizardCommand::Inspected(path, result) => {
-                self.draft.looked_at(&path, &result, &self.around);
+            WizardCommand::Inspected(look, result) => {
+                self.draft.looked_at(&look, &result, &self.around);
                 self.refresh();
             }
             WizardCommand::Created(Ok(created)) => {
@@ -288,16 +289,22 @@ impl Wizard {
         }
     }
 
-    fn look_at(&self, path: PathBuf, sender: &ComponentSender<Self>) {
+    fn look_at(&self, look: Look, sender: &ComponentSender<Self>) {
         let backend = self.backend.clone();
         sender.oneshot_command(async move {
             tokio::time::sleep(TYPING_PAUSE).await;
-            let inspected = match backend.inspect(path.clone()).await {
+            let looked = match look.clone() {
+                Look::Media(path) => backend.inspect(path).await,
+                Look::InitialRamDisk(path) => {
+                    backend.inspect_initial_ram_disk(path).await.map(|media| (media, Vec::new()))
+                }
+            };
+            let inspected = match looked {
                 Ok((Ok(media), users)) => Ok(Inspected { media, users }),
                 Ok((Err(error), _)) => Err(wording::media_error(&error)),
                 Err(error) => Err(error.to_string()),
             };
-            WizardCommand::Inspected(path, inspected)
+            WizardCommand::Inspected(look, inspected)
         });
     }
 }

@@ -18,8 +18,12 @@ use crate::ui::{
 /// Where something was entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
-    /// The ISO or disk image of the media page.
+    /// The ISO image, disk image or kernel of the media page.
     Media,
+    /// The kernel's initial RAM disk.
+    InitialRamDisk,
+    /// The kernel's command line.
+    CommandLine,
     /// The memory.
     Memory,
     /// The vCPUs.
@@ -73,6 +77,7 @@ impl Note {
 pub fn notes(draft: &Draft, step: Step, around: &Surroundings) -> Vec<Note> {
     match step {
         Step::Method => Vec::new(),
+        Step::Media if draft.method == Method::Kernel => kernel_notes(draft),
         Step::Media => vec![media_note(draft)],
         Step::Resources => resource_notes(draft, &around.limits),
         Step::Storage => storage_note(draft, around).into_iter().collect(),
@@ -109,6 +114,34 @@ fn media_note(draft: &Draft) -> Note {
     }
 }
 
+fn kernel_notes(draft: &Draft) -> Vec<Note> {
+    let kernel = match looked_at(Field::Media, draft.media()) {
+        Ok(inspected) if matches!(inspected.media.kind, MediaKind::LinuxKernel | MediaKind::Elf) => {
+            Note::new(Field::Media, Weight::Fact, facts(inspected))
+        }
+        Ok(inspected) => {
+            let mend = gettext("This is not a kernel. Choose a Linux kernel for x86-64 (vmlinuz or vmlinux).");
+            Note::new(Field::Media, Weight::Wrong, format!("{}. {mend}", facts(inspected)))
+        }
+        Err(note) => note,
+    };
+    let mut notes = vec![kernel];
+    // Many kernels need none.
+    if let Some(initrd) = &draft.initrd {
+        notes.push(match looked_at(Field::InitialRamDisk, Some(initrd)) {
+            Ok(inspected) => Note::new(Field::InitialRamDisk, Weight::Fact, facts(inspected)),
+            Err(note) => note,
+        });
+    }
+    if let Some(problems) = draft.definition().validate().err()
+        && problems.about("kernel.cmdline").is_some()
+    {
+        let text = gettext("The command line is too long. Write at most 2,047 bytes.");
+        notes.push(Note::new(Field::CommandLine, Weight::Wrong, text));
+    }
+    notes
+}
+
 /// What is said of an image that is to be a disk.
 fn disk_note(field: Field, inspected: &Inspected) -> Note {
     let note = |weight, text| Note::new(field, weight, text);
@@ -125,7 +158,12 @@ fn disk_note(field: Field, inspected: &Inspected) -> Note {
             let mend = gettext("Convert it first: qemu-img convert -O qcow2 OLD NEW.qcow2");
             note(Weight::Wrong, format!("{facts}. {mend}"))
         }
-        MediaKind::HybridIso | MediaKind::BootableIso | MediaKind::Iso | MediaKind::LinuxKernel | MediaKind::Elf => {
+        MediaKind::HybridIso
+        | MediaKind::BootableIso
+        | MediaKind::Iso
+        | MediaKind::LinuxKernel
+        | MediaKind::Elf
+        | MediaKind::InitialRamDisk => {
             let mend = gettext("This is not a disk. Choose a disk image.");
             note(Weight::Wrong, format!("{facts}. {mend}"))
         }
@@ -242,13 +280,11 @@ fn storage_note(draft: &Draft, around: &Surroundings) -> Option<Note> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use lodge::manager::{media::Media, size::GIB};
 
     use super::*;
     use crate::ui::wizard::{
-        draft::Edit,
+        draft::{Edit, Look},
         testing::{around, disk, iso, qcow2},
     };
 
@@ -266,7 +302,8 @@ mod tests {
         draft.apply(Edit::Method(method), &around());
         draft.apply(Edit::Iso("/f".into()), &around());
         draft.apply(Edit::Image("/f".into()), &around());
-        draft.looked_at(Path::new("/f"), &result, &around());
+        draft.apply(Edit::Kernel("/f".into()), &around());
+        draft.looked_at(&Look::Media("/f".into()), &result, &around());
         notes(&draft, Step::Media, &around()).remove(0)
     }
 
@@ -281,6 +318,15 @@ mod tests {
         let note = said_of_media(Method::Iso, Err("/f is empty. Download it again".into()));
 
         assert_eq!((note.weight, note.text.as_str()), (Weight::Wrong, "/f is empty. Download it again"));
+    }
+
+    #[test]
+    fn only_a_kernel_is_a_kernel() {
+        let mut kernel = disk();
+        kernel.media.kind = MediaKind::LinuxKernel;
+
+        assert_eq!(said_of_media(Method::Kernel, Ok(kernel)).weight, Weight::Fact);
+        assert_eq!(said_of_media(Method::Kernel, Ok(disk())).weight, Weight::Wrong);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The wizard's pages. They hold widgets only: what is entered goes to the wizard as [`Edit`]s, and what there is to show
 //! comes back with [`Pages::show`].
 
-use std::{cell::Cell, path::PathBuf, rc::Rc};
+use std::{cell::Cell, rc::Rc};
 
 use adw::prelude::*;
 use lodge::manager::{
@@ -11,7 +11,8 @@ use lodge::manager::{
 
 use super::{
     draft::{Draft, Edit, Method, Step, Storage},
-    field::{self, Filter, NoteLine},
+    field::{self, NoteLine},
+    media::MediaPage,
     notes::{Field, Note},
     summary::SummaryPage,
 };
@@ -97,7 +98,7 @@ impl Pages {
         self.filling.set(true);
         match step {
             Step::Method => self.method.fill(draft),
-            Step::Media => {}
+            Step::Media => self.media.fill(draft),
             Step::Resources => self.resources.fill(draft),
             Step::Storage => self.storage.fill(draft),
             Step::Summary => self.summary.fill(draft),
@@ -120,7 +121,7 @@ impl Pages {
     pub fn focus(&self, step: Step, field: Option<Field>) {
         let widget: &gtk::Widget = match (step, field) {
             (Step::Method, _) => self.method.checks[0].upcast_ref(),
-            (Step::Media, _) => self.media.focus(),
+            (Step::Media, field) => self.media.focus(field),
             (Step::Resources, Some(Field::Vcpus)) => self.resources.vcpus.upcast_ref(),
             (Step::Resources, _) => self.resources.memory.upcast_ref(),
             (Step::Storage, Some(Field::Disk)) => self.storage.disk.upcast_ref(),
@@ -134,7 +135,7 @@ impl Pages {
 
 struct MethodPage {
     root: adw::PreferencesPage,
-    checks: [gtk::CheckButton; 3],
+    checks: [gtk::CheckButton; Method::ALL.len()],
 }
 
 impl MethodPage {
@@ -177,63 +178,16 @@ pub fn words_about_method(method: Method) -> (String, String, &'static str) {
             gettext("A raw or qcow2 image with a system on it"),
             "drive-harddisk-symbolic",
         ),
+        Method::Kernel => (
+            gettext("Boot a Linux kernel"),
+            gettext("A kernel file, with an initial RAM disk and a command line"),
+            "system-run-symbolic",
+        ),
         Method::TestCard => (
             gettext("Test card"),
             gettext("A built-in guest that draws, counts and echoes keys; nothing to download"),
             "lodge-card-symbolic",
         ),
-    }
-}
-
-struct MediaPage {
-    root: adw::PreferencesPage,
-    iso: (adw::PreferencesGroup, adw::EntryRow, NoteLine),
-    image: (adw::PreferencesGroup, adw::EntryRow, NoteLine),
-}
-
-impl MediaPage {
-    fn new(on_edit: &OnEdit) -> Self {
-        let file = |title: &str, description: &str, field: &str, filter: Filter<'_>, edit: fn(PathBuf) -> Edit| {
-            let group = adw::PreferencesGroup::builder().title(title).description(description).build();
-            let on_edit = on_edit.clone();
-            let row = field::path_row(field, filter, move |path| on_edit(edit(path)));
-            group.add(&row);
-            let note = NoteLine::below(&row, &group);
-            (group, row, note)
-        };
-        let (iso_images, disk_images) = (gettext("ISO Images"), gettext("Disk Images"));
-        let iso = file(
-            &gettext("Which ISO Image?"),
-            &gettext("The guest sees it as a CD-ROM and starts from it."),
-            &gettext("ISO image"),
-            (&iso_images, &["iso", "img"]),
-            Edit::Iso,
-        );
-        let image = file(
-            &gettext("Which Disk Image?"),
-            &gettext("The guest uses the file where it is and writes to it. It is not copied."),
-            &gettext("Disk image"),
-            (&disk_images, DISK_SUFFIXES),
-            Edit::Image,
-        );
-        let root = page_of(&[&iso.0, &image.0]);
-        field::accept_drops(&root, &[&iso.1, &image.1]);
-        Self { root, iso, image }
-    }
-
-    fn show(&self, shown: &Shown<'_>) {
-        let imports = shown.draft.method == Method::DiskImage;
-        for ((group, _, note), wanted) in [(&self.iso, !imports), (&self.image, imports)] {
-            group.set_visible(wanted);
-            if wanted {
-                note.show(shown.note(Field::Media), shown.tried);
-            }
-        }
-    }
-
-    fn focus(&self) -> &gtk::Widget {
-        let row = if self.image.0.is_visible() { &self.image.1 } else { &self.iso.1 };
-        row.upcast_ref()
     }
 }
 
@@ -298,7 +252,7 @@ struct StoragePage {
 }
 
 /// How files of disk images are usually called.
-const DISK_SUFFIXES: &[&str] = &["img", "raw", "qcow2"];
+pub const DISK_SUFFIXES: &[&str] = &["img", "raw", "qcow2"];
 
 /// The storage page's choices and the formats of its list, in their order.
 const STORAGES: [Storage; 3] = [Storage::New, Storage::Existing, Storage::None];
