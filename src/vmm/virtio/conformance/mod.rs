@@ -71,10 +71,13 @@ struct Request {
     written: u32,
 }
 
+/// What the host's side of a device does to make it busy.
+type Host = Box<dyn FnMut(&mut Running)>;
+
 /// A device with the host's side of it.
 struct Subject {
     device: Box<dyn VirtioDevice>,
-    host: Box<dyn FnMut(&mut Running)>,
+    host: Host,
 }
 
 /// Makes the host's side have something for the guest, so that the device wants the guest's buffers.
@@ -247,7 +250,7 @@ struct Running {
     bench: Bench,
     queues: Vec<TestQueue>,
     /// Taken while the host's side acts.
-    host: Option<Box<dyn FnMut(&mut Running)>>,
+    host: Option<Host>,
 }
 
 impl Candidate {
