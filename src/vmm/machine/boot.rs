@@ -104,7 +104,7 @@ impl Beginning {
             }
             Boot::Linux(mut files) => {
                 let Layout { below_4g, above_4g } = *machine.layout;
-                let mut ram = Vec::from([0..below_4g]);
+                let mut ram = vec![0..below_4g];
                 ram.extend((above_4g > 0).then_some(HIGH_MEMORY..HIGH_MEMORY + above_4g));
                 let entry = files.load(&*memory, &ram, &tables.acpi, &tables.smbios)?;
                 let items = vec![(key::UUID, tables.smbios.uuid.into_bytes().to_vec())];
