@@ -1,5 +1,7 @@
 //! Starting, pausing, resetting and ending guests.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::{CliError, Result, context::Context, error};
@@ -9,6 +11,63 @@ pub(super) struct Names {
     /// The guests
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PowerOff {
+    #[command(flatten)]
+    names: Names,
+    /// Wait until they are off, at most so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+impl PowerOff {
+    pub async fn run(self, context: &Context) -> Result {
+        let shut_down = async |name: String| {
+            let Some(seconds) = self.timeout else {
+                let guest = context.attach(&name).await?;
+                guest.told(guest.client.press_power_button().await)?;
+                return context.output.line(format!("Pressed the power button of \"{}\"", guest.name));
+            };
+            let name = context.library().resolve(&name)?;
+            power_off(context, &name, seconds).await?;
+            context.output.line(format!("Shut \"{name}\" down"))
+        };
+        self.names.each(shut_down).await
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reboot {
+    #[command(flatten)]
+    names: Names,
+    /// How long their systems may take to shut down
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+}
+
+impl Reboot {
+    pub async fn run(self, context: &Context) -> Result {
+        let reboot = async |name: String| {
+            let name = context.library().resolve(&name)?;
+            power_off(context, &name, self.timeout).await?;
+            context.supervisor.start(&name).await?;
+            context.output.line(format!("Rebooted \"{name}\""))
+        };
+        self.names.each(reboot).await
+    }
+}
+
+/// Has the guest shut down, within so many seconds.
+async fn power_off(context: &Context, name: &str, seconds: u64) -> Result {
+    if context.supervisor.shut_down(name, Duration::from_secs(seconds)).await? {
+        return Ok(());
+    }
+    Err(CliError::Other(format!(
+        "\"{name}\" still runs after {seconds} s: its system ignores the power button, or needs longer. Wait, or force it off with \
+         \"lodgectl destroy {name}\""
+    )))
 }
 
 impl Names {

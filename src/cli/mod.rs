@@ -66,6 +66,10 @@ enum Verb {
     Resume(lifecycle::Names),
     /// Press the reset button of guests
     Reset(lifecycle::Names),
+    /// Press the power button of guests: their systems shut down
+    Shutdown(lifecycle::PowerOff),
+    /// Press the power button of guests, and start them again when they are off
+    Reboot(lifecycle::Reboot),
     /// Force guests off at once, as if their plug were pulled
     Destroy(lifecycle::Names),
     /// Delete a guest that is off
@@ -125,6 +129,8 @@ async fn run(cli: Cli) -> Result {
         Verb::Suspend(names) => names.suspend(&context).await,
         Verb::Resume(names) => names.resume(&context).await,
         Verb::Reset(names) => names.reset(&context).await,
+        Verb::Shutdown(verb) => verb.run(&context).await,
+        Verb::Reboot(verb) => verb.run(&context).await,
         Verb::Destroy(names) => names.destroy(&context).await,
         Verb::Delete(verb) => verb.run(&context),
         Verb::Rename(verb) => verb.run(&context),

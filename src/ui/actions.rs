@@ -75,6 +75,8 @@ pub enum Action {
     Pause,
     /// Presses the guest's reset button.
     Reset,
+    /// Presses the guest's power button.
+    ShutDown,
     /// Pulls the guest's plug.
     ForceOff,
     /// Gives the guest another name.
@@ -89,6 +91,8 @@ pub enum Action {
     MachinePause,
     /// Resets the window's guest.
     MachineReset,
+    /// Presses the power button of the window's guest.
+    MachineShutDown,
     /// Pulls the plug of the window's guest.
     MachineForceOff,
     /// Presses Ctrl+Alt+Delete in the guest.
@@ -126,7 +130,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -141,6 +145,7 @@ impl Action {
         Self::Run,
         Self::Pause,
         Self::Reset,
+        Self::ShutDown,
         Self::ForceOff,
         Self::Rename,
         Self::Delete,
@@ -148,6 +153,7 @@ impl Action {
         Self::MachineRun,
         Self::MachinePause,
         Self::MachineReset,
+        Self::MachineShutDown,
         Self::MachineForceOff,
         Self::SendCtrlAltDelete,
         Self::Screenshot,
@@ -180,6 +186,7 @@ impl Action {
             Self::Run => (Guest, "run", gettext("_Run"), &["<Control>r"]),
             Self::Pause => (Guest, "pause", gettext("_Pause"), &["<Control>p"]),
             Self::Reset => (Guest, "reset", gettext("R_eset"), &["<Control><Shift>r"]),
+            Self::ShutDown => (Guest, "shut-down", gettext("_Shut Down"), &["<Control>d"]),
             Self::ForceOff => (Guest, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
             Self::Rename => (Guest, "rename", gettext("Re_name…"), &["F2"]),
             Self::Delete => (Guest, "delete", gettext("_Delete…"), &["Delete"]),
@@ -187,6 +194,7 @@ impl Action {
             Self::MachineRun => (GuestWindow, "run", gettext("_Run"), &["<Control><Shift>r"]),
             Self::MachinePause => (GuestWindow, "pause", gettext("_Pause"), &["<Control><Shift>p"]),
             Self::MachineReset => (GuestWindow, "reset", gettext("R_eset"), &["<Control><Shift>t"]),
+            Self::MachineShutDown => (GuestWindow, "shut-down", gettext("_Shut Down"), &["<Control><Shift>d"]),
             Self::MachineForceOff => (GuestWindow, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
             Self::SendCtrlAltDelete => {
                 (GuestWindow, "ctrl-alt-delete", gettext("Send _Ctrl+Alt+Delete"), &["<Control><Shift>Delete"])

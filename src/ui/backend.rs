@@ -48,19 +48,21 @@ pub enum Operation {
     Pause,
     /// Press its reset button.
     Reset,
+    /// Press its power button.
+    ShutDown,
     /// Pull its plug.
     ForceOff,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Run, Self::Pause, Self::Reset, Self::ForceOff];
+    pub const ALL: [Self; 5] = [Self::Run, Self::Pause, Self::Reset, Self::ShutDown, Self::ForceOff];
 
     /// Whether it makes sense for a guest in this state.
     pub fn allowed(self, state: &GuestState) -> bool {
         match (self, state) {
             (Self::Run, GuestState::Off | GuestState::Crashed { .. } | GuestState::Paused) => true,
-            (Self::Pause, GuestState::Running) => true,
+            (Self::Pause | Self::ShutDown, GuestState::Running) => true,
             (Self::Reset, GuestState::Running | GuestState::Paused | GuestState::InternalError { .. }) => true,
             (Self::ForceOff, state) => state.is_active(),
             _ => false,
@@ -149,6 +151,7 @@ impl Backend {
             Operation::Run => supervisor.attach(&guest.name).await?.resume().await?,
             Operation::Pause => supervisor.attach(&guest.name).await?.pause().await?,
             Operation::Reset => supervisor.attach(&guest.name).await?.reset().await?,
+            Operation::ShutDown => supervisor.attach(&guest.name).await?.press_power_button().await?,
             Operation::ForceOff => supervisor.force_off(&guest.name).await?,
         }
         Ok(())

@@ -44,6 +44,7 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guest: &G
                 Operation::Run => gettext_f("“{name}” Could Not Be Run", &name),
                 Operation::Pause => gettext_f("“{name}” Could Not Be Paused", &name),
                 Operation::Reset => gettext_f("“{name}” Could Not Be Reset", &name),
+                Operation::ShutDown => gettext_f("“{name}” Could Not Be Shut Down", &name),
                 Operation::ForceOff => gettext_f("“{name}” Could Not Be Forced Off", &name),
             };
             dialogs::error(&place.window, &heading, &error.to_string());

@@ -384,6 +384,12 @@ impl Driver {
         self.reset(ShutdownCause::HostQmpSystemReset).map_err(|fault| Error::generic(self.could_not("reset", &fault)))
     }
 
+    /// QMP `system_powerdown`: what follows is the guest's to decide.
+    pub fn system_powerdown(&mut self) {
+        self.machine.press_power_button();
+        self.wiring.events.emit("POWERDOWN");
+    }
+
     /// Ends the worker.
     pub fn quit(&mut self) {
         self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostQmpQuit.info());

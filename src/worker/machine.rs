@@ -8,6 +8,7 @@ use crate::{
         self,
         block::statistics::{Operation, Statistics},
         cpu::VcpuInfo,
+        virtio::balloon::BalloonHandle,
     },
 };
 
@@ -26,6 +27,12 @@ pub trait Machine {
 
     /// Puts the machine into its state after power-on. It runs afterwards if it ran before.
     fn reset(&mut self) -> Result<(), MachineFault>;
+
+    /// Presses the power button.
+    fn press_power_button(&mut self);
+
+    /// The balloon, if there is one.
+    fn balloon(&self) -> Option<BalloonHandle>;
 
     /// The virtual CPUs, in their order.
     fn vcpus(&self) -> Vec<VcpuInfo>;
@@ -54,6 +61,14 @@ impl Machine for vmm::machine::Machine {
 
     fn reset(&mut self) -> Result<(), MachineFault> {
         Ok(self.reset()?)
+    }
+
+    fn press_power_button(&mut self) {
+        vmm::machine::Machine::press_power_button(self);
+    }
+
+    fn balloon(&self) -> Option<BalloonHandle> {
+        self.balloon()
     }
 
     fn vcpus(&self) -> Vec<VcpuInfo> {

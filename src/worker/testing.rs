@@ -32,7 +32,7 @@ use crate::{
     input::{InputEvent, InputSink},
     qmp::codec::Decoder,
     screen::{Generation, Rect, Screen, Surface},
-    vmm::{cpu::VcpuInfo, machine::MachineEvent},
+    vmm::{cpu::VcpuInfo, virtio::balloon::BalloonHandle, machine::MachineEvent},
 };
 
 /// How long a test waits for what must come.
@@ -64,6 +64,14 @@ impl Machine for FakeMachine {
 
     fn reset(&mut self) -> Result<(), MachineFault> {
         self.called("reset")
+    }
+
+    fn press_power_button(&mut self) {
+        let _ = self.called("press_power_button");
+    }
+
+    fn balloon(&self) -> Option<BalloonHandle> {
+        None
     }
 
     fn vcpus(&self) -> Vec<VcpuInfo> {

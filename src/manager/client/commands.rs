@@ -56,6 +56,11 @@ impl Client {
         self.execute("system_reset", Value::Null).await.map(drop)
     }
 
+    /// Presses the power button (`system_powerdown`): the guest shuts down, if its system listens.
+    pub async fn press_power_button(&self) -> Result<(), ClientError> {
+        self.execute("system_powerdown", Value::Null).await.map(drop)
+    }
+
     /// Ends the guest at once (`quit`), as if its plug were pulled.
     pub async fn quit(&self) -> Result<(), ClientError> {
         self.execute("quit", Value::Null).await.map(drop)

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::{Supervisor, SupervisorError, blocking, runtime};
 use crate::{
-    manager::client::Client,
+    manager::client::{Client, ClientError},
     worker::exit_report::{ExitReport, Outcome},
 };
 
@@ -18,6 +18,23 @@ const POLITE: Duration = Duration::from_secs(2);
 const KILLED: Duration = Duration::from_secs(10);
 
 impl Supervisor {
+    /// Presses the guest's power button and waits until it is off, at most `limit`. `false` when it still runs then: its
+    /// system ignores the button, or takes longer.
+    pub async fn shut_down(&self, name: &str, limit: Duration) -> Result<bool, SupervisorError> {
+        let client = self.attach(name).await?;
+        match client.press_power_button().await {
+            // It can be gone before it has answered.
+            Ok(()) | Err(ClientError::Closed) => {}
+            Err(source) => return Err(SupervisorError::Client { name: name.to_owned(), source }),
+        }
+        let gone = self.gone_within(name, limit).await;
+        if gone {
+            let (uuid, _) = self.look(name).await?;
+            self.clean(name, uuid).await;
+        }
+        Ok(gone)
+    }
+
     /// Ends the guest: asks the worker to quit, and kills it when it does not within a few seconds. Returns when it is gone.
     pub async fn force_off(&self, name: &str) -> Result<(), SupervisorError> {
         let (uuid, running) = self.look(name).await?;

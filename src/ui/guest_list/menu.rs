@@ -23,11 +23,12 @@ pub enum GuestRequest {
     Menu,
 }
 
-const REQUESTS: [(Action, GuestRequest); 8] = [
+const REQUESTS: [(Action, GuestRequest); 9] = [
     (Action::Open, GuestRequest::Open),
     (Action::Run, GuestRequest::Operate(Operation::Run)),
     (Action::Pause, GuestRequest::Operate(Operation::Pause)),
     (Action::Reset, GuestRequest::Operate(Operation::Reset)),
+    (Action::ShutDown, GuestRequest::Operate(Operation::ShutDown)),
     (Action::ForceOff, GuestRequest::Operate(Operation::ForceOff)),
     (Action::Rename, GuestRequest::Rename),
     (Action::Delete, GuestRequest::Delete),
@@ -112,7 +113,8 @@ fn model(state: &GuestState) -> gio::Menu {
     };
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::Open]));
-    menu.append_section(None, &section(&[Action::Run, Action::Pause, Action::Reset, Action::ForceOff]));
+    menu.append_section(None, &section(&[Action::Run, Action::Pause, Action::ShutDown]));
+    menu.append_section(None, &section(&[Action::Reset, Action::ForceOff]));
     menu.append_section(None, &section(&[Action::Rename, Action::Delete]));
     menu
 }

@@ -9,10 +9,11 @@ use crate::ui::{
 };
 
 /// The operations on the guest, by action.
-const OPERATIONS: [(Action, Operation); 4] = [
+const OPERATIONS: [(Action, Operation); 5] = [
     (Action::MachineRun, Operation::Run),
     (Action::MachinePause, Operation::Pause),
     (Action::MachineReset, Operation::Reset),
+    (Action::MachineShutDown, Operation::ShutDown),
     (Action::MachineForceOff, Operation::ForceOff),
 ];
 
@@ -86,7 +87,7 @@ pub fn menu() -> gio::Menu {
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::SendCtrlAltDelete, Action::Screenshot]));
     menu.append_section(None, &section(&[Action::ScaleToWindow, Action::FullScreen]));
-    menu.append_section(None, &section(&[Action::MachineReset, Action::MachineForceOff]));
+    menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
     menu.append_section(None, &section(&[Action::Shortcuts, Action::CloseGuestWindow]));
     menu
 }

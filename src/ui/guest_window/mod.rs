@@ -124,9 +124,9 @@ impl Component for GuestWindow {
                     },
                     pack_start = &gtk::Button {
                         set_icon_name: "system-shutdown-symbolic",
-                        set_tooltip_text: Some(&Action::MachineForceOff.tooltip()),
-                        set_action_name: Some(&Action::MachineForceOff.detailed_name()),
-                        update_property: &[Property::Label(&Action::MachineForceOff.title())],
+                        set_tooltip_text: Some(&Action::MachineShutDown.tooltip()),
+                        set_action_name: Some(&Action::MachineShutDown.detailed_name()),
+                        update_property: &[Property::Label(&Action::MachineShutDown.title())],
                     },
                     #[wrap(Some)]
                     set_title_widget = &adw::WindowTitle {

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod balloon;
 mod descriptors;
 mod input;
 mod query;
@@ -49,9 +50,11 @@ pub enum Handler {
 /// Every command.
 const COMMANDS: &[(&str, Handler)] = &[
     ("add-fd", Handler::Session(descriptors::add_fd)),
+    ("balloon", Handler::Driver(balloon::balloon)),
     ("cont", Handler::Driver(run_state::cont)),
     ("input-send-event", Handler::Driver(input::input_send_event)),
     ("qmp_capabilities", Handler::Session(Session::qmp_capabilities)),
+    ("query-balloon", Handler::Driver(balloon::query_balloon)),
     ("query-block", Handler::Driver(query::query_block)),
     ("query-blockstats", Handler::Driver(query::query_blockstats)),
     ("query-commands", Handler::Session(query_commands)),
@@ -67,6 +70,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("screendump", Handler::Session(screendump::screendump)),
     ("send-key", Handler::Driver(input::send_key)),
     ("stop", Handler::Driver(run_state::stop)),
+    ("system_powerdown", Handler::Driver(run_state::system_powerdown)),
     ("system_reset", Handler::Driver(run_state::system_reset)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
 ];

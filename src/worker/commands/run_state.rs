@@ -1,4 +1,4 @@
-//! Commands that change what the guest does: `stop`, `cont`, `system_reset`, `quit`.
+//! Commands that change what the guest does: `stop`, `cont`, `system_powerdown`, `system_reset`, `quit`.
 
 use serde_json::{Map, Value};
 
@@ -19,6 +19,12 @@ pub(super) fn cont(driver: &mut Driver, arguments: Map<String, Value>) -> Result
 pub(super) fn system_reset(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
     no_arguments(arguments)?;
     driver.system_reset()?;
+    nothing()
+}
+
+pub(super) fn system_powerdown(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    no_arguments(arguments)?;
+    driver.system_powerdown();
     nothing()
 }
 
