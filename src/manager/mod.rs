@@ -7,6 +7,7 @@
 //! - [`guests`]: the live view of all guests, for the application. [`statistics`]: their graphs.
 //! - [`host`]: what this machine can do, and what is missing.
 //! - [`creation`]: guests together with their disks. [`pool`]: disk images. [`media`]: what a file that a person chose is.
+//! - [`network`]: the host's end of network cards.
 //! - [`testcard`]: the built-in guest.
 
 pub mod atomic_file;
@@ -17,6 +18,7 @@ pub mod guests;
 pub mod host;
 pub mod library;
 pub mod media;
+pub mod network;
 pub mod paths;
 pub mod pool;
 pub mod run_lock;

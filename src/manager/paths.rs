@@ -164,6 +164,21 @@ impl RunningPaths {
         self.folder.join("serial.sock")
     }
 
+    /// The socket of the guest's terminal `hvc0`.
+    pub fn console(&self) -> PathBuf {
+        self.folder.join("console.sock")
+    }
+
+    /// The socket of the guest agent's port.
+    pub fn agent(&self) -> PathBuf {
+        self.folder.join("agent.sock")
+    }
+
+    /// The socket for vsock connections.
+    pub fn vsock(&self) -> PathBuf {
+        self.folder.join("vsock.sock")
+    }
+
     /// The worker's process id, in decimal.
     pub fn pid(&self) -> PathBuf {
         self.folder.join("worker.pid")

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 mod cpu;
+mod devices;
+mod network;
 mod text;
 mod validate;
 
@@ -20,6 +22,8 @@ use uuid::Uuid;
 
 pub use crate::worker::launch::{HugePages, MemoryBacking, Topology};
 pub use cpu::CpuDefinition;
+pub use devices::DevicesDefinition;
+pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
 pub use text::DefinitionError;
 pub use validate::{
     HostLimits, MAX_DISKS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review, check_name,
@@ -75,6 +79,9 @@ pub struct Definition {
     /// The screen.
     #[serde(default)]
     pub display: DisplayDefinition,
+    /// The other devices.
+    #[serde(default)]
+    pub devices: DevicesDefinition,
     /// Disks and CD-ROMs.
     #[serde(default, rename = "disk")]
     pub disks: Vec<DiskDefinition>,
@@ -202,31 +209,6 @@ pub enum DiskBus {
     Virtio,
 }
 
-/// A network card.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NetworkDefinition {
-    /// What it is connected to.
-    pub kind: NetworkKind,
-    /// The host's bridge, for [`NetworkKind::Bridge`].
-    #[serde(default)]
-    pub bridge: Option<String>,
-    /// The card's address, as `52:54:00:12:34:56`.
-    #[serde(default)]
-    pub mac: Option<String>,
-}
-
-/// What a network card is connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkKind {
-    /// The host's network by address translation, without root.
-    Nat,
-    /// A bridge of the host.
-    Bridge,
-    /// Nothing: the card has no link.
-    None,
-}
-
 fn one() -> u32 {
     1
 }
@@ -262,6 +244,7 @@ impl Definition {
             memory_backing: MemoryBacking::default(),
             kernel: None,
             display: DisplayDefinition::default(),
+            devices: DevicesDefinition::default(),
             disks: Vec::new(),
             networks: Vec::new(),
         }

@@ -34,6 +34,7 @@ impl Definition {
         let mut definition = Self::deserialize(toml::Deserializer::parse(text).map_err(syntax)?).map_err(syntax)?;
         name.clone_into(&mut definition.name);
         definition.name_disks();
+        definition.address_networks();
         let mut problems = unknown_fields(&definition, &table);
         if let Err(more) = definition.validate() {
             problems.extend(more.0);
@@ -121,7 +122,8 @@ mod tests {
         });
         guest.add_disk(DiskDefinition { boot: Some(1), ..DiskDefinition::new("/web.qcow2", DiskFormat::Qcow2) });
         guest.add_disk(DiskDefinition::cdrom("/debian.iso"));
-        guest.networks.push(NetworkDefinition { kind: NetworkKind::Nat, bridge: None, mac: None });
+        guest.add_network(NetworkDefinition::new(NetworkKind::Nat));
+        guest.devices.vsock = Some(3);
         guest
     }
 

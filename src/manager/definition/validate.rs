@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, path::Path};
 
-use super::{Definition, DiskDefinition, NetworkKind, VERSION};
+use super::{Definition, DiskDefinition, VERSION};
 use crate::manager::size::{MIB, Size};
 
 /// Longest name, in characters.
@@ -11,8 +11,8 @@ pub const NAME_MAX_CHARACTERS: usize = 64;
 pub const NAME_MAX_BYTES: usize = 200;
 /// Most vCPUs of a guest: an xAPIC id has 8 bits, 255 addresses all of them, and the I/O APIC needs one.
 pub const MAX_VCPUS: u32 = 254;
-/// Most disks of a guest: the slots of PCI bus 0 that the machine leaves free.
-pub const MAX_DISKS: usize = 24;
+/// Most disks of a guest: the slots of PCI bus 0 that the machine leaves free. Each network card takes one of them.
+pub const MAX_DISKS: usize = 22;
 
 /// Something wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -114,6 +114,7 @@ impl Definition {
         }
         self.validate_disks(&mut problems);
         self.validate_networks(&mut problems);
+        self.devices.validate(&mut problems);
         if let Some(kernel) = &self.kernel {
             check_path("kernel.path", &kernel.path, &mut problems);
             if let Some(initrd) = &kernel.initrd {
@@ -195,8 +196,9 @@ impl Definition {
     }
 
     fn validate_disks(&self, problems: &mut Vec<Problem>) {
-        if self.disks.len() > MAX_DISKS {
-            let message = format!("{} disks are too many. Keep at most {MAX_DISKS}", self.disks.len());
+        let most = MAX_DISKS.saturating_sub(self.networks.len());
+        if self.disks.len() > most {
+            let message = format!("{} disks are too many. Keep at most {most}", self.disks.len());
             problems.push(Problem::new("disk", message));
         }
         let (mut ids, mut places, mut writable) = (HashSet::new(), HashSet::new(), HashSet::new());
@@ -217,37 +219,6 @@ impl Definition {
             if !disk.is_read_only() && !writable.insert(&disk.path) {
                 let message = format!("{} is already a disk of this guest. Remove one of them", disk.path.display());
                 problems.push(Problem::new(field("path"), message));
-            }
-        }
-    }
-
-    fn validate_networks(&self, problems: &mut Vec<Problem>) {
-        for (index, network) in self.networks.iter().enumerate() {
-            let field = |name: &str| format!("network[{index}].{name}");
-            match (network.kind, &network.bridge) {
-                (NetworkKind::Bridge, None) => {
-                    let message = "a bridge is needed. Write the name of one of the host's, like br0";
-                    problems.push(Problem::new(field("bridge"), message));
-                }
-                (NetworkKind::Nat | NetworkKind::None, Some(_)) => {
-                    problems.push(Problem::new(field("bridge"), "only kind = \"bridge\" has one. Remove it"));
-                }
-                // IFNAMSIZ is 16 with the closing zero.
-                (NetworkKind::Bridge, Some(name))
-                    if name.is_empty() || name.len() > 15 || name.contains(['/', ' ', '\n', '\0']) =>
-                {
-                    problems.push(Problem::new(
-                        field("bridge"),
-                        format!("{name:?} is no name of an interface. Correct it"),
-                    ));
-                }
-                _ => {}
-            }
-            if let Some(mac) = &network.mac
-                && !is_unicast_mac(mac)
-            {
-                let message = format!("{mac:?} is no address of a card. Write one like 52:54:00:12:34:56");
-                problems.push(Problem::new(field("mac"), message));
             }
         }
     }
@@ -279,13 +250,6 @@ fn check_path(field: &str, path: &Path, problems: &mut Vec<Problem>) {
     }
 }
 
-fn is_unicast_mac(text: &str) -> bool {
-    let bytes: Vec<_> =
-        text.split(':').map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok())).collect();
-    let bytes: Option<Vec<u8>> = bytes.into_iter().map(Option::flatten).collect();
-    bytes.is_some_and(|bytes| bytes.len() == 6 && bytes[0] & 1 == 0 && bytes.iter().any(|&byte| byte != 0))
-}
-
 /// Whether `name` can be a guest's name; says what is wrong when it can't. Names are names of folders, words of commands
 /// and titles of windows.
 pub fn check_name(name: &str) -> Result<(), String> {
@@ -314,7 +278,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::manager::{
-        definition::{DiskFormat, NetworkDefinition},
+        definition::{DiskFormat, NetworkDefinition, NetworkKind},
         size::{GIB, TIB},
     };
 
@@ -342,8 +306,10 @@ mod tests {
             DiskDefinition { id: "x".into(), boot: Some(1), ..DiskDefinition::new("relative.raw", DiskFormat::Raw) },
             DiskDefinition { id: "x".into(), boot: Some(1), ..DiskDefinition::new("relative.raw", DiskFormat::Raw) },
         ];
-        guest.networks =
-            vec![NetworkDefinition { kind: NetworkKind::Bridge, bridge: None, mac: Some("01:00:00:00:00:01".into()) }];
+        guest.networks = vec![NetworkDefinition {
+            mac: Some("01:00:00:00:00:01".into()),
+            ..NetworkDefinition::new(NetworkKind::Bridge)
+        }];
 
         let problems = guest.validate().unwrap_err();
 

@@ -19,20 +19,21 @@ use rustix::fs::MemfdFlags;
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-use super::{Supervisor, SupervisorError, images, runtime};
+use super::{
+    Supervisor, SupervisorError,
+    devices::{self, Sockets},
+    runtime,
+};
 use crate::{
     manager::{
-        definition::{
-            Definition, DiskFormat, DisplayModel, KernelDefinition, Lifecycle, NetworkKind, Problem, Problems,
-        },
+        definition::{Definition, DisplayModel, Lifecycle},
         host::{self, firmware, kvm},
         library::LibraryError,
         paths::RunningPaths,
         run_lock::RunLock,
     },
     worker::launch::{
-        Action, Boot, Descriptors, Disk, DiskFormat as LaunchFormat, Firmware, Graphics, Kernel, LAUNCH_FD,
-        LAUNCH_VERSION, LaunchDescription,
+        Action, Boot, Descriptors, Disk, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription, Network,
     },
 };
 
@@ -59,8 +60,7 @@ impl Supervisor {
                 refused((format!("{what}: {error}"), "Make room and make the folder writable for you".into()))
             }
         };
-        let mut problems = definition.review(&host::limits()).errors;
-        problems.0.extend(not_yet(&definition));
+        let problems = definition.review(&host::limits()).errors;
         if !problems.0.is_empty() {
             return Err(SupervisorError::Unfit { name: name.to_owned(), problems });
         }
@@ -72,18 +72,20 @@ impl Supervisor {
         let kvm = inherited.add(kvm::open(&self.root).map_err(|error| refused(kvm::refused(&error)))?);
         let unfit = |problems| SupervisorError::Unfit { name: name.to_owned(), problems };
         let boot = match &definition.kernel {
-            Some(kernel) => Boot::Kernel(open_kernel(kernel, &mut inherited).map_err(unfit)?),
+            Some(kernel) => Boot::Kernel(devices::open_kernel(kernel, &mut inherited).map_err(unfit)?),
             None => Boot::Firmware(Firmware {
                 bios: inherited.add(self.firmware(firmware::BIOS).map_err(refused)?),
                 vga_bios: inherited.add(self.firmware(vga_bios(&definition)).map_err(refused)?),
             }),
         };
-        let disks = open_disks(&definition, &mut inherited).map_err(unfit)?;
+        let disks = devices::open_disks(&definition, &mut inherited).map_err(unfit)?;
+        let networks = devices::open_networks(&definition, &self.root, &mut inherited).map_err(unfit)?;
         let worker = self.worker_program().map_err(refused)?;
         let log = open_log(&self.paths().log(name)).map_err(io_error("the log cannot be written"))?;
-        let prepared = runtime::prepare(self.paths(), name, definition.uuid)
+        let mut prepared = runtime::prepare(self.paths(), name, definition.uuid, devices::wanted(&definition))
             .map_err(io_error("the runtime folder cannot be made"))?
             .map_err(|other| LibraryError::SameUuid { name: name.to_owned(), other })?;
+        let sockets = devices::hand_over_sockets(&definition, &mut prepared, &mut inherited);
         let descriptors = Descriptors {
             kvm,
             run_lock,
@@ -93,7 +95,7 @@ impl Supervisor {
             vnc: inherited.add(prepared.vnc),
             serial: inherited.add(prepared.serial),
         };
-        let description = describe(&definition, descriptors, boot, disks);
+        let description = describe(&definition, descriptors, boot, disks, networks, sockets);
         let command = inherited
             .add_description(&description)
             .and_then(|()| command(&worker, inherited))
@@ -155,14 +157,14 @@ impl Launch {
 
 /// The descriptors that a worker inherits, numbered in the order in which they were opened.
 #[derive(Default)]
-struct Inherited {
+pub(super) struct Inherited {
     descriptors: Vec<OwnedFd>,
     description: Option<OwnedFd>,
 }
 
 impl Inherited {
     /// Hands a descriptor over, and says what its number will be.
-    fn add(&mut self, descriptor: impl Into<OwnedFd>) -> RawFd {
+    pub fn add(&mut self, descriptor: impl Into<OwnedFd>) -> RawFd {
         self.descriptors.push(descriptor.into());
         // No process has so many descriptors that this does not fit.
         LAUNCH_FD.saturating_add(RawFd::try_from(self.descriptors.len()).unwrap_or(RawFd::MAX))
@@ -203,65 +205,6 @@ fn open_log(path: &Path) -> io::Result<File> {
     Ok(log)
 }
 
-/// Opens the files of a kernel that is booted directly.
-fn open_kernel(kernel: &KernelDefinition, inherited: &mut Inherited) -> Result<Kernel, Problems> {
-    let mut problems = Problems::default();
-    let mut open = |field: &str, path: &Path| match File::open(path)
-        .and_then(|file| Ok((file.metadata()?.is_file(), file)))
-    {
-        Ok((true, file)) => Some(inherited.add(file)),
-        Ok((false, _)) => {
-            let message = format!("{} is no file. Choose another", path.display());
-            problems.0.push(Problem::new(field, message));
-            None
-        }
-        Err(error) => {
-            let message =
-                format!("{} cannot be opened: {error}. Correct the path, or make it readable for you", path.display());
-            problems.0.push(Problem::new(field, message));
-            None
-        }
-    };
-    let image = open("kernel.path", &kernel.path);
-    let initrd = kernel.initrd.as_deref().map(|path| open("kernel.initrd", path));
-    match (image, initrd) {
-        (Some(image), None) => Ok(Kernel { image, initrd: None, cmdline: kernel.cmdline.clone() }),
-        (Some(image), Some(Some(initrd))) => {
-            Ok(Kernel { image, initrd: Some(initrd), cmdline: kernel.cmdline.clone() })
-        }
-        _ => Err(problems),
-    }
-}
-
-fn open_disks(definition: &Definition, inherited: &mut Inherited) -> Result<Vec<Disk>, Problems> {
-    let order = definition.boot_order();
-    let (mut disks, mut problems) = (Vec::new(), Problems::default());
-    for (index, disk) in definition.disks.iter().enumerate() {
-        let image = match images::open(disk) {
-            Ok(image) => image,
-            Err(message) => {
-                problems.0.push(Problem::new(format!("disk[{index}].path"), message));
-                continue;
-            }
-        };
-        let place = order.iter().position(|other| other.id == disk.id);
-        disks.push(Disk {
-            id: disk.id.clone(),
-            image: inherited.add(image),
-            format: match disk.format {
-                DiskFormat::Raw => LaunchFormat::Raw,
-                DiskFormat::Qcow2 => LaunchFormat::Qcow2,
-            },
-            backing: Vec::new(),
-            file_name: disk.path.to_string_lossy().into_owned(),
-            read_only: disk.is_read_only(),
-            bootindex: place.and_then(|place| u32::try_from(place).ok()),
-            serial: disk.serial.clone().unwrap_or_default(),
-        });
-    }
-    if problems.0.is_empty() { Ok(disks) } else { Err(problems) }
-}
-
 /// The ROM of the guest's graphics card.
 fn vga_bios(definition: &Definition) -> &'static str {
     match definition.display.model {
@@ -270,7 +213,14 @@ fn vga_bios(definition: &Definition) -> &'static str {
     }
 }
 
-fn describe(definition: &Definition, descriptors: Descriptors, boot: Boot, disks: Vec<Disk>) -> LaunchDescription {
+fn describe(
+    definition: &Definition,
+    descriptors: Descriptors,
+    boot: Boot,
+    disks: Vec<Disk>,
+    networks: Vec<Network>,
+    sockets: Sockets,
+) -> LaunchDescription {
     let action = |lifecycle| match lifecycle {
         Lifecycle::Destroy => Action::Destroy,
         Lifecycle::Restart => Action::Restart,
@@ -297,24 +247,12 @@ fn describe(definition: &Definition, descriptors: Descriptors, boot: Boot, disks
         descriptors,
         boot,
         disks,
-        networks: Vec::new(),
-        entropy: true,
-        balloon: true,
-        input: true,
-        console: None,
-        ports: Vec::new(),
-        vsock: None,
+        networks,
+        entropy: definition.devices.rng,
+        balloon: definition.devices.balloon,
+        input: definition.devices.tablet,
+        console: sockets.console,
+        ports: sockets.ports,
+        vsock: sockets.vsock,
     }
-}
-
-/// What a definition can say and this version's engine does not do: better told than silently left out.
-fn not_yet(definition: &Definition) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (index, network) in definition.networks.iter().enumerate() {
-        if network.kind != NetworkKind::None {
-            let message = "this version has no networks. Write kind = \"none\", or remove the card";
-            problems.push(Problem::new(format!("network[{index}].kind"), message));
-        }
-    }
-    problems
 }

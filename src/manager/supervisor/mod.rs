@@ -10,6 +10,7 @@
 //!            whoever looks next moves exit.json to last-exit.json
 //! ```
 
+mod devices;
 mod ending;
 mod error;
 mod images;

@@ -37,11 +37,22 @@ pub(super) struct Prepared {
     pub vnc: UnixListener,
     pub serial: UnixListener,
     pub exit_report: File,
+    pub console: Option<UnixListener>,
+    pub agent: Option<UnixListener>,
+    pub vsock: Option<UnixListener>,
+}
+
+/// Which of the sockets a guest has that not every guest has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wanted {
+    pub console: bool,
+    pub agent: bool,
+    pub vsock: bool,
 }
 
 /// Makes the folder of the guest with this UUID, after cleaning up behind an earlier run. The caller holds the run lock of
 /// `name`. `Err` in the result: the folder belongs to another guest of that name, which runs.
-pub(super) fn prepare(paths: &Paths, name: &str, uuid: Uuid) -> io::Result<Result<Prepared, String>> {
+pub(super) fn prepare(paths: &Paths, name: &str, uuid: Uuid, wanted: Wanted) -> io::Result<Result<Prepared, String>> {
     let _lock = lock(paths)?;
     let running = paths.running(uuid);
     if let Ok(other) = fs::read_to_string(running.name()) {
@@ -54,11 +65,15 @@ pub(super) fn prepare(paths: &Paths, name: &str, uuid: Uuid) -> io::Result<Resul
     DirBuilder::new().mode(0o700).create(&running.folder)?;
     let private = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
     io::Write::write_all(&mut private(&running.name())?, name.as_bytes())?;
+    let listen_if = |wanted: bool, path: &Path| wanted.then(|| socket::listen(path)).transpose();
     let prepared = Prepared {
         exit_report: private(&running.exit_report())?,
         control: socket::listen(&running.control())?,
         vnc: socket::listen(&running.vnc())?,
         serial: socket::listen(&running.serial())?,
+        console: listen_if(wanted.console, &running.console())?,
+        agent: listen_if(wanted.agent, &running.agent())?,
+        vsock: listen_if(wanted.vsock, &running.vsock())?,
     };
     // How the run before this one ended is of no interest from now on.
     remove_if_there(&paths.last_exit(name))?;
@@ -168,7 +183,7 @@ mod tests {
     impl Fixture {
         fn run(&self) -> RunLock {
             let lock = RunLock::acquire(&self.paths.run_lock("web")).unwrap().unwrap();
-            prepare(&self.paths, "web", self.uuid).unwrap().unwrap();
+            prepare(&self.paths, "web", self.uuid, Wanted::default()).unwrap().unwrap();
             write_pid(&self.paths.running(self.uuid), 1).unwrap();
             lock
         }
@@ -221,7 +236,7 @@ mod tests {
     fn a_launcher_that_died_before_its_worker_leaves_no_crash() {
         let fixture = fixture();
         let lock = RunLock::acquire(&fixture.paths.run_lock("web")).unwrap().unwrap();
-        prepare(&fixture.paths, "web", fixture.uuid).unwrap().unwrap();
+        prepare(&fixture.paths, "web", fixture.uuid, Wanted::default()).unwrap().unwrap();
         drop(lock);
 
         clean(&fixture.paths, "web", fixture.uuid).unwrap();
@@ -236,7 +251,7 @@ mod tests {
         let _running = fixture.run();
         fs::create_dir(fixture.paths.guest_folder("copy")).unwrap();
 
-        let refused = prepare(&fixture.paths, "copy", fixture.uuid).unwrap().unwrap_err();
+        let refused = prepare(&fixture.paths, "copy", fixture.uuid, Wanted::default()).unwrap().unwrap_err();
 
         assert_eq!(refused, "web");
         assert!(fixture.paths.running(fixture.uuid).control().exists());

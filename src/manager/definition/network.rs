@@ -1,0 +1,233 @@
+//! The network cards of a definition.
+//!
+//! ```toml
+//! [[network]]
+//! kind = "tap"                # an interface that is there already and belongs to you
+//! tap = "tap0"
+//! mac = "52:54:00:12:34:56"   # given when left out
+//! queues = 2                  # pairs of queues, for guests with several vCPUs
+//! ```
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Definition, Problem};
+
+/// Most network cards of a guest.
+pub const MAX_NETWORKS: usize = 8;
+/// Most pairs of queues of a card.
+const MAX_QUEUES: u32 = 8;
+/// What an interface's name can have at most: IFNAMSIZ is 16 with the closing zero.
+const INTERFACE_MAX: usize = 15;
+/// What addresses of KVM's guests begin with.
+const PREFIX: [u8; 3] = [0x52, 0x54, 0x00];
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkDefinition {
+    /// What it is connected to.
+    pub kind: NetworkKind,
+    /// The host's bridge, for [`NetworkKind::Bridge`].
+    #[serde(default)]
+    pub bridge: Option<String>,
+    /// The host's TAP interface, for [`NetworkKind::Tap`].
+    #[serde(default)]
+    pub tap: Option<String>,
+    /// The card's address, as `52:54:00:12:34:56`. Given after the guest's UUID when left out.
+    #[serde(default)]
+    pub mac: Option<String>,
+    /// Pairs of queues, at most 8.
+    #[serde(default = "super::one")]
+    pub queues: u32,
+}
+
+/// What a network card is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkKind {
+    /// The host's network by address translation, without root.
+    Nat,
+    /// A bridge of the host, through an interface that is made for it and goes with it. That needs the right to do so.
+    Bridge,
+    /// A TAP interface of the host that is there already and that this user may use.
+    Tap,
+    /// Nothing: the card has no link.
+    None,
+}
+
+impl NetworkDefinition {
+    /// A card with one pair of queues.
+    pub fn new(kind: NetworkKind) -> Self {
+        Self { kind, bridge: None, tap: None, mac: None, queues: 1 }
+    }
+
+    /// A card in the host's bridge of this name.
+    pub fn bridge(name: impl Into<String>) -> Self {
+        Self { bridge: Some(name.into()), ..Self::new(NetworkKind::Bridge) }
+    }
+
+    /// A card at the host's TAP interface of this name.
+    pub fn tap(name: impl Into<String>) -> Self {
+        Self { tap: Some(name.into()), ..Self::new(NetworkKind::Tap) }
+    }
+
+    /// The card's address in bytes; `None` when there is none or it is wrong.
+    pub fn mac_bytes(&self) -> Option<[u8; 6]> {
+        parse_mac(self.mac.as_deref()?)
+    }
+
+    fn validate(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+        for (name, value, kind) in [("bridge", &self.bridge, NetworkKind::Bridge), ("tap", &self.tap, NetworkKind::Tap)]
+        {
+            let message = match value {
+                None if self.kind == kind => {
+                    format!("the name of the host's {name} is missing. Write it, like {name} = \"{name}0\"")
+                }
+                Some(_) if self.kind != kind => format!("only kind = \"{name}\" has one. Remove it"),
+                Some(value) if !is_interface_name(value) => {
+                    format!("{value:?} is no name of an interface. Correct it")
+                }
+                _ => continue,
+            };
+            problems.push(Problem::new(field(name), message));
+        }
+        if let Some(mac) = &self.mac
+            && parse_mac(mac).is_none()
+        {
+            let message = format!("{mac:?} is no address of a card. Write one like 52:54:00:12:34:56");
+            problems.push(Problem::new(field("mac"), message));
+        }
+        if !(1..=MAX_QUEUES).contains(&self.queues) {
+            let message = format!("{} is not possible. Choose 1 to {MAX_QUEUES}", self.queues);
+            problems.push(Problem::new(field("queues"), message));
+        }
+    }
+}
+
+impl Definition {
+    /// Adds a network card and gives it an address when it has none.
+    pub fn add_network(&mut self, network: NetworkDefinition) {
+        self.networks.push(network);
+        self.address_networks();
+    }
+
+    /// Gives an address to the cards that have none: always the same ones to the same guest, so that a card keeps its address
+    /// even when nobody writes it down.
+    pub(super) fn address_networks(&mut self) {
+        let mut taken: HashSet<_> = self.networks.iter().filter_map(NetworkDefinition::mac_bytes).collect();
+        for network in self.networks.iter_mut().filter(|network| network.mac.is_none()) {
+            let free = (0..).map(|number| mac_after(self.uuid, number)).find(|mac| taken.insert(*mac));
+            network.mac = free.map(format_mac);
+        }
+    }
+
+    pub(super) fn validate_networks(&self, problems: &mut Vec<Problem>) {
+        if self.networks.len() > MAX_NETWORKS {
+            let message = format!("{} cards are too many. Keep at most {MAX_NETWORKS}", self.networks.len());
+            problems.push(Problem::new("network", message));
+        }
+        let (mut macs, mut taps) = (HashSet::new(), HashSet::new());
+        for (index, network) in self.networks.iter().enumerate() {
+            let field = |name: &str| format!("network[{index}].{name}");
+            network.validate(&field, problems);
+            if network.mac_bytes().is_some_and(|mac| !macs.insert(mac)) {
+                problems.push(Problem::new(field("mac"), "another card of this guest has it. Change it or remove it"));
+            }
+            if let Some(tap) = network.tap.as_ref().filter(|tap| !taps.insert(*tap)) {
+                let message = format!("{tap} is already at another card of this guest. Use another interface");
+                problems.push(Problem::new(field("tap"), message));
+            }
+        }
+    }
+}
+
+/// Whether the kernel takes `name` for an interface. `%` would make it choose a number.
+fn is_interface_name(name: &str) -> bool {
+    (1..=INTERFACE_MAX).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| c.is_whitespace() || c.is_control() || "/:%".contains(c))
+}
+
+/// Card number `number` of a guest: the FNV-1a hash of both makes the last three bytes.
+fn mac_after(uuid: Uuid, number: u32) -> [u8; 6] {
+    let bytes = uuid.into_bytes().into_iter().chain(number.to_be_bytes());
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let [.., a, b, c] = (hash ^ hash >> 32).to_be_bytes();
+    let [x, y, z] = PREFIX;
+    [x, y, z, a, b, c]
+}
+
+fn format_mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// The address of one card: neither a group's nor all zeroes.
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let parts: Option<Vec<u8>> =
+        text.split(':').map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten()).collect();
+    let mac: [u8; 6] = parts?.try_into().ok()?;
+    (mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaints(networks: impl IntoIterator<Item = NetworkDefinition>) -> Vec<String> {
+        let mut guest = Definition::new("web");
+        guest.networks.extend(networks);
+        guest.validate().err().map(|problems| problems.0).unwrap_or_default().into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn cards_get_addresses_that_stay_and_differ() {
+        let mut guest = Definition::new("web");
+        guest.add_network(NetworkDefinition::new(NetworkKind::None));
+        guest.add_network(NetworkDefinition::tap("tap0"));
+        let mut again = guest.clone();
+        again.networks.iter_mut().for_each(|network| network.mac = None);
+
+        again.address_networks();
+
+        assert_eq!(again, guest);
+        assert_ne!(guest.networks[0].mac, guest.networks[1].mac);
+        assert!(guest.networks[0].mac.as_ref().unwrap().starts_with("52:54:00:"));
+        assert_eq!(guest.validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_address_is_that_of_one_card() {
+        assert_eq!(parse_mac("52:54:00:12:34:56"), Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+        for wrong in
+            ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "01:00:00:00:00:01", "00:00:00:00:00:00", "+2:54:00:12:34:5"]
+        {
+            assert_eq!(parse_mac(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn each_kind_names_its_interface_and_no_other() {
+        let both = NetworkDefinition { bridge: Some("br0".into()), ..NetworkDefinition::tap("tap0") };
+
+        assert!(complaints([NetworkDefinition::bridge("br0"), NetworkDefinition::tap("tap0")]).is_empty());
+        assert_eq!(complaints([NetworkDefinition::new(NetworkKind::Bridge)]), ["network[0].bridge"]);
+        assert_eq!(complaints([NetworkDefinition::new(NetworkKind::Tap)]), ["network[0].tap"]);
+        assert_eq!(complaints([both]), ["network[0].bridge"]);
+        for wrong in ["", "..", "a/b", "tap%d", "sixteen-letters-"] {
+            assert_eq!(complaints([NetworkDefinition::tap(wrong)]), ["network[0].tap"], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_two_cards_cannot_share_is_named() {
+        let card = NetworkDefinition { mac: Some("52:54:00:00:00:01".into()), ..NetworkDefinition::tap("tap0") };
+
+        assert_eq!(complaints([card.clone(), card]), ["network[1].mac", "network[1].tap"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! Opening what a guest's devices need of the host: the kernel's files, disks, network interfaces and sockets.
+
+#![forbid(unsafe_code)]
+
+use std::{fs::File, path::Path};
+
+use super::{
+    images,
+    launch::Inherited,
+    runtime::{Prepared, Wanted},
+};
+use crate::{
+    manager::{
+        definition::{Definition, DiskFormat, KernelDefinition, Problem, Problems},
+        host::Root,
+        network,
+    },
+    worker::launch::{Disk, DiskFormat as LaunchFormat, Kernel, Network, Port, Vsock},
+};
+
+/// The port that QEMU's guest agent, and every system with one, looks for.
+const AGENT_PORT: &str = "org.qemu.guest_agent.0";
+
+/// Opens the files of a kernel that is booted directly.
+pub(super) fn open_kernel(kernel: &KernelDefinition, inherited: &mut Inherited) -> Result<Kernel, Problems> {
+    let mut problems = Problems::default();
+    let mut open = |field: &str, path: &Path| match File::open(path)
+        .and_then(|file| Ok((file.metadata()?.is_file(), file)))
+    {
+        Ok((true, file)) => Some(inherited.add(file)),
+        Ok((false, _)) => {
+            let message = format!("{} is no file. Choose another", path.display());
+            problems.0.push(Problem::new(field, message));
+            None
+        }
+        Err(error) => {
+            let message =
+                format!("{} cannot be opened: {error}. Correct the path, or make it readable for you", path.display());
+            problems.0.push(Problem::new(field, message));
+            None
+        }
+    };
+    let image = open("kernel.path", &kernel.path);
+    let initrd = kernel.initrd.as_deref().map(|path| open("kernel.initrd", path));
+    match (image, initrd) {
+        (Some(image), None) => Ok(Kernel { image, initrd: None, cmdline: kernel.cmdline.clone() }),
+        (Some(image), Some(Some(initrd))) => {
+            Ok(Kernel { image, initrd: Some(initrd), cmdline: kernel.cmdline.clone() })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// Opens and locks the images of all disks.
+pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> Result<Vec<Disk>, Problems> {
+    let order = definition.boot_order();
+    let (mut disks, mut problems) = (Vec::new(), Problems::default());
+    for (index, disk) in definition.disks.iter().enumerate() {
+        let image = match images::open(disk) {
+            Ok(image) => image,
+            Err(message) => {
+                problems.0.push(Problem::new(format!("disk[{index}].path"), message));
+                continue;
+            }
+        };
+        let place = order.iter().position(|other| other.id == disk.id);
+        disks.push(Disk {
+            id: disk.id.clone(),
+            image: inherited.add(image),
+            format: match disk.format {
+                DiskFormat::Raw => LaunchFormat::Raw,
+                DiskFormat::Qcow2 => LaunchFormat::Qcow2,
+            },
+            backing: Vec::new(),
+            file_name: disk.path.to_string_lossy().into_owned(),
+            read_only: disk.is_read_only(),
+            bootindex: place.and_then(|place| u32::try_from(place).ok()),
+            serial: disk.serial.clone().unwrap_or_default(),
+        });
+    }
+    if problems.0.is_empty() { Ok(disks) } else { Err(problems) }
+}
+
+/// Opens the host's ends of all network cards.
+pub(super) fn open_networks(
+    definition: &Definition,
+    root: &Root,
+    inherited: &mut Inherited,
+) -> Result<Vec<Network>, Problems> {
+    let (mut networks, mut problems) = (Vec::new(), Problems::default());
+    for (index, network) in definition.networks.iter().enumerate() {
+        match network::open(network, root) {
+            Ok(taps) => networks.push(Network {
+                id: format!("net{index}"),
+                mac: network.mac_bytes().unwrap_or_default(),
+                link: !taps.is_empty(),
+                taps: taps.into_iter().map(|tap| inherited.add(tap)).collect(),
+            }),
+            Err(error) => {
+                problems.0.push(Problem::new(format!("network[{index}].{}", error.field), error.message));
+            }
+        }
+    }
+    if problems.0.is_empty() { Ok(networks) } else { Err(problems) }
+}
+
+/// The sockets that the guest's devices need.
+pub(super) fn wanted(definition: &Definition) -> Wanted {
+    let devices = &definition.devices;
+    Wanted { console: devices.console, agent: devices.agent, vsock: devices.vsock.is_some() }
+}
+
+/// The devices behind sockets.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    pub console: Option<std::os::fd::RawFd>,
+    pub ports: Vec<Port>,
+    pub vsock: Option<Vsock>,
+}
+
+/// Hands the devices' sockets over.
+pub(super) fn hand_over_sockets(
+    definition: &Definition,
+    prepared: &mut Prepared,
+    inherited: &mut Inherited,
+) -> Sockets {
+    let agent = prepared.agent.take();
+    let ports = agent.map(|listener| Port { name: AGENT_PORT.to_owned(), listener: inherited.add(listener) });
+    let vsock = definition.devices.vsock.zip(prepared.vsock.take());
+    Sockets {
+        console: prepared.console.take().map(|listener| inherited.add(listener)),
+        ports: ports.into_iter().collect(),
+        vsock: vsock.map(|(cid, listener)| Vsock { cid, listener: inherited.add(listener) }),
+    }
+}
