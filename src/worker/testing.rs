@@ -32,7 +32,11 @@ use crate::{
     input::{InputEvent, InputSink},
     qmp::codec::Decoder,
     screen::{Generation, Rect, Screen, Surface},
-    vmm::{cpu::VcpuInfo, virtio::balloon::BalloonHandle, machine::MachineEvent},
+    vmm::{
+        cpu::{CpuPlace, VcpuInfo},
+        machine::MachineEvent,
+        virtio::balloon::BalloonHandle,
+    },
 };
 
 /// How long a test waits for what must come.
@@ -75,7 +79,11 @@ impl Machine for FakeMachine {
     }
 
     fn vcpus(&self) -> Vec<VcpuInfo> {
-        vec![VcpuInfo { index: 0, thread_id: rustix::thread::gettid().as_raw_nonzero().get() }]
+        vec![VcpuInfo {
+            index: 0,
+            thread_id: rustix::thread::gettid().as_raw_nonzero().get(),
+            place: CpuPlace::default(),
+        }]
     }
 
     fn disks(&self) -> Vec<DiskFigures> {

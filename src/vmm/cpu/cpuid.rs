@@ -73,8 +73,8 @@ fn place(entry: &mut kvm_cpuid_entry2, index: u32, topology: &Topology) {
         AMD_TOPOLOGY => {
             entry.eax = apic_id;
             // The core's ID and its threads; one node a socket.
-            entry.ebx = topology.core(index) & 0xff | (threads - 1) << 8;
-            entry.ecx = topology.socket(index) & 0xff;
+            entry.ebx = topology.place(index).core & 0xff | (threads - 1) << 8;
+            entry.ecx = topology.place(index).socket & 0xff;
         }
         _ => {}
     }

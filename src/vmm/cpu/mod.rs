@@ -17,5 +17,5 @@ pub use config::{CpuConfig, CpuConfigError};
 pub use registers::{Registers, Segment};
 pub use report::InternalErrorReport;
 pub use thread::{Governor, Wiring};
-pub use topology::Topology;
+pub use topology::{CpuPlace, Topology};
 pub use vcpus::{VcpuInfo, Vcpus, VcpusError};

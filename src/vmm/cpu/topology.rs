@@ -50,28 +50,29 @@ impl Topology {
         self.thread_bits() + bits(self.cores)
     }
 
-    /// The socket, core and thread of vCPU `index`.
-    fn place(&self, index: u32) -> (u32, u32, u32) {
+    /// The place of vCPU `index`. Neighbours share a core, then a socket.
+    pub fn place(&self, index: u32) -> CpuPlace {
         let threads = self.threads.max(1);
         let cores = self.cores.max(1);
-        (index / threads / cores, index / threads % cores, index % threads)
+        CpuPlace { socket: index / threads / cores, core: index / threads % cores, thread: index % threads }
     }
 
-    /// The APIC ID of vCPU `index`. Neighbours share a core, then a socket.
+    /// The APIC ID of vCPU `index`.
     pub fn apic_id(&self, index: u32) -> u32 {
-        let (socket, core, thread) = self.place(index);
+        let CpuPlace { socket, core, thread } = self.place(index);
         socket << self.socket_bits() | core << self.thread_bits() | thread
     }
+}
 
-    /// The socket of vCPU `index`.
-    pub fn socket(&self, index: u32) -> u32 {
-        self.place(index).0
-    }
-
-    /// The core of vCPU `index` in its socket.
-    pub fn core(&self, index: u32) -> u32 {
-        self.place(index).1
-    }
+/// Where one vCPU is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuPlace {
+    /// Its socket.
+    pub socket: u32,
+    /// Its core in the socket.
+    pub core: u32,
+    /// Its thread in the core.
+    pub thread: u32,
 }
 
 #[cfg(test)]
@@ -97,6 +98,15 @@ mod tests {
     fn each_level_has_room_for_a_power_of_two() {
         assert_eq!(ids(2, 3, 1), [0, 1, 2, 4, 5, 6]);
         assert_eq!(ids(2, 3, 2), [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13]);
+    }
+
+    #[test]
+    fn neighbours_share_a_core_then_a_socket() {
+        let topology = Topology { sockets: 2, cores: 3, threads: 2 };
+
+        assert_eq!(topology.place(1), CpuPlace { socket: 0, core: 0, thread: 1 });
+        assert_eq!(topology.place(5), CpuPlace { socket: 0, core: 2, thread: 1 });
+        assert_eq!(topology.place(6), CpuPlace { socket: 1, core: 0, thread: 0 });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use kvm_bindings::{CpuId, Msrs, kvm_msr_entry};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{
-    CpuConfig, CpuConfigError, Registers, Wiring, cpuid, features,
+    CpuConfig, CpuConfigError, CpuPlace, Registers, Topology, Wiring, cpuid, features,
     kick::{self, Kickable, kick},
     run_area::RunArea,
     state::{VcpuState, msr_numbers},
@@ -52,14 +52,14 @@ pub enum VcpusError {
     #[error("the host's CPU has more CPUID leaves than KVM takes. update the host's kernel")]
     Leaves,
     /// A vCPU cannot run where it is to run.
-    #[error("vCPU {index} cannot run on the host's CPUs {host_cpus:?}: {source}. pin it to CPUs that lodge may use")]
+    #[error("vCPU {index} cannot run on the host's CPUs {host_cpus:?}: {reason}. pin it to CPUs that lodge may use")]
     Pinning {
         /// The vCPU.
         index: u32,
         /// Where it was to run.
         host_cpus: Vec<u32>,
         /// The kernel's answer.
-        source: io::Error,
+        reason: io::Error,
     },
     /// KVM has refused something.
     #[error(transparent)]
@@ -82,10 +82,13 @@ pub struct VcpuInfo {
     pub index: u32,
     /// The ID of the thread that runs it.
     pub thread_id: i32,
+    /// Where it is.
+    pub place: CpuPlace,
 }
 
 /// The vCPUs of a machine. Dropping them ends their threads.
 pub struct Vcpus {
+    topology: Topology,
     handles: Vec<Handle>,
 }
 
@@ -121,7 +124,7 @@ impl Vcpus {
         }
         let (topology, removed) = (config.topology(count), config.removed_features()?);
         let msrs = msr_numbers(&vm.system)?;
-        let mut vcpus = Self { handles: Vec::with_capacity(count as usize) };
+        let mut vcpus = Self { topology, handles: Vec::with_capacity(count as usize) };
         for index in 0..count {
             let cpuid = cpuid::of_vcpu(&supported, index, &topology, &removed).ok_or(VcpusError::Leaves)?;
             let plan = Plan {
@@ -176,7 +179,11 @@ impl Vcpus {
 
     /// The vCPUs.
     pub fn info(&self) -> Vec<VcpuInfo> {
-        let info = |(index, vcpu): (u32, &Handle)| VcpuInfo { index, thread_id: vcpu.thread_id };
+        let info = |(index, vcpu): (u32, &Handle)| VcpuInfo {
+            index,
+            thread_id: vcpu.thread_id,
+            place: self.topology.place(index),
+        };
         (0..).zip(&self.handles).map(info).collect()
     }
 }
@@ -224,7 +231,7 @@ impl Handle {
         let host_cpus = plan.host_cpus.to_vec();
         let run = move || {
             let prepare = || -> Result<Kickable, VcpusError> {
-                pin(&host_cpus).map_err(|source| VcpusError::Pinning { index, host_cpus, source })?;
+                pin(&host_cpus).map_err(|reason| VcpusError::Pinning { index, host_cpus, reason })?;
                 Ok(Kickable::new(area).map_err(refused(START))?)
             };
             let area = match prepare() {

@@ -75,12 +75,12 @@ impl HugePages {
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// The host has no memory for it.
-    #[error("{len} bytes of memory could not be allocated: {source}. give the guest less memory")]
+    #[error("{len} bytes of memory could not be allocated: {reason}. give the guest less memory")]
     Allocate {
         /// How much, in bytes.
         len: u64,
         /// The kernel's answer.
-        source: io::Error,
+        reason: io::Error,
     },
     /// It is not made of whole huge pages.
     #[error("{len} bytes of memory are not whole huge pages of {}. give the guest a multiple of that", .size.name())]
@@ -102,12 +102,12 @@ pub enum MemoryError {
         size: HugePages,
     },
     /// The host does not have such pages.
-    #[error("the host has no huge pages of {}: {source}. choose another size or switch huge_pages off", .size.name())]
+    #[error("the host has no huge pages of {}: {reason}. choose another size or switch huge_pages off", .size.name())]
     NoHugePages {
         /// Their size.
         size: HugePages,
         /// The kernel's answer.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Pages cannot be merged.
     #[error("the host's kernel does not merge pages: {0}. switch mergeable off, or use a kernel with CONFIG_KSM")]
@@ -120,7 +120,7 @@ pub enum MemoryError {
 /// Makes the RAM of `layout`.
 pub fn allocate(layout: &Layout, backing: MemoryBacking) -> Result<Arc<GuestMemory>, MemoryError> {
     let len = layout.below_4g + layout.above_4g;
-    let failed = |source| MemoryError::Allocate { len, source };
+    let failed = |reason| MemoryError::Allocate { len, reason };
     let memory = match backing {
         MemoryBacking { huge_pages: Some(_), mergeable: true } => return Err(MemoryError::HugeAndMergeable),
         MemoryBacking { huge_pages: Some(size), .. } => {
@@ -160,7 +160,7 @@ fn huge_file(len: u64, size: HugePages) -> Result<File, MemoryError> {
     }
     let refused = |error: Errno| match error {
         Errno::NOMEM | Errno::NOSPC => MemoryError::TooFewHugePages { pages: len / size.bytes(), size },
-        other => MemoryError::NoHugePages { size, source: other.into() },
+        other => MemoryError::NoHugePages { size, reason: other.into() },
     };
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | size.flags();
     let file = File::from(rustix::fs::memfd_create("guest-ram", flags).map_err(refused)?);

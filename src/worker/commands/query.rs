@@ -38,7 +38,11 @@ pub(super) fn query_cpus_fast(driver: &mut Driver, arguments: Map<String, Value>
         cpu_index: vcpu.index,
         qom_path: format!("/machine/cpu[{}]", vcpu.index),
         thread_id: vcpu.thread_id.into(),
-        props: CpuInstanceProperties { socket_id: vcpu.index, core_id: 0, thread_id: 0 },
+        props: CpuInstanceProperties {
+            socket_id: vcpu.place.socket,
+            core_id: vcpu.place.core,
+            thread_id: vcpu.place.thread,
+        },
         target: "x86_64".to_owned(),
     });
     answer(infos.collect::<Vec<_>>())
