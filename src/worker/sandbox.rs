@@ -108,6 +108,10 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_statx,
 ];
 
+/// Requests of linux/if_tun.h.
+const TUNSETOFFLOAD: u64 = 0x4004_54d0;
+const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
+
 /// Calls that are allowed when one argument (its number), masked, is equal to a value. A call may be there several times.
 const CONDITIONS: &[(libc::c_long, u8, u64, u64)] = &[
     // KVM's controls.
@@ -115,6 +119,11 @@ const CONDITIONS: &[(libc::c_long, u8, u64, u64)] = &[
     // A block device's: its size, discard, write zeroes.
     (libc::SYS_ioctl, 1, 0xff00, 0x1200),
     (libc::SYS_ioctl, 1, u32::MAX as u64, libc::FIONBIO),
+    // A TAP interface's: what may be left open in packets, and the size of the header before them.
+    (libc::SYS_ioctl, 1, u32::MAX as u64, TUNSETOFFLOAD),
+    (libc::SYS_ioctl, 1, u32::MAX as u64, TUNSETVNETHDRSZ),
+    // The two ends of a stream that goes to a program which listens on the host for its guest.
+    (libc::SYS_socketpair, 0, u32::MAX as u64, libc::AF_UNIX as u64),
     // No executable memory.
     (libc::SYS_mmap, 2, libc::PROT_EXEC as u64, 0),
     (libc::SYS_mprotect, 2, libc::PROT_EXEC as u64, 0),

@@ -38,6 +38,8 @@ use super::{
 
 /// How long a worker may take until it answers for the first time.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a worker that has closed its socket may take to end.
+const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a running worker may take to answer when its state is asked for.
 const STATE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait between two looks at something that no event tells of.
@@ -102,6 +104,10 @@ impl Supervisor {
 
     /// Why the worker has not come up; nothing is left of it.
     async fn not_started(&self, name: &str, uuid: Uuid, mut worker: Child, error: ClientError) -> SupervisorError {
+        // One that has given up ends by itself once it has written why.
+        if matches!(error, ClientError::Closed | ClientError::Connect(_)) {
+            let _ = tokio::time::timeout(GIVE_UP_TIMEOUT, worker.wait()).await;
+        }
         // One that is stuck is of no use; one that has ended is not hurt.
         let killed = worker.start_kill();
         if let Err(error) = killed.and(worker.wait().await.map(drop)) {
