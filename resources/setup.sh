@@ -21,6 +21,8 @@ tests=(
     python3 python3-venv python3-gi gir1.2-atspi-2.0    # what drives it, and the published VNC and QMP clients
     tigervnc-viewer xdotool qemu-utils grub-rescue-pc
     desktop-file-utils appstream
+    linux-source-6.12 flex bison bc libelf-dev xz-utils cpio    # the Linux that is a guest of the tests
+    busybox-static fio iperf3 e2fsprogs iproute2        # and its user space
 )
 bench=(qemu-system-x86 virt-manager libvirt-daemon)
 

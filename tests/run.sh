@@ -11,7 +11,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 minutes_per_target=15
-venv=${XDG_CACHE_HOME:-$HOME/.cache}/lodge-test/venv
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/lodge-test
+venv=$cache/venv
 scratch=$(mktemp -d /tmp/lodge-test.XXXXXX)             # short: names of Unix sockets have at most 107 bytes
 passed=0 failed=0 ignored=0 troubles=()
 
@@ -61,7 +62,7 @@ run_target() {
     printf '\n== %s\n' "$label"
     env HOME="$home/home" XDG_CONFIG_HOME="$home/config" XDG_DATA_HOME="$home/data" XDG_CACHE_HOME="$home/cache" \
         XDG_STATE_HOME="$home/state" XDG_RUNTIME_DIR="$home/run" TMPDIR="$home/tmp" \
-        LODGE_TEST_RUN="$scratch" LODGE_TEST_VENV="$venv" LANG=C.UTF-8 LC_ALL=C.UTF-8 \
+        LODGE_TEST_RUN="$scratch" LODGE_TEST_VENV="$venv" LODGE_TEST_CACHE="$cache" LANG=C.UTF-8 LC_ALL=C.UTF-8 \
         GSK_RENDERER=cairo GSETTINGS_BACKEND=memory GTK_A11Y=atspi RUST_BACKTRACE=1 \
         timeout --kill-after=10 "${minutes_per_target}m" "${display[@]}" "$program" --show-output --test-threads="$threads" \
         </dev/null 2>&1 | tee "$log" | grep --line-buffered -E '^test |skipped: '
@@ -100,7 +101,20 @@ wanted() {
     return 1
 }
 
+# Builds the Linux that tests run as a guest, if it is not in the cache yet: 5 to 12 minutes on 2 cores, once.
+build_guest() {
+    local folder=$cache/guest-kernel key
+    [ -e /dev/kvm ] || return 0
+    wanted linux || wanted processors || return 0
+    printf '\n== the test guest\n'
+    bash tests/guest/build.sh "$folder" || return 1
+    key=$(cat tests/guest/root.sh <(dpkg-query -W busybox-static fio iperf3 libc6) | sha256sum)
+    [ -s "$folder/root.ext4" ] && [ "$key" = "$(cat "$folder/root.key" 2>/dev/null)" ] && return 0
+    bash tests/guest/root.sh "$folder/root.ext4" && printf '%s\n' "$key" >"$folder/root.key"
+}
+
 targets=("$@")
+build_guest || trouble "the test guest could not be built"
 programs=$(test_programs) || { echo "the build failed"; echo "0 passed, 1 failed"; exit 1; }
 while IFS=$'\t' read -r kind name program; do
     label=$name
