@@ -4,14 +4,17 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
+use std::fs::File;
+
 use common::{
     kvm,
     linux::{self, Linux},
     machine::{machine, try_machine},
 };
 use lodge::vmm::{
+    boot::linux::LinuxBoot,
     cpu::{CpuConfig, Topology},
-    machine::MachineError,
+    machine::{Boot, MachineConfig, MachineError},
     memory::{HugePages, MemoryBacking, MemoryError},
 };
 
@@ -29,7 +32,7 @@ fn a_guest_lacks_the_features_that_were_switched_off_and_virtualization() {
     let disabled = ["lahf_lm", "cr8_legacy"];
     let Some(usual) = Linux::start("cat /proc/cpuinfo", |_| {}) else { return };
     let usual = usual.run_to_end();
-    let change = |config: &mut lodge::vmm::machine::MachineConfig| {
+    let change = |config: &mut MachineConfig| {
         config.cpu.disabled_features = disabled.map(str::to_owned).to_vec();
     };
     let without = Linux::start("cat /proc/cpuinfo", change).unwrap().run_to_end();
@@ -41,6 +44,52 @@ fn a_guest_lacks_the_features_that_were_switched_off_and_virtualization() {
     assert_eq!(without.iter().collect::<Vec<_>>(), expected);
     assert!(!usual.iter().any(|flag| flag == "vmx" || flag == "svm"), "{usual:?}");
     assert!(usual.iter().any(|flag| flag == "hypervisor"), "{usual:?}");
+}
+
+/// What the kernel of tests/guest/stock/ says until `wanted`; `None`, which it says, where KVM or the kernel is missing.
+fn stock_kernel(wanted: &str, change: impl FnOnce(&mut MachineConfig)) -> Option<String> {
+    let kvm = kvm::open()?;
+    let path = linux::cache().join("stock-kernel/vmlinux");
+    let Ok(kernel) = File::open(&path) else {
+        assert!(std::env::var_os("CI").is_none(), "{} is missing: tests/run.sh builds it", path.display());
+        eprintln!("skipped: the stock kernel is not built. Run: bash tests/run.sh");
+        return None;
+    };
+    // The emulator that runs it where KVM has no VT-x or AMD-V lacks these.
+    let command_line = "console=ttyS0 panic=-1 noxsave clearcpuid=xsave,smap,popcnt".to_owned();
+    let mut guest = machine(kvm, |config| {
+        config.memory = 256 << 20;
+        config.boot = Boot::Linux(LinuxBoot { kernel, initrd: None, command_line });
+        change(config);
+    });
+    guest.machine.resume().unwrap();
+    guest.serial.wait_for(wanted, 1);
+    Some(guest.serial.text())
+}
+
+#[test]
+fn a_stock_kernel_finds_every_vcpu_where_it_was_put() {
+    let cases =
+        [(Topology { sockets: 1, cores: 2, threads: 2 }, 4), (Topology { sockets: 2, cores: 3, threads: 1 }, 6)];
+    for (topology, vcpus) in cases {
+        let wanted = format!("smp: Brought up 1 node, {vcpus} CPUs");
+        let Some(text) = stock_kernel(&wanted, |config| {
+            (config.vcpus, config.cpu.topology) = (vcpus, Some(topology));
+        }) else {
+            return;
+        };
+
+        // "CPU topo: Max. logical packages:   1" and the like.
+        let count = |what: &str| {
+            let (_, rest) =
+                text.split_once(&format!("CPU topo: {what}:")).unwrap_or_else(|| panic!("no {what}: {text}"));
+            rest.lines().next().unwrap().trim().parse::<u32>().unwrap()
+        };
+        assert_eq!(count("Max. logical packages"), topology.sockets, "{text}");
+        assert_eq!(count("Num. cores per package"), topology.cores, "{text}");
+        assert_eq!(count("Max. threads per core"), topology.threads, "{text}");
+        linux::assert_clean(&text);
+    }
 }
 
 #[test]
@@ -60,7 +109,7 @@ fn memory_of_any_size_around_the_pci_hole_is_the_guests() {
 
 #[test]
 fn a_guest_runs_on_mergeable_memory() {
-    let change = |config: &mut lodge::vmm::machine::MachineConfig| config.memory_backing.mergeable = true;
+    let change = |config: &mut MachineConfig| config.memory_backing.mergeable = true;
     let Some(guest) = Linux::start("uname -a", change) else { return };
 
     linux::assert_clean(&guest.run_to_end());
@@ -78,7 +127,7 @@ fn a_guest_runs_on_huge_pages_or_says_that_there_are_too_few() {
         }
         Err(error) => panic!("{error}"),
         Ok(_) => {
-            let change = |config: &mut lodge::vmm::machine::MachineConfig| {
+            let change = |config: &mut MachineConfig| {
                 (config.memory, config.memory_backing) = (256 << 20, backing);
             };
             if let Some(guest) = Linux::start("uname -a", change) {
