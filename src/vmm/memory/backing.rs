@@ -190,11 +190,17 @@ mod tests {
     const HUGE: MemoryBacking = MemoryBacking { huge_pages: Some(HugePages::Size2M), mergeable: false };
     const MERGEABLE: MemoryBacking = MemoryBacking { huge_pages: None, mergeable: true };
 
+    /// What the kernel says of the mapping in which the memory lies; it may have joined it with a neighbour.
     fn flags_of(memory: &GuestMemory) -> String {
-        let start = format!("{:x}-", memory.iter().next().unwrap().as_ptr() as usize);
+        let ours = memory.iter().next().unwrap().as_ptr() as u64;
+        let holds = |line: &str| {
+            let (start, end) = line.split(' ').next()?.split_once('-')?;
+            let [start, end] = [start, end].map(|bound| u64::from_str_radix(bound, 16));
+            Some((start.ok()?..end.ok()?).contains(&ours))
+        };
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let ours = maps.split_once(&start).map(|(_, rest)| rest).unwrap_or_default();
-        ours.lines().find(|line| line.starts_with("VmFlags")).unwrap_or_default().to_owned()
+        let mapping = maps.lines().skip_while(|line| holds(line) != Some(true));
+        mapping.skip(1).find(|line| line.starts_with("VmFlags")).unwrap_or_default().to_owned()
     }
 
     #[test]
