@@ -12,7 +12,7 @@ use lodge::{
         definition::{Definition, DiskDefinition, DiskFormat},
         paths::{Paths, RunningPaths},
         size::Size,
-        supervisor::Supervisor,
+        supervisor::{Supervisor, SupervisorError},
         testcard,
     },
     worker::{exit_report::ExitReport, testing::Client},
@@ -37,6 +37,18 @@ pub struct Guest {
 impl Guest {
     /// Starts the test card with 64 MiB of memory, or what `change` makes of it. `None`, which it says, without KVM.
     pub fn start(change: impl FnOnce(&mut Definition)) -> Option<Self> {
+        match Self::try_start(change)? {
+            Ok(guest) => Some(guest),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Why a guest like that does not start.
+    pub fn refused(change: impl FnOnce(&mut Definition)) -> Option<String> {
+        Some(Self::try_start(change)?.err().expect("a guest started that cannot be").to_string())
+    }
+
+    fn try_start(change: impl FnOnce(&mut Definition)) -> Option<Result<Self, SupervisorError>> {
         drop(kvm::open()?);
         let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
         let paths = Paths::new(folder.path().join("data"), folder.path().join("run"));
@@ -51,11 +63,11 @@ impl Guest {
         supervisor.library().create(&definition).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         if let Err(error) = runtime.block_on(supervisor.start(&definition.name)) {
-            panic!("{error}");
+            return Some(Err(error));
         }
         let pid = supervisor.pid(definition.uuid).expect("a running worker has a pid file");
         let paths = paths.running(definition.uuid);
-        Some(Self { name: definition.name, supervisor, paths, runtime, pid, folder })
+        Some(Ok(Self { name: definition.name, supervisor, paths, runtime, pid, folder }))
     }
 
     /// A new QMP client.

@@ -28,7 +28,7 @@ pub fn cache() -> PathBuf {
 }
 
 /// The native test kernel's folder; `None`, which it says, on a user's machine that has not built it.
-fn native() -> Option<PathBuf> {
+pub fn native() -> Option<PathBuf> {
     let folder = cache().join("guest-kernel");
     if folder.join("vmlinux").exists() && folder.join("root.ext4").exists() {
         return Some(folder);

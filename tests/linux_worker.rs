@@ -1,0 +1,141 @@
+//! A Linux guest in a worker, started as `lodge` and `lodgectl` start it: its devices are there, it is reset in place when it
+//! reboots, and gone when it powers itself off.
+
+#[allow(dead_code, reason = "each test target uses a part of it")]
+mod common;
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+use common::{
+    guest::{Guest, PATIENCE},
+    linux,
+};
+use lodge::{
+    manager::{
+        definition::{Definition, DiskDefinition, DiskFormat, KernelDefinition},
+        size::Size,
+    },
+    worker::exit_report::Outcome,
+};
+use serde_json::json;
+
+/// Memory of the guest, in bytes.
+const MEMORY: u64 = 512 << 20;
+
+/// The native test kernel in a worker, changed by `change`. `None`, which it says, where KVM or the kernel is missing.
+fn start(change: impl FnOnce(&mut Definition)) -> Option<(Guest, tempfile::TempDir)> {
+    let native = linux::native()?;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root.ext4");
+    std::fs::copy(native.join("root.ext4"), &root).unwrap();
+    let guest = Guest::start(|definition| {
+        definition.memory = Size(MEMORY);
+        definition.disks.clear();
+        definition.add_disk(DiskDefinition::new(root, DiskFormat::Raw));
+        definition.kernel = Some(KernelDefinition {
+            path: native.join("vmlinux"),
+            initrd: None,
+            cmdline: "console=ttyS0 root=/dev/vda rw init=/init".to_owned(),
+        });
+        change(definition);
+    })?;
+    Some((guest, folder))
+}
+
+/// Waits until `met` holds.
+fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !met() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
+    let Some((guest, _folder)) = start(|_| {}) else { return };
+    let mut serial = guest.serial();
+    let log = serial.wait_for("GUEST-UP");
+    linux::assert_clean(&log);
+    serial.wait_for("# ");
+
+    // The shell's echo has the commands with `$`, their output has not.
+    serial.send("cat /sys/class/virtio-ports/*/name; echo name$((1+1))");
+    assert!(serial.wait_for("name2").contains("org.qemu.guest_agent.0"));
+    serial.send("cat /sys/class/misc/hw_random/rng_current; head -c 8 /dev/hwrng | wc -c; echo rng$((1+1))");
+    let random = serial.wait_for("rng2");
+    assert!(random.contains("virtio_rng") && random.contains('8'), "{random}");
+    serial.send("cat /sys/class/input/input*/name; echo input$((1+1))");
+    let input = serial.wait_for("input2");
+    assert!(input.contains("Lodge virtio tablet") && input.contains("Lodge virtio keyboard"), "{input}");
+    serial.send("echo hello from hvc0 >/dev/hvc0; echo console$((1+1))");
+    serial.wait_for("console2");
+    let mut console = UnixStream::connect(guest.paths.console()).unwrap();
+    console.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut said = String::new();
+    while !said.contains("hello from hvc0") {
+        let mut bytes = [0; 256];
+        let length = console.read(&mut bytes).expect("the console says something");
+        assert!(length > 0, "the console was closed after {said:?}");
+        said.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+
+    // A program of the host and one of the guest talk over the agent's port.
+    let mut agent = UnixStream::connect(guest.paths.agent()).unwrap();
+    agent.set_read_timeout(Some(PATIENCE)).unwrap();
+    serial.send("port=$(ls /dev/vport*p1); read -r word <$port; echo heard $word; echo answer >$port");
+    agent.write_all(b"question\n").unwrap();
+    serial.wait_for("heard question");
+    let mut answer = [0; 6];
+    agent.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"answer");
+
+    // The balloon takes memory and gives it back.
+    let mut control = guest.control();
+    for kept in [MEMORY / 2, MEMORY] {
+        control.execute(json!({ "execute": "balloon", "arguments": { "value": kept } })).unwrap();
+        wait_until("the balloon has the size that was asked for", || {
+            control.ask("query-balloon").unwrap()["actual"] == kept
+        });
+    }
+
+    serial.send("reboot -f");
+    let log = serial.wait_for("GUEST-UP");
+    linux::assert_clean(&log);
+    serial.wait_for("# ");
+    serial.send("sync; poweroff -f");
+    let report = guest.wait().expect("a worker leaves a report");
+    assert_eq!(report.outcome, Outcome::Shutdown, "{}", report.message);
+}
+
+#[test]
+fn a_system_that_does_not_listen_runs_on_after_the_power_button() {
+    let Some((guest, _folder)) = start(|_| {}) else { return };
+    let mut serial = guest.serial();
+    serial.wait_for("GUEST-UP");
+    serial.wait_for("# ");
+
+    let shut_down = guest.runtime.block_on(guest.supervisor.shut_down(&guest.name, Duration::from_millis(500)));
+
+    assert!(!shut_down.unwrap());
+    serial.send("echo still$((1+1))");
+    serial.wait_for("still2");
+}
+
+#[test]
+fn a_file_that_is_no_kernel_is_refused_before_the_guest_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let bogus = folder.path().join("vmlinuz");
+    std::fs::write(&bogus, "not a kernel").unwrap();
+    let Some(error) = Guest::refused(|definition| {
+        definition.kernel = Some(KernelDefinition { path: bogus, initrd: None, cmdline: String::new() });
+    }) else {
+        return;
+    };
+
+    assert!(error.contains("neither a bzImage nor an ELF file"), "{error}");
+}
