@@ -79,6 +79,8 @@ fn bad_media_are_refused_and_leave_nothing() {
     let iso = home.file("data.iso", &whole);
 
     for (option, path, reason) in [
+        ("--kernel", iso.as_str(), "Choose a Linux kernel"),
+        ("--kernel", empty.as_str(), "empty"),
         ("--cdrom", "/nonexistent/install.iso", "No such file"),
         ("--cdrom", &empty, "is empty"),
         ("--cdrom", folder, "is a folder"),

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{
     creation::{self, NewDisk},
-    definition::{CpuDefinition, Definition, DiskFormat, Topology},
+    definition::{CpuDefinition, Definition, DiskFormat, NetworkDefinition, NetworkKind, Topology},
     media::MediaKind,
     size::Size,
 };
@@ -38,6 +38,19 @@ pub(super) struct Create {
     /// A CD-ROM with this ISO image; can be repeated
     #[arg(long = "cdrom", value_name = "ISO")]
     cdroms: Vec<PathBuf>,
+    /// A Linux kernel to boot directly (vmlinuz or vmlinux), whatever is on the disks
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// The kernel's initial RAM disk
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// The kernel's command line
+    #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "", hide_default_value = true)]
+    cmdline: String,
+    /// A network card: tap=NAME for a TAP interface that is yours, bridge=NAME for a bridge of the host, or none for a card
+    /// without a link; can be repeated
+    #[arg(long = "network", value_name = "NETWORK")]
+    networks: Vec<NetworkArgument>,
     /// What runs in it: a word like debian
     #[arg(long, value_name = "WORD")]
     os: Option<String>,
@@ -95,6 +108,23 @@ impl FromStr for VcpusArgument {
     }
 }
 
+/// What `--network` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct NetworkArgument(NetworkDefinition);
+
+impl FromStr for NetworkArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once('=') {
+            Some(("tap", name)) => Ok(Self(NetworkDefinition::tap(name))),
+            Some(("bridge", name)) => Ok(Self(NetworkDefinition::bridge(name))),
+            None if text == "none" => Ok(Self(NetworkDefinition::new(NetworkKind::None))),
+            _ => Err(format!("\"{text}\" is no network. Write tap=NAME, bridge=NAME or none")),
+        }
+    }
+}
+
 /// What `--disk` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum DiskArgument {
@@ -133,6 +163,11 @@ impl Create {
         };
         definition.description = self.description;
         definition.os = self.os.or_else(|| self.testcard.then(|| "testcard".to_owned()));
+        if let Some(kernel) = self.kernel {
+            let initrd = self.initrd.map(absolute).transpose()?;
+            definition.kernel = Some(creation::boot(absolute(kernel)?, initrd, self.cmdline)?);
+        }
+        definition.networks.extend(self.networks.into_iter().map(|NetworkArgument(network)| network));
         let mut new = Vec::new();
         if self.testcard {
             new.push(NewDisk::TestCard);
@@ -180,6 +215,16 @@ fn absolute(path: PathBuf) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use crate::manager::size::GIB;
+
+    #[test]
+    fn a_network_is_an_interface_a_bridge_or_none() {
+        let parse = |text: &str| text.parse::<NetworkArgument>().map(|NetworkArgument(network)| network);
+
+        assert_eq!(parse("tap=tap0"), Ok(NetworkDefinition::tap("tap0")));
+        assert_eq!(parse("bridge=br0"), Ok(NetworkDefinition::bridge("br0")));
+        assert_eq!(parse("none"), Ok(NetworkDefinition::new(NetworkKind::None)));
+        assert!(parse("nat").unwrap_err().contains("tap=NAME"));
+    }
 
     #[test]
     fn a_disk_is_a_path_or_a_size() {

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    definition::{Definition, DiskDefinition, DiskFormat, Problems},
+    definition::{Definition, DiskDefinition, DiskFormat, KernelDefinition, Problems},
     host,
     library::{Library, LibraryError},
     media::{self, Media, MediaError, MediaKind},
@@ -120,6 +120,19 @@ pub fn insert(path: PathBuf) -> Result<(DiskDefinition, Media), CreationError> {
         MediaKind::HybridIso | MediaKind::BootableIso | MediaKind::Iso => Ok((DiskDefinition::cdrom(path), media)),
         kind => Err(CreationError::WrongKind { path, kind, mend: "Choose an ISO image, or use it as disk" }),
     }
+}
+
+/// The kernel at `path`, to be booted directly, with its initial RAM disk.
+pub fn boot(path: PathBuf, initrd: Option<PathBuf>, cmdline: String) -> Result<KernelDefinition, CreationError> {
+    let media = media::inspect(&path)?;
+    if !matches!(media.kind, MediaKind::LinuxKernel | MediaKind::Elf) {
+        let mend = "Choose a Linux kernel for x86-64 (vmlinuz or vmlinux)";
+        return Err(CreationError::WrongKind { path, kind: media.kind, mend });
+    }
+    if let Some(initrd) = &initrd {
+        media::inspect_initial_ram_disk(initrd)?;
+    }
+    Ok(KernelDefinition { path, initrd, cmdline })
 }
 
 #[cfg(test)]
