@@ -51,7 +51,7 @@ enum Verb {
     #[command(subcommand)]
     Host(host::HostVerb),
     /// Make a guest
-    Create(create::Create),
+    Create(Box<create::Create>),
     /// List guests: those that run, or all
     List(list::List),
     /// Show a guest: what it is and what it is doing
