@@ -19,12 +19,30 @@ const PROGRAMS: [&str; 4] = ["dbus-run-session", "xvfb-run", "xdotool", "/usr/bi
 /// The status with which a script says that the machine lacks something.
 const SKIPPED: i32 = 77;
 
+/// The status that a shell gives to a program which ended by a segmentation fault.
+const SEGMENTATION_FAULT: i32 = 139;
+
+/// How often a script is run whose own Python crashes: libatspi does so now and then while windows come and go, which says
+/// nothing about the application.
+const ATTEMPTS: usize = 3;
+
 /// Runs a script.
 fn run(script: &str) {
+    for _ in 1..ATTEMPTS {
+        if attempt(script, false) {
+            return;
+        }
+        println!("{script} is run again: its Python has crashed");
+    }
+    attempt(script, true);
+}
+
+/// Runs a script once. `false` when its Python has crashed, unless this is the `last` attempt.
+fn attempt(script: &str, last: bool) -> bool {
     if let Some(missing) = PROGRAMS.into_iter().find(|program| !is_there(program)) {
         assert!(std::env::var_os("CI").is_none(), "{missing} is missing");
         eprintln!("skipped: {missing} is missing");
-        return;
+        return true;
     }
     let home = tempfile::tempdir().expect("a temporary folder can be made");
     let folder = |name: &str| {
@@ -55,7 +73,11 @@ fn run(script: &str) {
     let Output { status, stdout, stderr } = output;
     if status.code() == Some(SKIPPED) && std::env::var_os("CI").is_none() {
         eprintln!("skipped: {}", String::from_utf8_lossy(&stdout).trim_end());
-        return;
+        return true;
+    }
+    if status.code() == Some(SEGMENTATION_FAULT) && !last {
+        end_guests(home.path());
+        return false;
     }
     assert!(
         status.success(),
@@ -63,6 +85,18 @@ fn run(script: &str) {
         String::from_utf8_lossy(&stdout),
         String::from_utf8_lossy(&stderr)
     );
+    true
+}
+
+/// Ends the guests that a crashed script has left.
+fn end_guests(home: &Path) {
+    for folder in fs::read_dir(home.join("run/lodge")).into_iter().flatten().flatten() {
+        let pid = fs::read_to_string(folder.path().join("worker.pid")).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 fn is_there(program: &str) -> bool {
