@@ -197,7 +197,6 @@ class Application:
         if self.process.poll() is not None:
             raise Failure(f"the application ended with status {self.process.returncode}")
         desktop = Atspi.get_desktop(0)
-        desktop.clear_cache()
         for index in range(desktop.get_child_count()):
             child = desktop.get_child_at_index(index)
             if child is not None and child.get_process_id() == self.process.pid and child.get_child_count() > 0:
