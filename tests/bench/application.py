@@ -8,6 +8,7 @@ import contextlib
 import mmap
 import operator
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -115,7 +116,8 @@ def run_fifty(lodge):
     disk = engines.halting_disk(lodge.folder)
     names = [f"guest-{number:02}" for number in range(GUESTS)]
     for name in names:
-        lodge.create(name, 32, disk)
+        # Each has its own: a disk that a guest writes to is locked.
+        lodge.create(name, 32, shutil.copy(disk, disk.with_name(f"{name}.img")))
     workers = [lodge.start(name) for name in names]
     # Their firmware is at work for a while.
     engines.wait_for("all guests halt", lambda: all_halted(workers), 1.0)
