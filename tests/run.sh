@@ -105,7 +105,7 @@ wanted() {
 build_guest() {
     local folder=$cache/guest-kernel key
     [ -e /dev/kvm ] || return 0
-    wanted linux || wanted linux_worker || wanted processors || return 0
+    [ ${#targets[@]} -eq 0 ] || grep -qE '(^| )(linux|processors)' <<<"${targets[*]}" || return 0
     printf '\n== the test guest\n'
     ! wanted processors || bash tests/guest/stock/build.sh "$cache/stock-kernel" || return 1
     bash tests/guest/build.sh "$folder" || return 1

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use lodge::vmm::{
@@ -67,6 +68,17 @@ impl Linux {
         Some(guest)
     }
 
+    /// Like [`Linux::start`], but the guest runs a `script`, which finds `programs` of tests/guest/programs/ beside it. They come
+    /// on the second disk, /dev/vdb; the disks that `change` adds are /dev/vdc and so on.
+    pub fn run(script: &str, programs: &[&str], change: impl FnOnce(&mut MachineConfig)) -> Option<Self> {
+        let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+        let tools = tools(folder.path(), script, programs);
+        Self::start(RUN_SCRIPT, |config| {
+            config.disks.push(disk("tools", &tools, Format::Raw));
+            change(config);
+        })
+    }
+
     /// Waits until the guest has run its commands and has powered itself off; returns its console.
     pub fn run_to_end(&self) -> String {
         let event = self.guest.event();
@@ -75,6 +87,36 @@ impl Linux {
         assert!(text.contains("GUEST-DONE 0"), "{text}");
         text
     }
+}
+
+/// What the guest does with the disk that [`tools`] makes.
+const RUN_SCRIPT: &str = "cd /tmp && tar -xf /dev/vdb && sh -e ./script";
+
+/// Makes the image of a disk with `script` and with `programs`, whose source is in tests/guest/programs/: a tar archive.
+pub fn tools(folder: &Path, script: &str, programs: &[&str]) -> PathBuf {
+    let content = folder.join("tools");
+    std::fs::create_dir(&content).unwrap();
+    std::fs::write(content.join("script"), script).unwrap();
+    for program in programs {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/guest/programs/{program}.c"));
+        // Without libraries, of which the guest has few.
+        succeed(
+            Command::new("cc")
+                .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
+                .args([&content.join(program), &source]),
+        );
+    }
+    let image = folder.join("tools.tar");
+    succeed(Command::new("tar").arg("-C").arg(&content).arg("-cf").args([&image, Path::new(".")]));
+    image
+}
+
+/// Runs a command of the host, which must succeed; returns what it has printed.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
 }
 
 /// A disk of the machine.

@@ -1,0 +1,130 @@
+//! Linux's block layer over virtio disks of every format: what is written can be read back in every size of request, ranges are
+//! given back and zeroed, and nothing is lost on the way to the image.
+
+#[allow(dead_code, reason = "each test target uses a part of it")]
+mod common;
+
+use std::{fs::File, os::unix::fs::MetadataExt, path::Path, process::Command};
+
+use common::linux::{self, Linux, disk, succeed};
+use lodge::vmm::{
+    block::{self, Format, Image, statistics::Operation},
+    machine::{DiskConfig, MachineConfig},
+};
+
+const MIB: u64 = 1 << 20;
+/// The size of the disks that are written to.
+const SIZE: u64 = 96 * MIB;
+
+/// Writes at random with requests of several sizes, flushes now and then, reads everything back and compares; then gives a range
+/// back and zeroes another. $1 is the device.
+const EXERCISE: &str = r#"
+exercise() {
+    name=${1#/dev/}
+    fio --output-format=terse --ioengine=libaio --direct=1 --iodepth=16 --filename="$1" --verify=crc32c --verify_fatal=1 \
+        --rw=randwrite --fsync=64 --end_fsync=1 \
+        --name=sectors --bs=512 --offset=0 --size=1M \
+        --name=pages --bs=4k --offset=1M --size=15M \
+        --name=mixed --bsrange=512-256k --offset=16M --size=16M \
+        --name=large --bs=1M --offset=32M --size=32M >/tmp/fio || { echo "fio failed on $1"; cat /tmp/fio; return 1; }
+    echo "$name verified $(wc -l </tmp/fio) jobs"
+    fio --output-format=terse --ioengine=libaio --direct=1 --iodepth=8 --filename="$1" --verify=crc32c --verify_fatal=1 \
+        --rw=randtrimwrite --bs=64k --offset=64M --size=8M --name=trim >/tmp/fio || { cat /tmp/fio; return 1; }
+    echo "$name trimmed"
+
+    # Zeroes in the midst of noise, and a range that is given back at the end.
+    dd if=/dev/urandom of="$1" bs=1M seek=72 count=8 oflag=direct 2>/dev/null
+    ./zero "$1" $((73 << 20)) $((6 << 20))
+    dd if="$1" bs=1M skip=73 count=6 iflag=direct 2>/dev/null | cmp -n $((6 << 20)) - /dev/zero
+    echo "$name zeroed"
+    dd if=/dev/urandom of="$1" bs=1M seek=80 count=16 oflag=direct 2>/dev/null
+    sync
+    blkdiscard -o $((80 << 20)) -l $((16 << 20)) "$1"
+    echo "$name discarded"
+    grep . /sys/block/$name/serial /sys/block/$name/ro /sys/block/$name/size
+    echo "$name sum $(dd if="$1" bs=1M count=80 2>/dev/null | sha256sum)"
+}
+"#;
+
+/// The word behind `what` in the guest's output.
+fn said<'a>(text: &'a str, what: &str) -> &'a str {
+    let (_, rest) = text.split_once(what).unwrap_or_else(|| panic!("no {what:?} in {text}"));
+    rest.split_whitespace().next().unwrap_or_default()
+}
+
+fn sum(path: &Path) -> String {
+    succeed(Command::new("sh").arg("-c").arg("head -c 83886080 \"$0\" | sha256sum").arg(path))[..64].to_owned()
+}
+
+fn read_only(id: &str, path: &Path) -> DiskConfig {
+    let image = Image { file: File::open(path).unwrap(), format: Format::Raw };
+    let disk = block::open(image, true, Vec::new()).unwrap();
+    DiskConfig { id: id.to_owned(), disk: disk.into(), serial: String::new(), bootindex: None }
+}
+
+#[test]
+fn what_linux_writes_to_its_disks_is_what_it_reads_and_what_is_in_the_image() {
+    let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (raw, qcow2, fixed) = (path("raw"), path("qcow2"), path("fixed"));
+    File::create(&raw).unwrap().set_len(SIZE).unwrap();
+    succeed(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&qcow2).arg(SIZE.to_string()));
+    let content: Vec<u8> = (0..MIB).map(|at| (at / 512) as u8).collect();
+    std::fs::write(&fixed, &content).unwrap();
+    let script = format!(
+        r#"{EXERCISE}
+        exercise /dev/vdc
+        exercise /dev/vdd
+        echo "fixed ro $(cat /sys/block/vde/ro) $(dd if=/dev/vde bs=64k 2>/dev/null | sha256sum)"
+        ! dd if=/dev/zero of=/dev/vde bs=512 count=1 conv=fsync 2>/dev/null
+        echo "vde refuses to be written"
+        grep . /sys/block/vd?/queue/discard_max_bytes /sys/block/vd?/queue/write_zeroes_max_bytes
+        cat /sys/block/vdc/cache_type"#
+    );
+    let change = |config: &mut MachineConfig| {
+        // The kernel uses one vCPU; the disks offer a queue to each of four.
+        config.vcpus = 4;
+        config.disks.push(disk("raw", &raw, Format::Raw));
+        config.disks.push(disk("qcow2", &qcow2, Format::Qcow2));
+        config.disks.push(read_only("fixed", &fixed));
+    };
+    let Some(guest) = Linux::run(&script, &["zero"], change) else { return };
+
+    let text = guest.run_to_end();
+
+    linux::assert_clean(&text);
+    for (name, id) in [("vdc", "raw"), ("vdd", "qcow2")] {
+        for done in ["verified 4 jobs", "trimmed", "zeroed", "discarded"] {
+            assert!(text.contains(&format!("{name} {done}")), "{name} not {done}: {text}");
+        }
+        assert_eq!(said(&text, &format!("/sys/block/{name}/serial:")), format!("serial-{id}"));
+        assert_eq!(said(&text, &format!("/sys/block/{name}/size:")), (SIZE / 512).to_string());
+        assert_eq!(said(&text, &format!("/sys/block/{name}/ro:")), "0");
+        for limit in ["discard", "write_zeroes"] {
+            assert_ne!(said(&text, &format!("/sys/block/{name}/queue/{limit}_max_bytes:")), "0");
+        }
+    }
+    assert_eq!(said(&text, "fixed ro "), "1");
+    assert!(text.contains("vde refuses"), "{text}");
+    assert_eq!(std::fs::read(&fixed).unwrap(), content);
+    assert_eq!(said(&text, "vdc sum "), sum(&raw));
+    for disk in guest.guest.machine.disks().iter().filter(|disk| ["raw", "qcow2"].contains(&disk.id.as_str())) {
+        for operation in [Operation::Read, Operation::Write, Operation::Flush, Operation::Discard] {
+            let counts = disk.statistics.counts(operation);
+            assert!(
+                counts.operations > 0 && counts.failed + counts.invalid == 0,
+                "{}: {operation:?} {counts:?}",
+                disk.id
+            );
+        }
+    }
+    drop(guest);
+
+    succeed(Command::new("qemu-img").args(["check", "-q", "-f", "qcow2"]).arg(&qcow2));
+    let flat = path("flat");
+    succeed(Command::new("qemu-img").args(["convert", "-f", "qcow2", "-O", "raw"]).args([&qcow2, &flat]));
+    assert_eq!(said(&text, "vdd sum "), sum(&flat));
+    // What was given back takes no room any more.
+    let allocated = std::fs::metadata(&raw).unwrap().blocks() * 512;
+    assert!(allocated <= SIZE - 16 * MIB, "{allocated} bytes of the raw image are allocated");
+}
