@@ -168,6 +168,8 @@ fn every_verb_names_a_guest_that_is_not_there() {
         &["send-key", "nobody", "a"],
         &["type", "nobody", "a"],
         &["console", "nobody"],
+        &["set-link", "nobody", "net0", "up"],
+        &["set-memory", "nobody", "1GiB"],
         &["vnc", "nobody"],
         &["qmp", "nobody", "query-status"],
     ] {

@@ -21,7 +21,7 @@ use lodge::{
     },
     worker::exit_report::Outcome,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Memory of the guest, in bytes.
 const MEMORY: u64 = 512 << 20;
@@ -53,6 +53,11 @@ fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Whether an event says that the balloon leaves so many bytes to the guest.
+fn tells_balloon(event: &Value, kept: u64) -> bool {
+    event["event"] == "BALLOON_CHANGE" && event["data"]["actual"] == kept
 }
 
 #[test]
@@ -94,14 +99,24 @@ fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
     agent.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"answer");
 
-    // The balloon takes memory and gives it back.
+    // The balloon takes memory and gives it back; its size is told, and what the guest says about its memory.
     let mut control = guest.control();
+    let balloon = "/machine/peripheral/balloon0";
+    let interval = json!({"path": balloon, "property": "guest-stats-polling-interval", "value": 1});
+    control.execute(json!({"execute": "qom-set", "arguments": interval})).unwrap();
     for kept in [MEMORY / 2, MEMORY] {
         control.execute(json!({ "execute": "balloon", "arguments": { "value": kept } })).unwrap();
         wait_until("the balloon has the size that was asked for", || {
             control.ask("query-balloon").unwrap()["actual"] == kept
         });
+        while !tells_balloon(&control.event().unwrap(), kept) {}
     }
+    let stats = json!({"execute": "qom-get", "arguments": {"path": balloon, "property": "guest-stats"}});
+    let mut stat = |name: &str| control.execute(stats.clone()).unwrap()["return"]["stats"][name].as_u64().unwrap();
+    wait_until("the guest tells of its memory", || stat("stat-total-memory") < MEMORY);
+    assert!(stat("stat-free-memory") < stat("stat-total-memory"));
+    let memory = control.ask("x-lodge-statistics").unwrap()["memory"].clone();
+    assert!(memory["guest"]["available"].as_u64().unwrap() > MEMORY / 4 && memory["balloon"] == MEMORY, "{memory}");
 
     serial.send("reboot -f");
     let log = serial.wait_for("GUEST-UP");

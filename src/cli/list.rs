@@ -1,4 +1,4 @@
-//! `lodgectl list` and `lodgectl info`.
+//! `lodgectl list`.
 
 use clap::Args;
 use serde::Serialize;
@@ -6,27 +6,13 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{Result, context::Context};
-use crate::manager::{
-    definition::Definition,
-    library::Entry,
-    size::Size,
-    supervisor::{ExitReport, GuestState},
-};
+use crate::manager::{library::Entry, size::Size, supervisor::GuestState};
 
 #[derive(Debug, Args)]
 pub(super) struct List {
     /// List those that do not run, too
     #[arg(long)]
     all: bool,
-    /// Write JSON, for programs
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Info {
-    /// The guest
-    name: String,
     /// Write JSON, for programs
     #[arg(long)]
     json: bool,
@@ -124,95 +110,4 @@ impl List {
         }
         Ok(())
     }
-}
-
-/// A guest with all that is known of it.
-#[derive(Debug, Serialize)]
-struct Details<'a> {
-    name: &'a str,
-    #[serde(flatten)]
-    definition: &'a Definition,
-    /// In bytes; in the definition's text it has a unit.
-    memory: u64,
-    state: &'static str,
-    /// For people.
-    #[serde(skip)]
-    word: &'static str,
-    reason: Option<&'a str>,
-    pid: Option<u32>,
-    sockets: Option<Sockets>,
-    last_exit: Option<&'a ExitReport>,
-}
-
-/// Where a running guest is reached.
-#[derive(Debug, Serialize)]
-struct Sockets {
-    control: String,
-    vnc: String,
-    serial: String,
-}
-
-impl Info {
-    pub async fn run(self, context: &Context) -> Result {
-        let name = context.library().resolve(&self.name)?;
-        let definition = context.library().load(&name)?.definition;
-        let state = context.supervisor.state(&name).await?;
-        let last_exit = context.supervisor.last_exit(&name).await;
-        let active = state.is_active();
-        let running = context.paths().running(definition.uuid);
-        let socket = |path: std::path::PathBuf| path.display().to_string();
-        let details = Details {
-            name: &name,
-            definition: &definition,
-            memory: definition.memory.bytes(),
-            state: state.id(),
-            word: state.word(),
-            reason: state.reason(),
-            pid: context.supervisor.pid(definition.uuid).filter(|_| active),
-            sockets: active.then(|| Sockets {
-                control: socket(running.control()),
-                vnc: socket(running.vnc()),
-                serial: socket(running.serial()),
-            }),
-            last_exit: last_exit.as_ref(),
-        };
-        if self.json {
-            return context.output.json(&details);
-        }
-        context.output.pairs(&pairs(&details))
-    }
-}
-
-fn pairs(details: &Details) -> Vec<(&'static str, String)> {
-    let definition = details.definition;
-    let mut pairs = vec![
-        ("Name", details.name.to_owned()),
-        ("UUID", definition.uuid.to_string()),
-        ("State", details.word.to_owned()),
-        ("Memory", definition.memory.to_string()),
-        ("vCPUs", definition.vcpus.to_string()),
-    ];
-    if let Some(reason) = details.reason {
-        pairs.insert(3, ("Reason", reason.to_owned()));
-    }
-    if !definition.description.is_empty() {
-        pairs.push(("Description", definition.description.replace('\n', " ")));
-    }
-    for disk in &definition.disks {
-        let access = if disk.is_read_only() { ", read-only" } else { "" };
-        let value = format!("{} ({}, {}{access})", disk.path.display(), disk.id, disk.format.name());
-        pairs.push((if disk.cdrom { "CD-ROM" } else { "Disk" }, value));
-    }
-    if let Some(pid) = details.pid {
-        pairs.push(("Process", pid.to_string()));
-    }
-    if let Some(sockets) = &details.sockets {
-        pairs.push(("Control (QMP)", sockets.control.clone()));
-        pairs.push(("Screen (VNC)", sockets.vnc.clone()));
-        pairs.push(("Serial port", sockets.serial.clone()));
-    }
-    if let Some(exit) = details.last_exit {
-        pairs.push(("Last run", exit.message.clone()));
-    }
-    pairs
 }

@@ -9,10 +9,12 @@
 mod console;
 mod context;
 mod create;
+mod devices;
 mod edit;
 mod error;
 mod generate;
 mod host;
+mod info;
 mod lifecycle;
 mod list;
 mod manage;
@@ -55,8 +57,8 @@ enum Verb {
     /// List guests: those that run, or all
     List(list::List),
     /// Show a guest: what it is and what it is doing
-    Info(list::Info),
-    /// Show what running guests use: CPU, memory, disks
+    Info(info::Info),
+    /// Show what running guests use: CPU, memory, disks, networks
     Stats(stats::Stats),
     /// Start guests
     Start(lifecycle::Names),
@@ -84,6 +86,12 @@ enum Verb {
     SendKey(screen::SendKey),
     /// Type a text on a guest's keyboard
     Type(screen::Type),
+    /// Plug the cable of a guest's network card in or out
+    #[command(alias = "domif-setlink")]
+    SetLink(devices::SetLink),
+    /// Set how much of its memory a running guest keeps; the host has the rest
+    #[command(alias = "setmem")]
+    SetMemory(devices::SetMemory),
     /// Connect this terminal to a guest's serial port; Ctrl+] leaves
     Console(console::Console),
     /// Say where a VNC viewer finds a guest's screen
@@ -138,6 +146,8 @@ async fn run(cli: Cli) -> Result {
         Verb::Screenshot(verb) => verb.run(&context).await,
         Verb::SendKey(verb) => verb.run(&context).await,
         Verb::Type(verb) => verb.run(&context).await,
+        Verb::SetLink(verb) => verb.run(&context).await,
+        Verb::SetMemory(verb) => verb.run(&context).await,
         Verb::Console(verb) => verb.run(&context).await,
         Verb::Vnc(verb) => verb.run(&context).await,
         Verb::Qmp(verb) => verb.run(&context).await,

@@ -13,7 +13,7 @@ use super::{
 use crate::manager::{
     client::ClientError,
     size::Size,
-    statistics::{Point, Reading},
+    statistics::{GuestMemory, Point, Reading},
     supervisor::SupervisorError,
 };
 
@@ -44,6 +44,20 @@ struct Usage {
     disk_read: u64,
     /// Bytes a second.
     disk_written: u64,
+    /// Bytes a second.
+    network_received: u64,
+    /// Bytes a second.
+    network_sent: u64,
+    /// How the guest itself uses its memory, in bytes; null when it does not tell.
+    guest_memory: Option<GuestMemory>,
+}
+
+impl Usage {
+    fn new(name: &str, point: Point, guest_memory: Option<GuestMemory>) -> Self {
+        let Point { cpu, memory, disk_read, disk_written, network_received, network_sent, .. } = point;
+        let name = name.to_owned();
+        Self { name, cpu, memory, disk_read, disk_written, network_received, network_sent, guest_memory }
+    }
 }
 
 /// A guest that is looked at.
@@ -105,15 +119,24 @@ impl Stats {
                             usage.name.clone(),
                             format!("{:.1} %", usage.cpu),
                             Size(usage.memory).approximate(),
+                            usage.guest_memory.map_or_else(|| "-".to_owned(), |memory| used(&memory)),
                             rate(usage.disk_read),
                             rate(usage.disk_written),
+                            rate(usage.network_received),
+                            rate(usage.network_sent),
                         ]
                     })
                     .collect();
-                context.output.table(["NAME", "CPU", "MEMORY", "READ", "WRITTEN"], &rows)
+                let head = ["NAME", "CPU", "MEMORY", "USED INSIDE", "READ", "WRITTEN", "RECEIVED", "SENT"];
+                context.output.table(head, &rows)
             }
         }
     }
+}
+
+/// How much of its memory a guest uses, for people.
+pub(super) fn used(memory: &GuestMemory) -> String {
+    format!("{} of {}", Size(memory.used()).approximate(), Size(memory.total).approximate())
 }
 
 /// Reads every guest's counters and forgets those that have ended.
@@ -124,8 +147,8 @@ async fn read(watched: &mut Vec<Watched>) -> Vec<Usage> {
         match one.guest.client.statistics_within(INTERVAL).await {
             Ok(statistics) => {
                 let now = Reading::from(&statistics);
-                if let Some(Point { cpu, memory, disk_read, disk_written, .. }) = now.since(&one.last, 0) {
-                    usages.push(Usage { name: one.guest.name.clone(), cpu, memory, disk_read, disk_written });
+                if let Some(point) = now.since(&one.last, 0) {
+                    usages.push(Usage::new(&one.guest.name, point, statistics.memory.guest));
                 }
                 one.last = now;
             }

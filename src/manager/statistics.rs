@@ -4,7 +4,9 @@
 
 use std::{collections::VecDeque, mem};
 
-use crate::qmp::types::Statistics;
+use crate::qmp::types::{DiskStatistics, NetworkStatistics, Statistics};
+
+pub use crate::qmp::types::GuestMemory;
 
 /// Points kept at one a second: ten minutes.
 pub const FINE_POINTS: usize = 600;
@@ -42,21 +44,28 @@ pub struct Reading {
     memory: u64,
     disk_read: u64,
     disk_written: u64,
+    network_received: u64,
+    network_sent: u64,
 }
 
 impl From<&Statistics> for Reading {
     fn from(statistics: &Statistics) -> Self {
-        let sum = |figure: fn(&crate::qmp::types::DiskStatistics) -> u64| {
-            statistics.disks.iter().map(figure).fold(0, u64::saturating_add)
-        };
+        let disks = |figure: fn(&DiskStatistics) -> u64| sum(statistics.disks.iter().map(figure));
+        let networks = |figure: fn(&NetworkStatistics) -> u64| sum(statistics.networks.iter().map(figure));
         Self {
             time_ns: statistics.time_ns,
             cpu_time_ns: statistics.cpu_time_ns,
             memory: statistics.memory.resident,
-            disk_read: sum(|disk| disk.read_bytes),
-            disk_written: sum(|disk| disk.written_bytes),
+            disk_read: disks(|disk| disk.read_bytes),
+            disk_written: disks(|disk| disk.written_bytes),
+            network_received: networks(|card| card.received_bytes),
+            network_sent: networks(|card| card.sent_bytes),
         }
     }
+}
+
+fn sum(figures: impl Iterator<Item = u64>) -> u64 {
+    figures.fold(0, u64::saturating_add)
 }
 
 impl Reading {
@@ -74,7 +83,8 @@ impl Reading {
             memory: self.memory,
             disk_read: rate(self.disk_read, earlier.disk_read)?,
             disk_written: rate(self.disk_written, earlier.disk_written)?,
-            ..Point::default()
+            network_received: rate(self.network_received, earlier.network_received)?,
+            network_sent: rate(self.network_sent, earlier.network_sent)?,
         })
     }
 }
@@ -86,6 +96,7 @@ pub struct History {
     coarse: VecDeque<Point>,
     /// The points of the minute that is not over.
     minute: Vec<Point>,
+    guest_memory: Option<GuestMemory>,
 }
 
 impl History {
@@ -102,6 +113,16 @@ impl History {
     /// The newest point.
     pub fn latest(&self) -> Option<&Point> {
         self.fine.back()
+    }
+
+    /// How the guest uses its memory now, if it tells.
+    pub fn guest_memory(&self) -> Option<GuestMemory> {
+        self.guest_memory
+    }
+
+    /// The guest has told, or (`None`) tells no longer, how it uses its memory.
+    pub fn set_guest_memory(&mut self, memory: Option<GuestMemory>) {
+        self.guest_memory = memory;
     }
 
     /// Adds a point, and drops the oldest ones.
@@ -152,12 +173,14 @@ mod tests {
             cpu_time_ns: 3_000_000_500,
             disk_read: 2_100,
             memory: 7,
-            disk_written: 0,
+            network_received: 500,
+            ..Reading::default()
         };
 
         let point = now.since(&earlier, 9).unwrap();
 
         assert_eq!((point.time, point.cpu, point.disk_read, point.memory), (9, 150.0, 1000, 7));
+        assert_eq!((point.network_received, point.network_sent), (250, 0));
     }
 
     #[test]

@@ -2,8 +2,14 @@
 //!
 //! Specification: QEMU QMP Reference Manual. What begins with `x-lodge-` is ours.
 
+mod statistics;
+
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
 
 /// The state of a guest (`RunState`), as far as this engine has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -313,60 +319,31 @@ pub struct AddfdInfo {
     pub fd: i64,
 }
 
-/// The answer to `x-lodge-statistics`: all that graphs need, in one cheap request.
+/// The answer to `query-balloon` and the data of the event BALLOON_CHANGE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalloonInfo {
+    /// What the balloon has left to the guest of its memory, in bytes.
+    pub actual: u64,
+}
+
+/// The balloon's property `guest-stats`: what the guest has told about its memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Statistics {
-    /// The moment of the figures, in nanoseconds of the host's monotonic clock.
-    pub time_ns: u64,
-    /// The guest's state.
-    pub status: RunState,
-    /// What the worker has used of the host's CPUs, virtual CPUs included, in nanoseconds.
-    pub cpu_time_ns: u64,
-    /// The virtual CPUs.
-    pub vcpus: Vec<VcpuStatistics>,
-    /// The guest's memory.
-    pub memory: MemoryStatistics,
-    /// The disks.
-    pub disks: Vec<DiskStatistics>,
-    /// How many viewers look at the screen.
-    pub viewers: u32,
+pub struct GuestStats {
+    /// The figures by their names, as `stat-free-memory`. Those that the guest has not told are the largest number.
+    pub stats: BTreeMap<String, u64>,
+    /// When they came, in seconds since 1970 (UTC); 0 when there are none.
+    pub last_update: u64,
 }
 
-/// A virtual CPU in [`Statistics`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct VcpuStatistics {
-    /// Its number.
-    pub index: u32,
-    /// What its thread has used of the host's CPUs, in nanoseconds.
-    pub cpu_time_ns: u64,
-}
-
-/// The memory in [`Statistics`], in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct MemoryStatistics {
-    /// What the guest has.
-    pub total: u64,
-    /// What the worker keeps in the host's memory, the guest's part included.
-    pub resident: u64,
-}
-
-/// A disk in [`Statistics`], since the worker's start.
+/// A property in the answer to `qom-list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct DiskStatistics {
-    /// The disk's name.
-    pub id: String,
-    /// Bytes read.
-    pub read_bytes: u64,
-    /// Bytes written.
-    pub written_bytes: u64,
-    /// Reads.
-    pub reads: u64,
-    /// Writes.
-    pub writes: u64,
+pub struct ObjectPropertyInfo {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub kind: String,
 }
 
 /// The data of the events RESET and SHUTDOWN.

@@ -31,6 +31,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
+    balloon::{BalloonWatch, Due},
     commands::{self, Run},
     control::events::EventHub,
     exit_report::{ExitReport, InternalError, Outcome},
@@ -45,7 +46,7 @@ use crate::{
     input::InputSink,
     qmp::{
         message::Error,
-        types::{InternalErrorInfo, RunState, ShutdownCause},
+        types::{BalloonInfo, InternalErrorInfo, RunState, ShutdownCause},
     },
     rfb::server::ViewerEvent,
     vmm::{cpu::InternalErrorReport, machine::MachineEvent},
@@ -64,6 +65,8 @@ pub enum Request {
     },
     /// The machine has something to say.
     Machine(MachineEvent),
+    /// The balloon has another size.
+    BalloonChanged,
     /// A viewer comes or goes.
     Viewer(ViewerEvent),
     /// A signal asks the worker to end.
@@ -120,6 +123,7 @@ pub struct Driver {
     wiring: Wiring,
     state: RunState,
     typist: Typist,
+    balloon_watch: BalloonWatch,
     /// Where the pointer was last put, in 1/32767 of the screen.
     pub(super) pointer: (u16, u16),
     /// The numbers of the viewers that are through their handshake.
@@ -136,6 +140,7 @@ impl Driver {
             wiring,
             state: RunState::Prelaunch,
             typist: Typist::default(),
+            balloon_watch: BalloonWatch::default(),
             pointer: (0, 0),
             viewers: Vec::new(),
             ending: None,
@@ -156,17 +161,18 @@ impl Driver {
             }
             match self.next_request(queue) {
                 Ok(request) => self.handle(request),
-                Err(RecvTimeoutError::Timeout) => self.type_keys(),
+                Err(RecvTimeoutError::Timeout) => {}
                 // The machine and the servers hold handles for as long as they live.
                 Err(RecvTimeoutError::Disconnected) => {
                     return ExitReport::new(Outcome::Crash, "the worker's threads have all ended");
                 }
             }
+            self.do_what_is_due();
         }
     }
 
     fn next_request(&self, queue: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
-        match self.typist.next() {
+        match self.typist.next().into_iter().chain(self.balloon_watch.next()).min() {
             None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(time) => queue.recv_timeout(time.saturating_duration_since(Instant::now())),
         }
@@ -179,6 +185,7 @@ impl Driver {
                 let _ = reply.try_send(run(self, arguments));
             }
             Request::Machine(event) => self.handle_event(event),
+            Request::BalloonChanged => self.balloon_watch.changed(Instant::now()),
             Request::Viewer(event) => self.handle_viewer(event),
             Request::Terminate { signal } => {
                 self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostSignal.info());
@@ -294,9 +301,20 @@ impl Driver {
         self.wiring.events.emit_with(name, &data);
     }
 
-    fn type_keys(&mut self) {
+    /// Does what was put off to this moment.
+    fn do_what_is_due(&mut self) {
         while let Some(events) = self.typist.due(Instant::now()) {
             self.wiring.input.send(&events);
+        }
+        while let Some(due) = self.balloon_watch.due(Instant::now()) {
+            let Some(balloon) = self.machine.balloon() else { return };
+            match due {
+                Due::Tell => {
+                    let actual = self.wiring.guest.memory.saturating_sub(balloon.actual_after_change());
+                    self.wiring.events.emit_with("BALLOON_CHANGE", &BalloonInfo { actual });
+                }
+                Due::Ask => balloon.request_statistics(),
+            }
         }
     }
 
@@ -336,6 +354,11 @@ impl Driver {
     /// Keys that take time.
     pub fn typist(&mut self) -> &mut Typist {
         &mut self.typist
+    }
+
+    /// When the balloon is looked at.
+    pub fn balloon_watch(&mut self) -> &mut BalloonWatch {
+        &mut self.balloon_watch
     }
 
     /// Lets the guest run, from `prelaunch` or `paused`.

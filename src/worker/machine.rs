@@ -8,6 +8,7 @@ use crate::{
         self,
         block::statistics::{Operation, Statistics},
         cpu::VcpuInfo,
+        machine::NetworkInfo,
         virtio::balloon::BalloonHandle,
     },
 };
@@ -33,6 +34,9 @@ pub trait Machine {
 
     /// The balloon, if there is one.
     fn balloon(&self) -> Option<BalloonHandle>;
+
+    /// The network cards, in the order of the launch description.
+    fn networks(&self) -> Vec<NetworkInfo>;
 
     /// The virtual CPUs, in their order.
     fn vcpus(&self) -> Vec<VcpuInfo>;
@@ -69,6 +73,10 @@ impl Machine for vmm::machine::Machine {
 
     fn balloon(&self) -> Option<BalloonHandle> {
         self.balloon()
+    }
+
+    fn networks(&self) -> Vec<NetworkInfo> {
+        self.networks()
     }
 
     fn vcpus(&self) -> Vec<VcpuInfo> {

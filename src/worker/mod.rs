@@ -3,10 +3,11 @@
 //! - [`launch`]: what the worker is told by whoever starts it. [`exit_report`]: what it leaves behind.
 //! - [`driver`]: the one queue, and the thread that owns the [`machine`].
 //! - [`control`]: QMP; [`commands`]: what can be asked for.
-//! - [`serial`]: the serial port's clients.
+//! - [`serial`]: the serial port's clients. [`typing`], [`balloon`]: what takes time.
 //! - [`log`], [`reporter`], [`usage`]: what there is to tell.
 
 pub mod acceptor;
+pub mod balloon;
 pub mod commands;
 pub mod control;
 pub mod descriptors;

@@ -277,6 +277,10 @@ fn run_guest(
     };
     let machine = Machine::new(files.kvm, config, machine_events(handle.clone()))?;
 
+    if let Some(balloon) = machine.balloon() {
+        let handle = handle.clone();
+        balloon.observe(move || handle.send(Request::BalloonChanged));
+    }
     let (screen, input) = (machine.screen(), machine.input());
     let serial = serial.start(machine.serial_input())?;
     let console = match (console, machine.console_input()) {

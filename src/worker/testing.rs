@@ -34,11 +34,17 @@ use crate::{
     screen::{Generation, Rect, Screen, Surface},
     vmm::{
         cpu::{CpuPlace, VcpuInfo},
-        machine::MachineEvent,
-        virtio::balloon::BalloonHandle,
+        machine::{MachineEvent, NetworkInfo},
+        net::none::NoNetwork,
+        virtio::{
+            balloon::{Balloon, BalloonHandle},
+            net::{MacAddress, NetConfig, VirtioNet},
+        },
     },
 };
 
+/// The address of the network card.
+const CARD: MacAddress = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /// How long a test waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -46,6 +52,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct FakeMachine {
     calls: Sender<&'static str>,
     fails: Arc<Mutex<Option<&'static str>>>,
+    balloon: Balloon,
+    network: NetworkInfo,
 }
 
 impl FakeMachine {
@@ -75,7 +83,11 @@ impl Machine for FakeMachine {
     }
 
     fn balloon(&self) -> Option<BalloonHandle> {
-        None
+        Some(self.balloon.handle())
+    }
+
+    fn networks(&self) -> Vec<NetworkInfo> {
+        vec![self.network.clone()]
     }
 
     fn vcpus(&self) -> Vec<VcpuInfo> {
@@ -164,7 +176,10 @@ impl FakeWorker {
         let (driver, queue) = driver::queue();
         let (sender, calls) = mpsc::channel();
         let fails = Arc::new(Mutex::new(None));
-        let machine = FakeMachine { calls: sender, fails: Arc::clone(&fails) };
+        let card = NetConfig { id: "net0".to_owned(), mac: CARD, backends: vec![Box::new(NoNetwork::new()?)] };
+        let network = NetworkInfo { id: "net0".to_owned(), card: VirtioNet::new(card)?.1 };
+        let machine =
+            FakeMachine { calls: sender, fails: Arc::clone(&fails), balloon: Balloon::new("balloon0")?, network };
         let input = Arc::new(FakeInput::default());
         let screen = FakeScreen(Surface { width: 2, height: 1, pixels: vec![0xff0000, 0x0000ff] });
         let events = Arc::new(EventHub::default());

@@ -29,6 +29,17 @@ async def main(socket, picture):
     except ExecuteError as error:
         assert "no-such-key" in str(error), error
 
+    balloon = {"path": "/machine/peripheral/balloon0"}
+    await client.execute("qom-set", balloon | {"property": "guest-stats-polling-interval", "value": 1})
+    stats = await client.execute("qom-get", balloon | {"property": "guest-stats"})
+    assert stats["last-update"] == 0 and "stat-total-memory" in stats["stats"], stats
+    assert await client.execute("query-balloon") == {"actual": (await client.execute("x-lodge-statistics"))["memory"]["total"]}
+    try:
+        await client.execute("set_link", {"name": "net0", "up": False})
+        raise AssertionError("a card that is none has lost its link")
+    except ExecuteError as error:
+        assert error.error_class == "DeviceNotFound", error
+
     file = os.open(picture, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     client.send_fd_scm(file)
     added = await client.execute("add-fd")

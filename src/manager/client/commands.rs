@@ -16,7 +16,7 @@ use crate::{
         Key,
         keys::{self, Stroke},
     },
-    qmp::types::{AddfdInfo, Statistics, StatusInfo},
+    qmp::types::{AddfdInfo, BalloonInfo, Statistics, StatusInfo},
 };
 
 /// How long a screenshot may take.
@@ -64,6 +64,21 @@ impl Client {
     /// Ends the guest at once (`quit`), as if its plug were pulled.
     pub async fn quit(&self) -> Result<(), ClientError> {
         self.execute("quit", Value::Null).await.map(drop)
+    }
+
+    /// Plugs the cable of a network card in (`true`) or out (`set_link`).
+    pub async fn set_link(&self, card: &str, up: bool) -> Result<(), ClientError> {
+        self.execute("set_link", json!({ "name": card, "up": up })).await.map(drop)
+    }
+
+    /// Asks the guest to keep so many bytes of its memory and to give the rest back (`balloon`); it does so as it can.
+    pub async fn set_balloon(&self, bytes: u64) -> Result<(), ClientError> {
+        self.execute("balloon", json!({ "value": bytes })).await.map(drop)
+    }
+
+    /// What the guest keeps of its memory, in bytes (`query-balloon`).
+    pub async fn balloon(&self) -> Result<u64, ClientError> {
+        Ok(self.query::<BalloonInfo>("query-balloon", DEFAULT_TIMEOUT).await?.actual)
     }
 
     /// Presses keys together and lets them go (`send-key`).

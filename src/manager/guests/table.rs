@@ -117,6 +117,7 @@ impl Table {
             row.history.push(point);
         }
         row.last = Some(reading);
+        row.history.set_guest_memory(figures.memory.guest);
     }
 
     /// A guest has ended: its graphs fall to nothing.
@@ -125,6 +126,7 @@ impl Table {
             && row.history.latest().is_some()
         {
             row.history.push(Point { time, ..Point::default() });
+            row.history.set_guest_memory(None);
         }
     }
 

@@ -181,6 +181,79 @@ fn viewers_are_told_of_and_listed() {
     assert_eq!(client.ask("x-lodge-statistics").unwrap()["viewers"], 0);
 }
 
+#[test]
+fn a_cable_is_pulled_and_plugged_in_and_what_went_over_it_is_told() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let link = |name: &str, up: bool| json!({"execute": "set_link", "arguments": {"name": name, "up": up}});
+
+    let before = client.ask("x-lodge-query-netstats").unwrap();
+    client.execute(link("net0", false)).unwrap();
+    let pulled = client.ask("x-lodge-statistics").unwrap();
+    let other = client.execute(link("net7", true)).unwrap();
+
+    let expected = json!([{
+        "id": "net0", "mac": "52:54:00:12:34:56", "link": true, "received-frames": 0, "received-bytes": 0,
+        "sent-frames": 0, "sent-bytes": 0, "dropped-frames": 0,
+    }]);
+    assert_eq!(before, expected);
+    assert_eq!(pulled["networks"][0]["link"], false);
+    assert_eq!(error_of(&other), ("DeviceNotFound", "Device 'net7' not found"));
+    client.execute(link("net0", true)).unwrap();
+    assert_eq!(client.ask("x-lodge-query-netstats").unwrap(), expected);
+}
+
+/// What QEMU 7.2 says of a balloon whose guest has told nothing yet, word by word.
+#[test]
+fn the_balloons_statistics_are_found_where_qemu_has_them() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let path = "/machine/peripheral/balloon0";
+    let mut qom = |command: &str, arguments: Value| {
+        client.execute(json!({"execute": format!("qom-{command}"), "arguments": arguments})).unwrap()
+    };
+    let interval = "guest-stats-polling-interval";
+
+    let devices = qom("list", json!({"path": "/machine/peripheral"}));
+    let stats = qom("get", json!({"path": path, "property": "guest-stats"}));
+    let set = qom("set", json!({"path": path, "property": interval, "value": 2}));
+
+    assert_eq!(devices["return"], json!([{"name": "balloon0", "type": "child<virtio-balloon-pci>"}]));
+    assert_eq!(stats["return"]["last-update"], 0);
+    assert_eq!(stats["return"]["stats"].as_object().unwrap().len(), 10);
+    assert_eq!(stats["return"]["stats"]["stat-free-memory"], u64::MAX);
+    assert_eq!(set["return"], json!({}));
+    assert_eq!(qom("get", json!({"path": "balloon0", "property": interval}))["return"], 2);
+    for (command, arguments, complaint) in [
+        ("set", json!({"path": path, "property": interval, "value": -1}), "timer value must be greater than zero"),
+        ("set", json!({"path": path, "property": interval, "value": 1u64 << 40}), "timer value is too big"),
+        (
+            "set",
+            json!({"path": path, "property": interval, "value": "a"}),
+            "Invalid parameter type for 'guest-stats-polling-interval', expected: integer",
+        ),
+        ("get", json!({"path": path, "property": "foo"}), "Property 'virtio-balloon-pci.foo' not found"),
+        ("get", json!({"path": "b1", "property": "foo"}), "Device 'b1' not found"),
+    ] {
+        assert_eq!(error_of(&qom(command, arguments)).1, complaint);
+    }
+}
+
+#[test]
+fn changes_of_the_balloon_are_told_once_a_second_at_most() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    let begin = Instant::now();
+    for _ in 0..2 {
+        worker.driver().send(Request::BalloonChanged);
+        let event = client.event().unwrap();
+        assert_eq!((&event["event"], &event["data"]), (&json!("BALLOON_CHANGE"), &json!({"actual": 64 << 20})));
+    }
+
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+}
+
 /// Sends a file descriptor with a blank, as QEMU's own Python client does.
 fn send_fd(client: &Client, file: &std::fs::File) {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};

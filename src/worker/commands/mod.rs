@@ -10,7 +10,9 @@
 //! - `send-key` to a guest that does not run is refused, where QEMU drops the keys without a word. A stroke goes down at
 //!   once, is held for `hold-time` (100 ms) and comes up; the next stroke follows it.
 //! - Out-of-band execution is not offered. A message has at most 1 MiB, a list of keys or events at most 1024 members.
-//! - `x-lodge-statistics` answers all that a guest's graphs need. The event `x-lodge-internal-error` tells where KVM could not
+//! - `qom-list`, `qom-get` and `qom-set` know the balloon and its statistics, and nothing else.
+//! - `x-lodge-statistics` answers all that a guest's graphs need, `x-lodge-query-netstats` what went over the network cards, whose
+//!   names `net0` and so on are those for `set_link`. The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 
 #![forbid(unsafe_code)]
@@ -18,6 +20,8 @@
 mod balloon;
 mod descriptors;
 mod input;
+mod network;
+mod qom;
 mod query;
 mod run_state;
 mod screendump;
@@ -54,6 +58,9 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("cont", Handler::Driver(run_state::cont)),
     ("input-send-event", Handler::Driver(input::input_send_event)),
     ("qmp_capabilities", Handler::Session(Session::qmp_capabilities)),
+    ("qom-get", Handler::Driver(qom::qom_get)),
+    ("qom-list", Handler::Driver(qom::qom_list)),
+    ("qom-set", Handler::Driver(qom::qom_set)),
     ("query-balloon", Handler::Driver(balloon::query_balloon)),
     ("query-block", Handler::Driver(query::query_block)),
     ("query-blockstats", Handler::Driver(query::query_blockstats)),
@@ -69,9 +76,11 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("remove-fd", Handler::Session(descriptors::remove_fd)),
     ("screendump", Handler::Session(screendump::screendump)),
     ("send-key", Handler::Driver(input::send_key)),
+    ("set_link", Handler::Driver(network::set_link)),
     ("stop", Handler::Driver(run_state::stop)),
     ("system_powerdown", Handler::Driver(run_state::system_powerdown)),
     ("system_reset", Handler::Driver(run_state::system_reset)),
+    ("x-lodge-query-netstats", Handler::Driver(network::query_netstats)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
 ];
 

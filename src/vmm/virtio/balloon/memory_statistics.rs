@@ -63,6 +63,16 @@ impl MemoryStatistics {
         self.values.iter().filter_map(|(&tag, &value)| Some((*NAMES.get(usize::from(tag))?, value)))
     }
 
+    /// Memory that has come back from the guest's swap space since it began, in bytes.
+    pub fn swapped_in(&self) -> Option<u64> {
+        self.values.get(&0).copied()
+    }
+
+    /// Memory that has gone to the guest's swap space since it began, in bytes.
+    pub fn swapped_out(&self) -> Option<u64> {
+        self.values.get(&1).copied()
+    }
+
     /// Memory that nobody uses, in bytes.
     pub fn free(&self) -> Option<u64> {
         self.values.get(&4).copied()

@@ -13,8 +13,8 @@ mod tests;
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -96,7 +96,14 @@ struct Shared {
     poison: AtomicU32,
     statistics: Mutex<Statistics>,
     wake: EventFd,
+    /// Who is told that `actual` has changed.
+    observer: OnceLock<Observer>,
+    /// The observer was told and has not looked yet.
+    told: AtomicBool,
 }
+
+/// Is told that the balloon has another size; called from the thread of a vCPU.
+type Observer = Box<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
 struct Statistics {
@@ -108,6 +115,16 @@ struct Statistics {
 impl Shared {
     fn statistics(&self) -> MutexGuard<'_, Statistics> {
         self.statistics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver says how large the balloon is.
+    fn set_actual(&self, pages: u32) {
+        if self.actual.swap(pages, Ordering::AcqRel) != pages
+            && let Some(observer) = self.observer.get()
+            && !self.told.swap(true, Ordering::AcqRel)
+        {
+            observer();
+        }
     }
 
     fn wake(&self) {
@@ -135,6 +152,20 @@ impl BalloonHandle {
     /// What it has given up, in bytes.
     pub fn actual(&self) -> u64 {
         u64::from(self.0.actual.load(Ordering::Acquire)) * PAGE
+    }
+
+    /// Has `observer` called when the balloon has another size, from the thread of a vCPU or of whoever resets the machine; the
+    /// next time only after [`BalloonHandle::actual_after_change`]. A guest that plays with its balloon keeps nobody busy.
+    /// There is one observer; a second one is never called.
+    pub fn observe(&self, observer: impl Fn() + Send + Sync + 'static) {
+        // The first one stays.
+        let _ = self.0.observer.set(Box::new(observer));
+    }
+
+    /// [`BalloonHandle::actual`]; from now on the observer is called again.
+    pub fn actual_after_change(&self) -> u64 {
+        self.0.told.store(false, Ordering::Release);
+        self.actual()
     }
 
     /// Asks the guest for new statistics.
@@ -174,6 +205,8 @@ impl Balloon {
             poison: AtomicU32::new(0),
             statistics: Mutex::default(),
             wake: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
+            observer: OnceLock::new(),
+            told: AtomicBool::new(false),
         });
         let worker = Worker { shared: shared.clone(), told: 0, held: None };
         Ok(Self { label: label.to_owned(), shared, engine: Engine::new(label, worker) })
@@ -214,7 +247,7 @@ impl VirtioDevice for Balloon {
     fn write_config(&mut self, offset: u64, data: &[u8]) {
         let Ok(value) = data.try_into().map(u32::from_le_bytes) else { return };
         match offset {
-            CONFIG_ACTUAL => self.shared.actual.store(value, Ordering::Release),
+            CONFIG_ACTUAL => self.shared.set_actual(value),
             CONFIG_POISON => self.shared.poison.store(value, Ordering::Release),
             _ => {}
         }
@@ -230,7 +263,7 @@ impl VirtioDevice for Balloon {
 
     /// The guest starts anew with all of its memory; what the host wants stays.
     fn reset(&mut self) {
-        self.shared.actual.store(0, Ordering::Release);
+        self.shared.set_actual(0);
         self.shared.poison.store(0, Ordering::Release);
         *self.shared.statistics() = Statistics::default();
         if let Some(worker) = self.engine.handler_mut() {

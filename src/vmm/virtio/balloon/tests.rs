@@ -42,6 +42,26 @@ fn the_driver_is_told_of_a_new_target_and_tells_how_far_it_is() {
 }
 
 #[test]
+fn a_change_is_told_once_until_it_was_looked_at() {
+    let (mut bench, _, handle) = started(ALL);
+    let told = Arc::new(AtomicU32::new(0));
+    let count = told.clone();
+    handle.observe(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+
+    for size in [0, 7, 9, 7] {
+        bench.write_config(4, 4, size);
+    }
+    let before = (told.load(Ordering::Relaxed), handle.actual_after_change());
+    bench.write_config(4, 4, 7);
+    bench.write_config(4, 4, 8);
+
+    assert_eq!(before, (1, 7 * PAGE));
+    assert_eq!(told.load(Ordering::Relaxed), 2);
+}
+
+#[test]
 fn a_target_that_was_set_before_the_driver_came_is_there() {
     let balloon = Balloon::new("balloon0").unwrap();
     balloon.handle().set_target(1 << 50);

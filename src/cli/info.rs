@@ -1,0 +1,186 @@
+//! `lodgectl info`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use serde::Serialize;
+use tokio::time;
+
+use super::{Result, context::Context, stats};
+use crate::{
+    manager::{
+        definition::{Definition, DevicesDefinition, NetworkDefinition, NetworkKind},
+        paths::RunningPaths,
+        size::Size,
+        supervisor::ExitReport,
+    },
+    qmp::types::{NetworkStatistics, Statistics},
+};
+
+/// How long a running guest may take to tell its figures.
+const FIGURES_WITHIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(super) struct Info {
+    /// The guest
+    name: String,
+    /// Write JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// A guest with all that is known of it.
+#[derive(Debug, Serialize)]
+struct Details<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    definition: &'a Definition,
+    /// In bytes; in the definition's text it has a unit.
+    memory: u64,
+    state: &'static str,
+    /// For people.
+    #[serde(skip)]
+    word: &'static str,
+    reason: Option<&'a str>,
+    pid: Option<u32>,
+    sockets: Option<Sockets>,
+    /// What it uses.
+    statistics: Option<&'a Statistics>,
+    last_exit: Option<&'a ExitReport>,
+}
+
+/// Where a running guest is reached.
+#[derive(Debug, Serialize)]
+struct Sockets {
+    control: String,
+    vnc: String,
+    serial: String,
+    /// The terminal hvc0.
+    console: Option<String>,
+    /// The guest agent's port.
+    agent: Option<String>,
+    /// For programs that connect to the guest by vsock.
+    vsock: Option<String>,
+}
+
+impl Sockets {
+    fn new(running: &RunningPaths, devices: &DevicesDefinition) -> Self {
+        let path = |path: PathBuf| path.display().to_string();
+        Self {
+            control: path(running.control()),
+            vnc: path(running.vnc()),
+            serial: path(running.serial()),
+            console: devices.console.then(|| path(running.console())),
+            agent: devices.agent.then(|| path(running.agent())),
+            vsock: devices.vsock.map(|_| path(running.vsock())),
+        }
+    }
+}
+
+impl Info {
+    pub async fn run(self, context: &Context) -> Result {
+        let name = context.library().resolve(&self.name)?;
+        let definition = context.library().load(&name)?.definition;
+        let state = context.supervisor.state(&name).await?;
+        let last_exit = context.supervisor.last_exit(&name).await;
+        let active = state.is_active();
+        let running = context.paths().running(definition.uuid);
+        let statistics = if active { statistics(context, &name).await } else { None };
+        let details = Details {
+            name: &name,
+            definition: &definition,
+            memory: definition.memory.bytes(),
+            state: state.id(),
+            word: state.word(),
+            reason: state.reason(),
+            pid: context.supervisor.pid(definition.uuid).filter(|_| active),
+            sockets: active.then(|| Sockets::new(&running, &definition.devices)),
+            statistics: statistics.as_ref(),
+            last_exit: last_exit.as_ref(),
+        };
+        if self.json {
+            return context.output.json(&details);
+        }
+        context.output.pairs(&pairs(&details))
+    }
+}
+
+/// What the guest uses. One that hangs or is just ending has no figures.
+async fn statistics(context: &Context, name: &str) -> Option<Statistics> {
+    let asked = async {
+        let client = context.supervisor.attach(name).await.ok()?;
+        client.statistics().await.ok()
+    };
+    time::timeout(FIGURES_WITHIN, asked).await.ok().flatten()
+}
+
+fn pairs(details: &Details) -> Vec<(&'static str, String)> {
+    let definition = details.definition;
+    let mut pairs = vec![
+        ("Name", details.name.to_owned()),
+        ("UUID", definition.uuid.to_string()),
+        ("State", details.word.to_owned()),
+        ("Memory", definition.memory.to_string()),
+        ("vCPUs", definition.vcpus.to_string()),
+    ];
+    if let Some(reason) = details.reason {
+        pairs.insert(3, ("Reason", reason.to_owned()));
+    }
+    if !definition.description.is_empty() {
+        pairs.push(("Description", definition.description.replace('\n', " ")));
+    }
+    for disk in &definition.disks {
+        let access = if disk.is_read_only() { ", read-only" } else { "" };
+        let value = format!("{} ({}, {}{access})", disk.path.display(), disk.id, disk.format.name());
+        pairs.push((if disk.cdrom { "CD-ROM" } else { "Disk" }, value));
+    }
+    if let Some(kernel) = &definition.kernel {
+        pairs.push(("Kernel", kernel.path.display().to_string()));
+    }
+    let figures = details.statistics.map(|statistics| statistics.networks.as_slice()).unwrap_or_default();
+    for (index, network) in definition.networks.iter().enumerate() {
+        pairs.push(("Network", card(index, network, figures)));
+    }
+    if let Some(statistics) = details.statistics {
+        let memory = &statistics.memory;
+        if let Some(left) = memory.balloon.filter(|&left| left != memory.total) {
+            pairs.push(("Balloon", format!("leaves {} to the guest", Size(left))));
+        }
+        if let Some(guest) = &memory.guest {
+            pairs.push(("Used inside", stats::used(guest)));
+        }
+    }
+    if let Some(pid) = details.pid {
+        pairs.push(("Process", pid.to_string()));
+    }
+    if let Some(sockets) = &details.sockets {
+        pairs.push(("Control (QMP)", sockets.control.clone()));
+        pairs.push(("Screen (VNC)", sockets.vnc.clone()));
+        pairs.push(("Serial port", sockets.serial.clone()));
+        let more = [("Terminal hvc0", &sockets.console), ("Guest agent", &sockets.agent), ("vsock", &sockets.vsock)];
+        pairs.extend(more.into_iter().filter_map(|(name, path)| Some((name, path.clone()?))));
+    }
+    if let Some(exit) = details.last_exit {
+        pairs.push(("Last run", exit.message.clone()));
+    }
+    pairs
+}
+
+/// Network card number `index`: what it is connected to, and what went over it if it is among `figures`.
+fn card(index: usize, network: &NetworkDefinition, figures: &[NetworkStatistics]) -> String {
+    let id = format!("net{index}");
+    let place = match (network.kind, &network.bridge, &network.tap) {
+        (NetworkKind::Bridge, Some(bridge), _) => format!("bridge {bridge}"),
+        (NetworkKind::Tap, _, Some(tap)) => format!("TAP {tap}"),
+        (NetworkKind::Nat, ..) => "NAT".to_owned(),
+        _ => "not connected".to_owned(),
+    };
+    let mac = network.mac.as_deref().unwrap_or("-");
+    let mut text = format!("{id} ({mac}, {place}");
+    if let Some(figures) = figures.iter().find(|figures| figures.id == id) {
+        let link = if figures.link { "up" } else { "down" };
+        let size = |bytes: u64| Size(bytes).approximate();
+        text += &format!(", link {link}, received {}, sent {}", size(figures.received_bytes), size(figures.sent_bytes));
+    }
+    text + ")"
+}
