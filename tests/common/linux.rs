@@ -79,6 +79,14 @@ impl Linux {
         })
     }
 
+    /// Waits until the guest says `wanted`, which it does before its commands end.
+    pub fn wait_for(&self, wanted: &str) {
+        let come = |text: &str| text.contains(wanted).then_some(true);
+        let ended = |text: &str| text.contains("GUEST-DONE").then_some(false);
+        let found = self.guest.serial.wait_until(wanted, |text| come(text).or_else(|| ended(text)));
+        assert!(found, "the guest has ended without {wanted:?}: {}", self.guest.serial.text());
+    }
+
     /// Waits until the guest has run its commands and has powered itself off; returns its console.
     pub fn run_to_end(&self) -> String {
         let event = self.guest.event();

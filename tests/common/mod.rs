@@ -7,4 +7,5 @@ pub mod home;
 pub mod kvm;
 pub mod linux;
 pub mod machine;
+pub mod namespace;
 pub mod venv;
