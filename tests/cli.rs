@@ -245,11 +245,14 @@ fn an_edit_is_checked_before_it_is_taken_and_never_lost() {
     let refused = edit("sed -i 's/vcpus = 1/vcpus = 0\\ncolour = 7/'");
     assert_eq!(refused.status.code(), Some(1));
     let error = String::from_utf8(refused.stderr).unwrap();
-    assert!(error.contains("vcpus") && error.contains("colour"), "{error}");
+    assert!(error.contains("vcpus (line 7)") && error.contains("colour (line 8)"), "{error}");
     let kept = error.trim_end().rsplit(' ').next().unwrap();
     assert!(fs::read_to_string(kept).unwrap().contains("vcpus = 0"));
     assert_eq!(home.json(&["info", "web", "--json"])["vcpus"], 1);
 
+    let appended = edit(r#"printf '\n[[network]]\nkind = "none"\n' >>"#);
+    assert!(appended.status.success(), "{}", String::from_utf8_lossy(&appended.stderr));
+    assert_eq!(home.json(&["info", "web", "--json"])["network"].as_array().unwrap().len(), 1);
     assert_eq!(edit("false").status.code(), Some(1));
 }
 

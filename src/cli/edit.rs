@@ -12,9 +12,10 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::{CliError, Result, context::Context, error};
-use crate::manager::library::Revision;
+use crate::manager::{definition, library::Revision};
 
 #[derive(Debug, Args)]
+#[command(after_long_help = format!("What a definition can have; most can be left out:\n\n{}", definition::EXAMPLE))]
 pub(super) struct Edit {
     /// The guest
     name: String,

@@ -31,6 +31,9 @@ pub use validate::{
 
 use super::size::Size;
 
+/// A definition that has everything which one can have, with a word about each.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
 /// The version of the file format that this program writes, and the newest it reads.
 pub const VERSION: u32 = 1;
 
@@ -142,12 +145,13 @@ pub struct DisplayDefinition {
     #[serde(default)]
     pub model: DisplayModel,
     /// Video memory: a power of two. 16 MiB hold 2560x1600 in 32 bits.
+    #[serde(default = "video_memory")]
     pub video_memory: Size,
 }
 
 impl Default for DisplayDefinition {
     fn default() -> Self {
-        Self { model: DisplayModel::default(), video_memory: Size::mib(16) }
+        Self { model: DisplayModel::default(), video_memory: video_memory() }
     }
 }
 
@@ -211,6 +215,10 @@ pub enum DiskBus {
 
 fn one() -> u32 {
     1
+}
+
+fn video_memory() -> Size {
+    Size::mib(16)
 }
 
 fn destroy() -> Lifecycle {

@@ -88,6 +88,9 @@ impl NetworkDefinition {
                     format!("the name of the host's {name} is missing. Write it, like {name} = \"{name}0\"")
                 }
                 Some(_) if self.kind != kind => format!("only kind = \"{name}\" has one. Remove it"),
+                Some(value) if value.len() > INTERFACE_MAX => {
+                    format!("{value:?} is too long for an interface. Write a name of at most {INTERFACE_MAX} letters")
+                }
                 Some(value) if !is_interface_name(value) => {
                     format!("{value:?} is no name of an interface. Correct it")
                 }

@@ -21,18 +21,24 @@ pub struct Problem {
     pub field: String,
     /// What is wrong, and how to mend it.
     pub message: String,
+    /// The line of the TOML file, from 1, where it was read from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
 }
 
 impl Problem {
     /// A problem with `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self { field: field.into(), message: message.into(), line: None }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.field, self.message)
+        match self.line {
+            Some(line) => write!(formatter, "{} (line {line}): {}", self.field, self.message),
+            None => write!(formatter, "{}: {}", self.field, self.message),
+        }
     }
 }
 
