@@ -194,7 +194,7 @@ impl Machine {
         let power_on = ChipState::take(&vm.fd)?;
         let mut machine =
             Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, vm, _ram: ram };
-        machine.starter.reset(&machine.chipset.pci)?;
+        machine.starter.reset(&machine.chipset.pci, &machine.chipset.ports)?;
         Ok(machine)
     }
 
@@ -236,7 +236,7 @@ impl Machine {
         self.pause()?;
         self.chipset.reset();
         self.power_on.apply(&self.vm.fd)?;
-        self.starter.reset(&self.chipset.pci)?;
+        self.starter.reset(&self.chipset.pci, &self.chipset.ports)?;
         self.vcpus.reset()?;
         self.requests.clear();
         if go_on {

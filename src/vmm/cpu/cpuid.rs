@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::{arch::x86_64::CpuidResult, ops::RangeInclusive};
+
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
 use super::{features::Feature, topology::Topology};
@@ -14,6 +16,9 @@ const FEATURES: u32 = 0x1;
 const CACHES: u32 = 0x4;
 const TOPOLOGY: u32 = 0xb;
 const TOPOLOGY_V2: u32 = 0x1f;
+/// The processor's name.
+const BRAND: RangeInclusive<u32> = 0x8000_0002..=0x8000_0004;
+const POWER: u32 = 0x8000_0007;
 const AMD_SIZES: u32 = 0x8000_0008;
 const AMD_CACHES: u32 = 0x8000_001d;
 const AMD_TOPOLOGY: u32 = 0x8000_001e;
@@ -25,12 +30,25 @@ const HYPERVISOR: u32 = 1 << 31;
 /// Leaf 1, EDX: more than one logical processor in the package.
 const HTT: u32 = 1 << 28;
 
+/// Leaf 0x80000007, EDX: the TSC always runs at one rate.
+const INVARIANT_TSC: u32 = 1 << 8;
+
 /// Levels of leaves 0xB and 0x1F.
 const LEVEL_THREAD: u32 = 1;
 const LEVEL_CORE: u32 = 2;
 
 /// From this level on all threads of a socket share a cache; below, those of a core do.
 const SHARED_CACHE: u32 = 3;
+
+/// Gives `supported` the name of the host's processor, which KVM leaves out. `host` asks that for a leaf.
+pub fn name_processor(supported: &mut CpuId, host: impl Fn(u32) -> CpuidResult) {
+    for entry in supported.as_mut_slice().iter_mut().filter(|entry| BRAND.contains(&entry.function)) {
+        if (entry.eax, entry.ebx, entry.ecx, entry.edx) == (0, 0, 0, 0) {
+            let CpuidResult { eax, ebx, ecx, edx } = host(entry.function);
+            (entry.eax, entry.ebx, entry.ecx, entry.edx) = (eax, ebx, ecx, edx);
+        }
+    }
+}
 
 /// The CPUID of vCPU `index`, made of what KVM supports without `removed`; `None` when it has more leaves than KVM takes.
 pub fn of_vcpu(supported: &CpuId, index: u32, topology: &Topology, removed: &[Feature]) -> Option<CpuId> {
@@ -68,6 +86,8 @@ fn place(entry: &mut kvm_cpuid_entry2, index: u32, topology: &Topology) {
             let cores = ((1 << (socket_bits - thread_bits)) - 1u32).min(0x3f);
             entry.eax = sharing(entry.eax) | cores << 26;
         }
+        // A guest that is saved goes on where the TSC runs at another rate; it reads KVM's clock, which knows.
+        POWER => entry.edx &= !INVARIANT_TSC,
         AMD_SIZES => entry.ecx = entry.ecx & !0xf0ff | socket_bits << 12 | (all - 1).min(0xff),
         AMD_CACHES if entry.eax & 0x1f != 0 => entry.eax = sharing(entry.eax),
         AMD_TOPOLOGY => {
@@ -131,6 +151,29 @@ mod tests {
 
     fn find(cpuid: &CpuId, function: u32, index: u32) -> kvm_cpuid_entry2 {
         *cpuid.as_slice().iter().find(|entry| (entry.function, entry.index) == (function, index)).unwrap()
+    }
+
+    #[test]
+    fn the_processor_has_the_name_of_the_hosts() {
+        let leaf = |function, eax| kvm_cpuid_entry2 { function, eax, ..Default::default() };
+        let mut supported =
+            CpuId::from_entries(&[leaf(HIGHEST, 0), leaf(0x8000_0002, 0), leaf(0x8000_0003, 7)]).unwrap();
+
+        name_processor(&mut supported, |leaf| CpuidResult { eax: leaf, ebx: 1, ecx: 2, edx: 3 });
+
+        let [highest, missing, told] = *supported.as_slice() else { panic!("{supported:?}") };
+        assert_eq!((missing.eax, missing.ebx, missing.ecx, missing.edx), (0x8000_0002, 1, 2, 3));
+        assert_eq!((highest.eax, told.eax, told.ebx), (0, 7, 0));
+    }
+
+    #[test]
+    fn the_tsc_does_not_promise_one_rate_for_ever() {
+        let supported = kvm_cpuid_entry2 { function: POWER, edx: u32::MAX, ..Default::default() };
+        let supported = CpuId::from_entries(&[supported]).unwrap();
+
+        let power = find(&of_vcpu(&supported, 0, &CORES, &[]).unwrap(), POWER, 0);
+
+        assert_eq!(power.edx, !INVARIANT_TSC);
     }
 
     #[test]

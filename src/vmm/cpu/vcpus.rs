@@ -1,6 +1,7 @@
 //! All vCPUs of a machine: made, started, stopped and asked together.
 
 use std::{
+    arch::x86_64::__cpuid,
     io,
     sync::mpsc::{Sender, channel},
     thread::{self, JoinHandle},
@@ -24,6 +25,8 @@ use crate::vmm::{
 /// The stack of a vCPU's thread in bytes: devices work on it.
 const STACK: usize = 256 << 10;
 
+/// The revision of the microcode.
+const MSR_MICROCODE: u32 = 0x8b;
 const MSR_MISC_ENABLE: u32 = 0x1a0;
 /// Fast string instructions: on after a reset of a real CPU, and kernels believe it.
 const FAST_STRINGS: u64 = 1;
@@ -118,7 +121,8 @@ impl Vcpus {
             tracing::warn!(count, recommended, "the guest has more vCPUs than KVM recommends on this host");
         }
         kick::install_handler().map_err(refused("handle a signal"))?;
-        let supported = vm.supported_cpuid()?;
+        let mut supported = vm.supported_cpuid()?;
+        cpuid::name_processor(&mut supported, __cpuid);
         if config.nested && !features::virtualizes(&supported) {
             return Err(VcpusError::Nested);
         }
@@ -217,6 +221,7 @@ impl Handle {
         let fd = vm.fd.create_vcpu(plan.apic_id.into()).map_err(refused("make a vCPU"))?;
         fd.set_cpuid2(cpuid).map_err(refused("set a vCPU's CPUID"))?;
         enable_fast_strings(&fd)?;
+        tell_microcode(vm, &fd);
         if let Some(entry) = plan.entry {
             enter(&fd, &entry)?;
         }
@@ -274,6 +279,16 @@ fn pin(host_cpus: &[u32]) -> io::Result<()> {
         set.set(cpu);
     }
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// Gives a vCPU the host's revision of microcode, by which kernels know the processor's errors.
+fn tell_microcode(vm: &Vm, fd: &kvm_ioctls::VcpuFd) {
+    let entry = kvm_msr_entry { index: MSR_MICROCODE, ..Default::default() };
+    let mut msrs = Msrs::from_entries(&[entry]).expect("one entry is within the limit");
+    let told = vm.system.get_msrs(&mut msrs).and_then(|known| if known == 1 { fd.set_msrs(&msrs) } else { Ok(0) });
+    if !matches!(told, Ok(1)) {
+        tracing::debug!(?told, "the guest does not see the revision of the microcode");
+    }
 }
 
 fn enable_fast_strings(fd: &kvm_ioctls::VcpuFd) -> Result<(), KvmError> {

@@ -13,6 +13,7 @@ use crate::vmm::{
         linux::{CpuEntry, LinuxBoot},
         smbios::SmbiosConfig,
     },
+    bus::Bus,
     kvm::MemorySlots,
     memory::{GuestMemory, HIGH_MEMORY, Layout, PCI_END, PCI_HOLE},
     pci::{PIRQ_INTERRUPTS, bus::PciBus, piix3::ISA_BRIDGE, piix4::POWER_MANAGEMENT},
@@ -22,6 +23,13 @@ use crate::vmm::{
 const PIRQ_ROUTES: u16 = 0x60;
 const PM_BASE_REGISTER: u16 = 0x40;
 const PM_ENABLE_REGISTER: u16 = 0x80;
+
+/// The keyboard controller's ports, the command that sets its configuration, and what firmware sets: interrupts of keyboard and
+/// mouse, system tested, scan codes translated to set 1.
+const KEYBOARD_DATA: u64 = 0x60;
+const KEYBOARD_COMMAND: u64 = 0x64;
+const WRITE_CONFIGURATION: u8 = 0x60;
+const KEYBOARD_CONFIGURATION: u8 = 0x47;
 
 /// What guests are told of the machine by tables, whichever way they begin.
 pub struct Tables {
@@ -132,7 +140,7 @@ pub struct Facts<'a> {
 
 impl Starter {
     /// Puts memory and chipset, which has just been reset, into the state in which the first vCPU begins.
-    pub fn reset(&mut self, pci: &PciBus) -> Result<(), MachineError> {
+    pub fn reset(&mut self, pci: &PciBus, ports: &Bus) -> Result<(), MachineError> {
         match self {
             Self::Firmware(bios) => bios.reset()?,
             Self::Linux(direct) => {
@@ -140,16 +148,19 @@ impl Starter {
                 if files.load(&**memory, ram, &tables.acpi, &tables.smbios)? != *entry {
                     return Err(MachineError::KernelChanged);
                 }
-                program_chipset(pci);
+                program_chipset(pci, ports);
             }
         }
         Ok(())
     }
 }
 
-/// Does what firmware would have done: routes PCI interrupts and maps the power management ports, as the ACPI tables say.
-fn program_chipset(pci: &PciBus) {
+/// Does what firmware would have done: routes PCI interrupts and maps the power management ports, as the ACPI tables say, and
+/// makes keyboards speak the language of the PC.
+fn program_chipset(pci: &PciBus, ports: &Bus) {
     pci.write(ISA_BRIDGE, PIRQ_ROUTES, &PIRQ_INTERRUPTS);
     pci.write(POWER_MANAGEMENT, PM_BASE_REGISTER, &u32::from(PM_BASE).to_le_bytes());
     pci.write(POWER_MANAGEMENT, PM_ENABLE_REGISTER, &[1]);
+    ports.write(KEYBOARD_COMMAND, &[WRITE_CONFIGURATION]);
+    ports.write(KEYBOARD_DATA, &[KEYBOARD_CONFIGURATION]);
 }

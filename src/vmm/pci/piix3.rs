@@ -118,7 +118,11 @@ pub struct Piix3 {
 impl Piix3 {
     /// The bridge, programming `router`.
     pub fn new(router: Arc<PirqRouter>) -> Self {
-        let mut config = ConfigSpace::builder(0x8086, 0x7000).class(0x06, 0x01, 0x00).multifunction().build();
+        let mut config = ConfigSpace::builder(0x8086, 0x7000)
+            .class(0x06, 0x01, 0x00)
+            .subsystem(0x1af4, 0x1100)
+            .multifunction()
+            .build();
         // X-bus chip select, top of memory, and the registers that DMA and APM software sets: nothing here depends on them.
         config.fix(0x4c, &[0x4d]);
         config.fix(0x4e, &[0x03, 0x00]);
