@@ -101,13 +101,21 @@ wanted() {
     return 1
 }
 
-# Builds the Linuxes that tests run as guests, if they are not in the cache yet: 10 to 20 minutes on 2 cores, once.
-build_guest() {
-    local folder=$cache/guest-kernel key
+# Builds the Linuxes that tests run as guests, if they are not in the cache yet: 10 to 20 minutes on 2 cores, once. One that
+# cannot be built does not keep the other from being built.
+build_guests() {
     [ -e /dev/kvm ] || return 0
-    [ ${#targets[@]} -eq 0 ] || grep -qE '(^| )(linux|processors)' <<<"${targets[*]}" || return 0
-    printf '\n== the test guest\n'
-    ! wanted processors || bash tests/guest/stock/build.sh "$cache/stock-kernel" || return 1
+    [ ${#targets[@]} -eq 0 ] || grep -qE '(^| )(linux|processors|stock)' <<<"${targets[*]}" || return 0
+    printf '\n== the test guests\n'
+    build_native_guest "$cache/guest-kernel" || trouble "the native test guest could not be built"
+    if wanted processors || wanted stock_kernel; then
+        bash tests/guest/stock/build.sh "$cache/stock-kernel" || trouble "the stock kernel could not be built"
+    fi
+}
+
+# The native kernel and its root file system: build_native_guest FOLDER
+build_native_guest() {
+    local folder=$1 key
     bash tests/guest/build.sh "$folder" || return 1
     key=$(cat tests/guest/root.sh <(dpkg-query -W busybox-static fio iperf3 libc6) | sha256sum)
     [ -s "$folder/root.ext4" ] && [ "$key" = "$(cat "$folder/root.key" 2>/dev/null)" ] && return 0
@@ -115,7 +123,7 @@ build_guest() {
 }
 
 targets=("$@")
-build_guest || trouble "the test guest could not be built"
+build_guests
 programs=$(test_programs) || { echo "the build failed"; echo "0 passed, 1 failed"; exit 1; }
 while IFS=$'\t' read -r kind name program; do
     label=$name
