@@ -5,7 +5,7 @@ use std::{fmt::Display, io, process::ExitCode};
 use crate::{
     input::keys::UnknownKey,
     manager::{
-        client::ClientError, creation::CreationError, library::LibraryError, paths::PathsError,
+        client::ClientError, creation::CreationError, library::LibraryError, paths::PathsError, storage::StorageError,
         supervisor::SupervisorError,
     },
 };
@@ -22,6 +22,9 @@ pub enum CliError {
     /// A guest could not be made.
     #[error(transparent)]
     Creation(#[from] CreationError),
+    /// Something could not be done with a disk image.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// A guest could not be started, reached or ended.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),

@@ -10,6 +10,7 @@ mod console;
 mod context;
 mod create;
 mod devices;
+mod disk;
 mod edit;
 mod error;
 mod generate;
@@ -80,6 +81,9 @@ enum Verb {
     Rename(manage::Rename),
     /// Edit a guest's definition in $EDITOR; it applies from its next start
     Edit(edit::Edit),
+    /// Make, examine, resize, convert and check disk images
+    #[command(subcommand)]
+    Disk(disk::DiskVerb),
     /// Save a picture of a guest's screen
     Screenshot(screen::Screenshot),
     /// Press keys of a guest's keyboard together, like ctrl-alt-delete
@@ -143,6 +147,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Delete(verb) => verb.run(&context),
         Verb::Rename(verb) => verb.run(&context),
         Verb::Edit(verb) => verb.run(&context),
+        Verb::Disk(verb) => verb.run(&context).await,
         Verb::Screenshot(verb) => verb.run(&context).await,
         Verb::SendKey(verb) => verb.run(&context).await,
         Verb::Type(verb) => verb.run(&context).await,

@@ -106,7 +106,8 @@ pub fn import(path: PathBuf) -> Result<(DiskDefinition, Media), CreationError> {
             return Ok((DiskDefinition::new(path, DiskFormat::Raw), media));
         }
         MediaKind::Qcow2 => return Ok((DiskDefinition::new(path, DiskFormat::Qcow2), media)),
-        MediaKind::Vmdk | MediaKind::Vdi | MediaKind::Vhdx => "Convert it: \"qemu-img convert -O qcow2\"",
+        MediaKind::Vmdk => "Convert it: \"lodgectl disk convert OLD NEW --format qcow2\"",
+        MediaKind::Vdi | MediaKind::Vhdx => "Convert it: \"qemu-img convert -O qcow2\"",
         MediaKind::Iso | MediaKind::BootableIso => "Use it as CD-ROM",
         MediaKind::LinuxKernel | MediaKind::Elf | MediaKind::InitialRamDisk => "Choose a disk image",
     };
@@ -193,6 +194,6 @@ mod tests {
 
         assert_eq!(import(image.clone()).unwrap().0.format, DiskFormat::Raw);
         assert!(insert(image).unwrap_err().to_string().contains("Choose an ISO image"));
-        assert!(import(vmdk).unwrap_err().to_string().contains("qemu-img convert"));
+        assert!(import(vmdk).unwrap_err().to_string().contains("lodgectl disk convert"));
     }
 }

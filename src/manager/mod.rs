@@ -25,6 +25,7 @@ pub mod run_lock;
 pub mod size;
 pub mod socket;
 pub mod statistics;
+pub mod storage;
 pub mod supervisor;
 pub mod testcard;
 pub mod testing;

@@ -4,27 +4,24 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
-use imago::{FormatCreateBuilder, qcow2::Qcow2};
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::{
-    atomic_file,
     definition::DiskFormat,
     paths::Paths,
-    size::{MIB, Size, TIB},
+    size::{MIB, Size},
+    storage::{
+        create::{self, MOST, NewImage, Preallocation, SECTOR},
+        new_file::NewFile,
+    },
 };
 
-/// Bytes of a disk's sector.
-const SECTOR: u64 = 512;
-/// The largest disk: beyond it the tables of qcow2 do not reach.
-const MOST: u64 = 1024 * TIB;
 /// Room for an image's first tables, below which none is made.
 const LEAST_FREE: u64 = 4 * MIB;
 
@@ -92,13 +89,9 @@ impl Pool {
     pub fn create(&self, stem: &str, size: u64, format: DiskFormat) -> Result<PathBuf, PoolError> {
         self.check(stem, size, format)?;
         let size = size.checked_next_multiple_of(SECTOR).unwrap_or(size);
-        self.make(stem, format, |file| match format {
-            DiskFormat::Raw => file.set_len(size),
-            DiskFormat::Qcow2 => {
-                let storage = imago::file::File::try_from(file.try_clone()?)?;
-                Qcow2::<imago::file::File>::create_builder(storage).size(size).create()
-            }
-        })
+        let preallocation = Preallocation::Off;
+        let image = NewImage { size: Some(size), format, backing: None, preallocation, cluster_size: None };
+        self.make(stem, format, |file| create::fill(file, size, &image))
     }
 
     /// Makes a raw image with this content, named as by [`Pool::create`].
@@ -130,11 +123,7 @@ impl Pool {
         format: DiskFormat,
         fill: impl Fn(&File) -> io::Result<()>,
     ) -> Result<PathBuf, PoolError> {
-        let temporary = self.folder.join(format!(".new-{}", Uuid::new_v4()));
-        let made = self.write(&temporary, &fill).and_then(|()| self.publish(&temporary, stem, format));
-        made.map_err(|error| {
-            // It may not be there, and cannot be mended if it stays.
-            let _ = fs::remove_file(&temporary);
+        self.write(stem, format, fill).map_err(|error| {
             let mend = match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room",
                 io::ErrorKind::FileTooLarge => "Choose less: the file system cannot hold so large a file",
@@ -146,19 +135,15 @@ impl Pool {
         })
     }
 
-    fn write(&self, temporary: &Path, fill: &impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    /// Writes an image and gives it the first free name.
+    fn write(&self, stem: &str, format: DiskFormat, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<PathBuf> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(temporary)?;
-        fill(&file)?;
-        file.sync_all()
-    }
-
-    /// Gives the finished image the first free name.
-    fn publish(&self, temporary: &Path, stem: &str, format: DiskFormat) -> io::Result<PathBuf> {
+        let mut new = NewFile::create(&self.folder)?;
+        fill(new.file())?;
         let mut number = 0;
         loop {
             let path = self.path_for(stem, number, format);
-            match atomic_file::move_to_free(temporary, &path) {
+            match new.publish(&path, false) {
                 Ok(()) => return Ok(path),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(error),
@@ -174,12 +159,15 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     use super::*;
     use crate::manager::{
         media::{self, MediaKind},
-        size::GIB,
+        size::{GIB, TIB},
     };
 
     fn pool() -> (tempfile::TempDir, Pool) {

@@ -1,16 +1,12 @@
 //! Deleting guests, and their disks where nobody else needs them.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use super::{Entry, Library, LibraryError};
 use crate::manager::{
     atomic_file,
-    definition::{Definition, DiskDefinition, DiskFormat},
-    media,
+    definition::{Definition, DiskDefinition},
+    storage::users,
 };
 
 /// What [`Library::delete`] did with the disks.
@@ -84,7 +80,9 @@ fn reason_to_keep(disk: &DiskDefinition, others: &[Entry]) -> Option<String> {
     }
     for other in others {
         match &other.definition {
-            Ok(stored) if uses(&stored.definition, &disk.path) => return Some(format!("\"{}\" uses it", other.name)),
+            Ok(stored) if !users::purposes(&stored.definition, &disk.path).is_empty() => {
+                return Some(format!("\"{}\" uses it", other.name));
+            }
             Ok(_) => {}
             Err(_) => {
                 return Some(format!("\"{}\" cannot be read and may use it", other.name));
@@ -92,21 +90,4 @@ fn reason_to_keep(disk: &DiskDefinition, others: &[Entry]) -> Option<String> {
         }
     }
     None
-}
-
-/// Whether the guest needs the file at `path`, by whatever name.
-fn uses(definition: &Definition, path: &Path) -> bool {
-    let kernel = definition.kernel.iter().flat_map(|kernel| [Some(&kernel.path), kernel.initrd.as_ref()]).flatten();
-    let backing = definition
-        .disks
-        .iter()
-        .filter(|disk| disk.format == DiskFormat::Qcow2)
-        .flat_map(|disk| media::backing_files(&disk.path));
-    let files = definition.disks.iter().map(|disk| &disk.path).chain(kernel).cloned().chain(backing);
-    files.into_iter().any(|file| same_file(&file, path))
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
-    one == other || matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }

@@ -1,31 +1,19 @@
-//! Opening disk images, and keeping others from them for as long as the guest runs.
-//!
-//! The locks are those of QEMU's image locking (block/file-posix.c): shared open-file-description locks on one byte for each
-//! kind of access, at 100 for what a user of the image does and at 200 for what it cannot bear others to do. So QEMU,
-//! qemu-img and libguestfs keep away from a running guest's disk, and Lodge from theirs. The worker inherits the locks with
-//! the descriptor.
+//! Opening disk images, and keeping others from them for as long as the guest runs: the worker inherits the locks with the
+//! descriptor.
+
+#![forbid(unsafe_code)]
 
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::{fd::AsRawFd, unix::fs::FileTypeExt},
+    os::unix::fs::FileTypeExt,
 };
 
 use crate::manager::{
     definition::{DiskDefinition, DiskFormat},
     media::{self, MediaKind},
+    storage::lock::{self, Access},
 };
-
-/// Reading what is consistent: bit 0 of QEMU's permissions.
-const CONSISTENT_READ: i64 = 0;
-/// Writing: bit 1.
-const WRITE: i64 = 1;
-/// Changing the size: bit 3.
-const RESIZE: i64 = 3;
-/// Bytes that are locked by those who do something.
-const USED: i64 = 100;
-/// Bytes that are locked by those who cannot bear that others do it.
-const NOT_SHARED: i64 = 200;
 
 /// Opens the image of a disk and locks it; says what is wrong and how to mend it otherwise.
 pub(super) fn open(disk: &DiskDefinition) -> Result<File, String> {
@@ -40,11 +28,9 @@ pub(super) fn open(disk: &DiskDefinition) -> Result<File, String> {
     if kind.is_file() {
         check_content(disk)?;
     }
-    match lock(&image, !read_only) {
+    match lock::acquire(&image, if read_only { Access::Read } else { Access::Write }) {
         Ok(true) => Ok(image),
         Ok(false) => Err(format!("{path} is in use by another guest or program. End that one, or use a copy")),
-        // Some network file systems have no locks.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::EINVAL)) => Ok(image),
         Err(error) => Err(format!("{path} cannot be locked: {error}. Look at its file system")),
     }
 }
@@ -78,37 +64,6 @@ fn check_content(disk: &DiskDefinition) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-/// Takes the locks of a guest that reads, or reads and writes. `false`: somebody else uses the image in a way that does
-/// not go with that. They are freed when the last copy of the descriptor is closed.
-fn lock(image: &File, writes: bool) -> io::Result<bool> {
-    let used: &[i64] = if writes { &[CONSISTENT_READ, WRITE, RESIZE] } else { &[CONSISTENT_READ] };
-    let not_shared = [WRITE, RESIZE];
-    for byte in used.iter().map(|bit| USED + bit).chain(not_shared.iter().map(|bit| NOT_SHARED + bit)) {
-        fcntl_lock(image, libc::F_OFD_SETLK, libc::F_RDLCK, byte)?;
-    }
-    // Ours are in place: of two who come at once, at least one sees the other.
-    for byte in used.iter().map(|bit| NOT_SHARED + bit).chain(not_shared.iter().map(|bit| USED + bit)) {
-        if fcntl_lock(image, libc::F_OFD_GETLK, libc::F_WRLCK, byte)? != libc::F_UNLCK {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Asks for, or about, a lock on one byte, and returns the kind of lock that is said to be there.
-fn fcntl_lock(file: &File, command: libc::c_int, kind: libc::c_int, byte: i64) -> io::Result<libc::c_int> {
-    let mut lock = libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: byte,
-        l_len: 1,
-        l_pid: 0,
-    };
-    // SAFETY: both commands take a pointer to a `flock`, which lives for the whole call; the descriptor is open.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
-    if result == 0 { Ok(lock.l_type.into()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
