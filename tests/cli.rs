@@ -13,7 +13,7 @@ use std::{
 
 use common::{
     home::{Home, signal},
-    kvm,
+    kvm, linux,
 };
 use serde_json::json;
 
@@ -129,6 +129,60 @@ fn bad_definitions_are_refused_with_every_reason_at_once() {
 }
 
 #[test]
+fn a_definition_is_written_as_the_options_say() {
+    let home = Home::default();
+
+    home.done(&[
+        "create",
+        "web",
+        "--memory",
+        "64MiB",
+        "--vcpus",
+        "4,threads=2",
+        "--cpu",
+        "host,-avx2,+vmx",
+        "--cpuset",
+        "0-1",
+        "--pin",
+        "2=0",
+        "--hugepages",
+        "2M",
+        "--video",
+        "virtio",
+        "--vsock",
+        "cid=7",
+        "--without",
+        "balloon,rng",
+        "--events",
+        "on_crash=restart",
+        "--uuid",
+        "11111111-2222-4333-8444-555555555555",
+        "--network",
+        "bridge=br0,mac=52:54:00:00:00:0A,queues=2",
+        "--network",
+        "none",
+    ]);
+
+    let info = home.json(&["info", "web", "--json"]);
+    assert_eq!(info["uuid"], "11111111-2222-4333-8444-555555555555");
+    assert_eq!(info["cpu"]["topology"], json!({"sockets": 1, "cores": 2, "threads": 2}));
+    assert_eq!((&info["cpu"]["disabled_features"], &info["cpu"]["nested"]), (&json!(["avx2"]), &json!(true)));
+    assert_eq!(info["cpu"]["pinning"], json!(["0-1", "0-1", "0", "0-1"]));
+    assert_eq!(info["memory_backing"], json!({"huge_pages": "2MiB", "mergeable": false}));
+    assert_eq!((&info["display"]["model"], &info["on_crash"]), (&json!("virtio"), &json!("restart")));
+    let devices = &info["devices"];
+    assert_eq!((&devices["vsock"], &devices["balloon"], &devices["agent"]), (&json!(7), &json!(false), &json!(true)));
+    let card = &info["network"][0];
+    assert_eq!((&card["bridge"], &card["queues"]), (&json!("br0"), &json!(2)));
+    assert_eq!(card["mac"], "52:54:00:00:00:0a");
+    assert!(info["network"][1]["mac"].as_str().unwrap().starts_with("52:54:00:"), "{info}");
+    let ports = home.json(&["console", "web", "--list", "--json"]);
+    assert_eq!((&ports[1]["name"], &ports[2]["name"]), (&json!("hvc0"), &json!("org.qemu.guest_agent.0")));
+    assert!(home.refused(&["console", "web", "--port", "hvc1"]).contains("ttyS0, hvc0"));
+    assert!(home.refused(&["create", "two", "--vcpus", "2", "--pin", "2=0"]).contains("pinning"));
+}
+
+#[test]
 fn commands_that_make_no_sense_end_with_status_2() {
     let home = Home::default();
 
@@ -138,6 +192,10 @@ fn commands_that_make_no_sense_end_with_status_2() {
         &["create", "web", "--memory", "much"],
         &["create", "web", "--vcpus", "-1"],
         &["create", "web", "--disk", "size=1G,format=vdi"],
+        &["create", "web", "--network", "nat"],
+        &["create", "web", "--cpu", "Haswell"],
+        &["create", "web", "--without", "disks"],
+        &["set-link", "web", "net0", "sideways"],
         &["start"],
         &["list", "--some"],
         &["vnc", "web", "--listen", "70000"],
@@ -168,6 +226,7 @@ fn every_verb_names_a_guest_that_is_not_there() {
         &["send-key", "nobody", "a"],
         &["type", "nobody", "a"],
         &["console", "nobody"],
+        &["vsock", "nobody", "22"],
         &["set-link", "nobody", "net0", "up"],
         &["set-memory", "nobody", "1GiB"],
         &["vnc", "nobody"],
@@ -368,6 +427,62 @@ fn what_is_written_to_the_serial_port_reaches_a_pipe() {
         assert!(output.status.success());
         String::from_utf8_lossy(&output.stdout).contains(message)
     });
+}
+
+#[test]
+fn a_linux_guests_devices_are_reached_by_the_shell() {
+    let Some(native) = kvm::open().and_then(|_| linux::native()) else { return };
+    let home = Home::default();
+    let root = home.path().join("root.ext4");
+    fs::copy(native.join("root.ext4"), &root).unwrap();
+    let (kernel, root) = (native.join("vmlinux"), root.to_str().unwrap());
+    home.done(&[
+        "create",
+        "web",
+        "--memory",
+        "256MiB",
+        "--disk",
+        root,
+        "--kernel",
+        kernel.to_str().unwrap(),
+        "--cmdline",
+        "console=ttyS0 root=/dev/vda rw init=/init",
+        "--network",
+        "none",
+        "--vsock",
+        "cid=5",
+        "--start",
+    ]);
+    let type_to = |port: &[&str], text: &str| {
+        let arguments = [&["console", "web"], port].concat();
+        let mut console = home.command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(console.stdin.take().unwrap(), "{text}").unwrap();
+        String::from_utf8_lossy(&console.wait_with_output().unwrap().stdout).into_owned()
+    };
+    home.wait_for("the guest's shell", || type_to(&[], "echo up$((1+1))").contains("up2"));
+
+    type_to(&[], "ip link set eth0 up; echo spoken at hvc0 >/dev/hvc0");
+    let said = type_to(&["--hvc"], "");
+    home.done(&["set-memory", "web", "128MiB", "--timeout", "60"]);
+    home.done(&["set-link", "web", "net0", "up"]);
+    let carrier = type_to(&[], "echo carrier$(cat /sys/class/net/eth0/carrier)");
+    home.wait_for("what the guest says about its memory", || {
+        let memory = home.json(&["info", "web", "--json"])["statistics"]["memory"]["guest"].clone();
+        memory["total"]
+            .as_u64()
+            .zip(memory["available"].as_u64())
+            .is_some_and(|(all, free)| free < all && all < 120 << 20)
+    });
+    let info = home.json(&["info", "web", "--json"]);
+
+    assert!(said.contains("spoken at hvc0"), "{said}");
+    assert!(carrier.contains("carrier1"), "{carrier}");
+    assert_eq!(info["statistics"]["memory"]["balloon"], 128 << 20);
+    assert!(home.json(&["stats", "web", "--json"])[0]["guest_memory"]["total"].as_u64().is_some());
+    assert!(home.done(&["info", "web"]).contains("not connected, link up"), "{info}");
+    assert!(home.refused(&["vsock", "web", "22"]).contains("nobody in \"web\" listens at port 22"));
+    assert!(home.refused(&["set-link", "web", "net1", "up"]).contains("It has net0"));
+    assert!(home.refused(&["set-memory", "web", "1GiB"]).contains("256 MiB"));
 }
 
 #[test]

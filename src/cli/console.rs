@@ -1,13 +1,16 @@
-//! `lodgectl console`: this terminal becomes the terminal at the guest's serial port. It works with pipes, too: input that
+//! `lodgectl console`: this terminal becomes the terminal at the guest's serial port, or at another of its ports. It works with pipes, too: input that
 //! ends is typed to its end, and the guest's answer to it is waited for.
 
 use std::{
     io::{self, IsTerminal, Read},
+    iter,
+    path::PathBuf,
     time::Duration,
 };
 
 use clap::Args;
 use rustix::termios::{self, OptionalActions, Termios};
+use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
@@ -16,10 +19,16 @@ use tokio::{
 };
 
 use super::{CliError, Result, context::Context, error};
-use crate::manager::socket;
+use crate::manager::{
+    definition::{AGENT_PORT, Definition},
+    paths::RunningPaths,
+    socket,
+};
 
 /// Ctrl+], as in telnet and virsh.
 const ESCAPE: u8 = 0x1d;
+/// The terminal that virtio's console gives to Linux.
+const HVC: &str = "hvc0";
 /// After the input's end: how long the guest must be silent.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Bytes that are moved at once.
@@ -29,6 +38,18 @@ const CHUNK: usize = 4096;
 pub(super) struct Console {
     /// The guest
     name: String,
+    /// The terminal hvc0 instead of the serial port: much faster, for systems with a driver
+    #[arg(long, conflicts_with = "port")]
+    hvc: bool,
+    /// Another port instead, by its name in --list
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// List the guest's ports and their sockets, whether it runs or not
+    #[arg(long, conflicts_with_all = ["hvc", "port", "follow"])]
+    list: bool,
+    /// Write the list as JSON, for programs
+    #[arg(long, requires = "list")]
+    json: bool,
     /// Stay after the input's end, until the guest ends
     #[arg(long)]
     follow: bool,
@@ -41,14 +62,46 @@ enum End {
     Silence,
 }
 
+/// A port that a program or a person can talk to.
+#[derive(Debug, Serialize)]
+struct Port {
+    name: &'static str,
+    what: &'static str,
+    socket: PathBuf,
+}
+
+/// The ports of a guest; the serial port comes first.
+fn ports(definition: &Definition, running: &RunningPaths) -> Vec<Port> {
+    let devices = &definition.devices;
+    let serial = Port { name: "ttyS0", what: "the serial port", socket: running.serial() };
+    let hvc = Port { name: HVC, what: "the virtio terminal", socket: running.console() };
+    let agent = Port { name: AGENT_PORT, what: "the guest agent's port", socket: running.agent() };
+    let more = [(devices.console, hvc), (devices.agent, agent)];
+    iter::once(serial).chain(more.into_iter().filter_map(|(there, port)| there.then_some(port))).collect()
+}
+
 impl Console {
     pub async fn run(self, context: &Context) -> Result {
-        let guest = context.attach(&self.name).await?;
-        let uuid = context.library().load(&guest.name)?.definition.uuid;
-        let path = context.paths().running(uuid).serial();
-        let stream = socket::connect_async(&path)
-            .await
-            .map_err(CliError::io(format!("the serial port of \"{}\"", guest.name), "Start it again"))?;
+        let name = context.library().resolve(&self.name)?;
+        let definition = context.library().load(&name)?.definition;
+        let mut ports = ports(&definition, &context.paths().running(definition.uuid));
+        if self.list {
+            return list(context, &ports, self.json);
+        }
+        let wanted = self.port.as_deref().unwrap_or(if self.hvc { HVC } else { "ttyS0" });
+        let Some(index) = ports.iter().position(|port| port.name == wanted) else {
+            let known: Vec<_> = ports.iter().map(|port| port.name).collect();
+            return Err(CliError::Other(format!(
+                "\"{name}\" has no port {wanted}. Choose one of {}, or give it one with \"lodgectl edit {name}\"",
+                known.join(", ")
+            )));
+        };
+        let Port { what, socket, .. } = ports.swap_remove(index);
+        let guest = context.attach(&name).await?;
+        let stream = socket::connect_async(&socket).await.map_err(CliError::io(
+            format!("{what} of \"{name}\""),
+            "It may not have had it when it started: start it again",
+        ))?;
         let terminal = io::stdin().is_terminal();
         if terminal {
             error::say("Connected", format!("\"{}\". Ctrl+] leaves", guest.name));
@@ -64,6 +117,17 @@ impl Console {
         }
         Ok(())
     }
+}
+
+fn list(context: &Context, ports: &[Port], json: bool) -> Result {
+    if json {
+        return context.output.json(&ports);
+    }
+    let rows: Vec<_> = ports
+        .iter()
+        .map(|port| [port.name.to_owned(), port.what.to_owned(), port.socket.display().to_string()])
+        .collect();
+    context.output.table(["PORT", "WHAT", "SOCKET"], &rows)
 }
 
 async fn talk(
@@ -100,7 +164,7 @@ async fn talk(
 }
 
 /// What is typed, or comes from a pipe. A thread of its own reads it, since a read of a terminal cannot be given up.
-fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
+pub(super) fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(16);
     std::thread::spawn(move || {
         let mut stdin = io::stdin().lock();

@@ -24,6 +24,7 @@ mod output;
 mod screen;
 mod stats;
 mod vnc;
+mod vsock;
 
 use std::process::ExitCode;
 
@@ -96,8 +97,10 @@ enum Verb {
     /// Set how much of its memory a running guest keeps; the host has the rest
     #[command(alias = "setmem")]
     SetMemory(devices::SetMemory),
-    /// Connect this terminal to a guest's serial port; Ctrl+] leaves
+    /// Connect this terminal to a guest's serial port, or to another of its ports; Ctrl+] leaves
     Console(console::Console),
+    /// Connect standard input and output to a port of a guest by vsock, without a network
+    Vsock(vsock::Vsock),
     /// Say where a VNC viewer finds a guest's screen
     Vnc(vnc::Vnc),
     /// Send a QMP command to a guest's worker
@@ -154,6 +157,7 @@ async fn run(cli: Cli) -> Result {
         Verb::SetLink(verb) => verb.run(&context).await,
         Verb::SetMemory(verb) => verb.run(&context).await,
         Verb::Console(verb) => verb.run(&context).await,
+        Verb::Vsock(verb) => verb.run(&context).await,
         Verb::Vnc(verb) => verb.run(&context).await,
         Verb::Qmp(verb) => verb.run(&context).await,
         Verb::Generate(_) => Ok(()),

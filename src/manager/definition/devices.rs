@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 
+/// The port that QEMU's guest agent, and every system with one, looks for.
+pub const AGENT_PORT: &str = "org.qemu.guest_agent.0";
+
 /// The lowest address that a guest can have: those below mean the hypervisor, the sender itself and the host.
 const CID_MIN: u32 = 3;
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 pub use crate::worker::launch::{HugePages, MemoryBacking, Topology};
 pub use cpu::CpuDefinition;
-pub use devices::DevicesDefinition;
+pub use devices::{AGENT_PORT, DevicesDefinition};
 pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
 pub use text::DefinitionError;
 pub use validate::{

@@ -120,7 +120,7 @@ impl Definition {
 
     /// Gives an address to the cards that have none: always the same ones to the same guest, so that a card keeps its address
     /// even when nobody writes it down.
-    pub(super) fn address_networks(&mut self) {
+    pub fn address_networks(&mut self) {
         let mut taken: HashSet<_> = self.networks.iter().filter_map(NetworkDefinition::mac_bytes).collect();
         for network in self.networks.iter_mut().filter(|network| network.mac.is_none()) {
             let free = (0..).map(|number| mac_after(self.uuid, number)).find(|mac| taken.insert(*mac));

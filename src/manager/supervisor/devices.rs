@@ -11,15 +11,12 @@ use super::{
 };
 use crate::{
     manager::{
-        definition::{Definition, DiskFormat, KernelDefinition, Problem, Problems},
+        definition::{AGENT_PORT, Definition, DiskFormat, KernelDefinition, Problem, Problems},
         host::Root,
         network,
     },
     worker::launch::{Disk, DiskFormat as LaunchFormat, Kernel, Network, Port, Vsock},
 };
-
-/// The port that QEMU's guest agent, and every system with one, looks for.
-const AGENT_PORT: &str = "org.qemu.guest_agent.0";
 
 /// Opens the files of a kernel that is booted directly.
 pub(super) fn open_kernel(kernel: &KernelDefinition, inherited: &mut Inherited) -> Result<Kernel, Problems> {

@@ -378,6 +378,11 @@ impl TestQueue {
         self.memory.store(index, GuestAddress(at), Ordering::Release).unwrap();
     }
 
+    /// With the event index: the device wants a kick when the available index passes this.
+    pub fn kick_event(&self) -> u16 {
+        self.memory.load(GuestAddress(self.used_ring().end - 2), Ordering::Acquire).unwrap()
+    }
+
     pub fn used_index(&self) -> u16 {
         self.memory.load(GuestAddress(self.used + 2), Ordering::Acquire).unwrap()
     }

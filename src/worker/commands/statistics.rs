@@ -51,12 +51,14 @@ fn guest_memory(balloon: &BalloonHandle) -> Option<GuestMemory> {
     if !told.as_ref().is_some_and(is_new) {
         balloon.request_statistics();
     }
-    told.as_ref().and_then(usage_of)
+    let taken = if balloon.is_in_total() { balloon.actual() } else { 0 };
+    told.as_ref().and_then(|told| usage_of(told, taken))
 }
 
-/// Nothing for a guest that does not say the least.
-fn usage_of(told: &balloon::MemoryStatistics) -> Option<GuestMemory> {
-    let (total, free) = (told.total()?, told.free()?);
+/// How the guest uses what it has, but for the bytes in the balloon that it counts as its own, which are `taken`. Nothing for a
+/// guest that does not say the least.
+fn usage_of(told: &balloon::MemoryStatistics, taken: u64) -> Option<GuestMemory> {
+    let (total, free) = (told.total()?.saturating_sub(taken), told.free()?);
     Some(GuestMemory {
         total,
         free,

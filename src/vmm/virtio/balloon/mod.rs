@@ -96,6 +96,8 @@ struct Shared {
     poison: AtomicU32,
     statistics: Mutex<Statistics>,
     wake: EventFd,
+    /// The driver takes pages back from the balloon when the guest needs them.
+    deflates: AtomicBool,
     /// Who is told that `actual` has changed.
     observer: OnceLock<Observer>,
     /// The observer was told and has not looked yet.
@@ -168,6 +170,12 @@ impl BalloonHandle {
         self.actual()
     }
 
+    /// Whether the guest counts what is in the balloon as its own in [`MemoryStatistics::total`]: drivers do that when they can take
+    /// it back by themselves.
+    pub fn is_in_total(&self) -> bool {
+        self.0.deflates.load(Ordering::Acquire)
+    }
+
     /// Asks the guest for new statistics.
     pub fn request_statistics(&self) {
         self.0.statistics().wanted = true;
@@ -205,6 +213,7 @@ impl Balloon {
             poison: AtomicU32::new(0),
             statistics: Mutex::default(),
             wake: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
+            deflates: AtomicBool::new(false),
             observer: OnceLock::new(),
             told: AtomicBool::new(false),
         });
@@ -254,6 +263,7 @@ impl VirtioDevice for Balloon {
     }
 
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
+        self.shared.deflates.store(activation.features & DEFLATE_ON_OOM != 0, Ordering::Release);
         self.engine.start(activation)
     }
 
@@ -340,7 +350,8 @@ impl Worker {
     fn statistics(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let memory = io.memory;
         let Some(queue) = io.queue(index) else { return Ok(()) };
-        while let Some(mut chain) = queue.pop(memory)? {
+        for _ in 0..queue.size() {
+            let Some(mut chain) = queue.pop(memory)? else { break };
             let sent = MemoryStatistics::read(&mut chain.readable);
             // The first chain may be empty: there is just something to answer with.
             if !sent.is_empty() {
@@ -351,6 +362,10 @@ impl Worker {
             }
         }
         queue.announce(memory)?;
+        if queue.want_kicks(memory)? {
+            // What has come meanwhile, or was too much for one turn, is taken on the next one.
+            self.shared.wake();
+        }
         self.ask_for_statistics(io)
     }
 
@@ -404,6 +419,9 @@ impl Handler for Worker {
         // Somebody else may have read it: there is nothing to be done about that.
         let _ = self.shared.wake.read();
         self.tell_target(io);
-        self.ask_for_statistics(io)
+        match statistics_queue(io.features) {
+            Some(index) => self.statistics(index, io),
+            None => Ok(()),
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::vmm::{
     device::Device,
     memory::{Layout, MemoryBacking},
-    virtio::testing::{Bench, TestQueue, WRITE, wait_for},
+    virtio::testing::{Bench, EVENT_INDEX, TestQueue, WRITE, wait_for},
 };
 
 const ALL: u64 = STATISTICS | DEFLATE_ON_OOM | FREE_PAGE_HINT | PAGE_POISON | PAGE_REPORTING;
@@ -140,6 +140,21 @@ fn statistics_come_when_they_are_asked_for() {
     let names: Vec<_> = statistics.values().map(|(name, _)| name).collect();
     assert_eq!(names, ["stat-free-memory", "stat-total-memory", "stat-available-memory"]);
     assert!(queues[2].take_used().is_none(), "the chain is kept until it is asked for again");
+}
+
+#[test]
+fn each_answer_is_wanted_with_a_kick() {
+    let (mut bench, mut queues, handle) = started(ALL | EVENT_INDEX);
+
+    for round in 1..4 {
+        queues[2].send(&[&entry(4, u64::from(round))], &[]);
+        bench.kick(2);
+        wait_for("a kick to be wanted", || queues[2].kick_event() == round);
+        handle.request_statistics();
+        queues[2].wait();
+    }
+
+    assert_eq!(handle.statistics().unwrap().free(), Some(3));
 }
 
 #[test]

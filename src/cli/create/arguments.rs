@@ -1,0 +1,398 @@
+//! What the options of `lodgectl create` may say. As with virt-install, a value and settings are separated by commas.
+
+use std::{path::PathBuf, str::FromStr};
+
+use clap::ValueEnum;
+
+use crate::manager::{
+    definition::{
+        Definition, DevicesDefinition, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS, NetworkDefinition,
+        NetworkKind, Topology,
+    },
+    size::Size,
+};
+
+/// Parts like `name=value` or `name` between commas, each name once.
+struct Settings<'a> {
+    parts: Vec<(&'a str, &'a str)>,
+    /// How to write them, for errors.
+    how: &'static str,
+}
+
+impl<'a> Settings<'a> {
+    fn read(parts: impl Iterator<Item = &'a str>, how: &'static str) -> Result<Self, String> {
+        let mut read: Vec<(&str, &str)> = Vec::new();
+        for part in parts {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            if read.iter().any(|(other, _)| *other == name) {
+                return Err(format!("{name} is there twice. {how}"));
+            }
+            read.push((name, value));
+        }
+        Ok(Self { parts: read, how })
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        let index = self.parts.iter().position(|(other, _)| *other == name)?;
+        Some(self.parts.remove(index).1)
+    }
+
+    fn take_number(&mut self, name: &str) -> Result<Option<u32>, String> {
+        self.take(name).map(|value| number(value, self.how)).transpose()
+    }
+
+    /// Whatever is left is not known.
+    fn finish(self) -> Result<(), String> {
+        match self.parts.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(format!("\"{name}\" is not known. {}", self.how)),
+        }
+    }
+}
+
+fn number(text: &str, how: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not a number. {how}"))
+}
+
+/// What `--vcpus` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VcpusArgument {
+    pub count: u32,
+    pub topology: Option<Topology>,
+}
+
+impl FromStr for VcpusArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const HOW: &str = "Write a number, or like 8,sockets=2,cores=2,threads=2";
+        let mut parts = text.split(',');
+        let count = number(parts.next().unwrap_or_default(), HOW)?;
+        let mut settings = Settings::read(parts, HOW)?;
+        let [sockets, cores, threads] = ["sockets", "cores", "threads"].map(|level| settings.take_number(level));
+        settings.finish()?;
+        let (sockets, cores, threads) = (sockets?, cores?, threads?);
+        if (sockets, cores, threads) == (None, None, None) {
+            return Ok(Self { count, topology: None });
+        }
+        // What is left out makes up the rest: cores first, as they cost a guest the least.
+        let rest = |known: [Option<u32>; 2]| {
+            let known = known.iter().flatten().fold(1u32, |product, &level| product.saturating_mul(level));
+            count.checked_div(known).unwrap_or(1).max(1)
+        };
+        let cores = cores.unwrap_or_else(|| rest([sockets, threads]));
+        let sockets = sockets.unwrap_or_else(|| rest([Some(cores), threads]));
+        let threads = threads.unwrap_or_else(|| rest([Some(cores), Some(sockets)]));
+        Ok(Self { count, topology: Some(Topology { sockets, cores, threads }) })
+    }
+}
+
+/// What `--cpu` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CpuArgument {
+    pub disabled_features: Vec<String>,
+    pub nested: bool,
+}
+
+impl FromStr for CpuArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const HOW: &str =
+            "Write like host,-avx2,-rdrand, or host,+vmx (+svm) for a guest that runs virtual machines itself";
+        let mut parts = text.split(',');
+        if !matches!(parts.next(), Some("host" | "host-passthrough")) {
+            return Err(format!("a guest's CPU is the host's. {HOW}"));
+        }
+        let mut argument = Self::default();
+        for part in parts {
+            match (part.strip_prefix('-'), part.strip_prefix('+')) {
+                (Some(feature), _) if !feature.is_empty() => argument.disabled_features.push(feature.to_owned()),
+                (_, Some("vmx" | "svm")) => argument.nested = true,
+                (_, Some(feature)) => return Err(format!("the guest has {feature} already if the host has it. {HOW}")),
+                _ => return Err(format!("\"{part}\" is not known. {HOW}")),
+            }
+        }
+        Ok(argument)
+    }
+}
+
+/// What `--pin` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinArgument {
+    pub vcpu: u32,
+    pub cpus: String,
+}
+
+impl FromStr for PinArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const HOW: &str = "Write the vCPU's number and the host's CPUs, like 0=2-3";
+        let (vcpu, cpus) = text.split_once('=').ok_or_else(|| format!("\"{text}\" pins nothing. {HOW}"))?;
+        let vcpu = number(vcpu, HOW)?;
+        if vcpu >= MAX_VCPUS {
+            return Err(format!("no guest has a vCPU {vcpu}. {HOW}"));
+        }
+        Ok(Self { vcpu, cpus: cpus.to_owned() })
+    }
+}
+
+/// What `--hugepages` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HugePagesArgument(pub HugePages);
+
+impl FromStr for HugePagesArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size = text.parse::<Size>().map(Size::bytes).ok();
+        [HugePages::Size2M, HugePages::Size1G]
+            .into_iter()
+            .find(|pages| Some(pages.bytes()) == size)
+            .map(Self)
+            .ok_or_else(|| format!("there are no huge pages of \"{text}\". Write 2M or 1G"))
+    }
+}
+
+/// What `--video` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VideoArgument {
+    /// Every system can drive it
+    Vga,
+    /// Faster, for systems with a driver; to others it is a VGA
+    Virtio,
+}
+
+impl From<VideoArgument> for DisplayModel {
+    fn from(argument: VideoArgument) -> Self {
+        match argument {
+            VideoArgument::Vga => Self::Vga,
+            VideoArgument::Virtio => Self::Virtio,
+        }
+    }
+}
+
+/// What `--vsock` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VsockArgument(pub u32);
+
+impl FromStr for VsockArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let cid = text.strip_prefix("cid=").unwrap_or(text);
+        number(cid, "Write the guest's address like cid=3").map(Self)
+    }
+}
+
+/// A device that a guest has unless `--without` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UsualDevice {
+    /// Gives memory back to the host while the guest runs
+    Balloon,
+    /// Random numbers
+    Rng,
+    /// A virtio keyboard, and a pointer that is where the viewer's is
+    Tablet,
+    /// The terminal hvc0
+    Console,
+    /// A guest agent's port
+    Agent,
+}
+
+impl UsualDevice {
+    /// Takes the device out.
+    pub fn remove(self, devices: &mut DevicesDefinition) {
+        *match self {
+            Self::Balloon => &mut devices.balloon,
+            Self::Rng => &mut devices.rng,
+            Self::Tablet => &mut devices.tablet,
+            Self::Console => &mut devices.console,
+            Self::Agent => &mut devices.agent,
+        } = false;
+    }
+}
+
+/// What `--events` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventsArgument {
+    on_poweroff: Option<Lifecycle>,
+    on_reboot: Option<Lifecycle>,
+    on_crash: Option<Lifecycle>,
+}
+
+impl EventsArgument {
+    /// Writes it into the definition.
+    pub fn apply(self, definition: &mut Definition) {
+        definition.on_poweroff = self.on_poweroff.unwrap_or(definition.on_poweroff);
+        definition.on_reboot = self.on_reboot.unwrap_or(definition.on_reboot);
+        definition.on_crash = self.on_crash.unwrap_or(definition.on_crash);
+    }
+}
+
+impl FromStr for EventsArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const HOW: &str =
+            "Write on_poweroff, on_reboot or on_crash with destroy, restart or preserve, like on_crash=restart";
+        let mut settings = Settings::read(text.split(','), HOW)?;
+        let mut action = |name| {
+            let known = |value| match value {
+                "destroy" => Ok(Lifecycle::Destroy),
+                "restart" => Ok(Lifecycle::Restart),
+                "preserve" => Ok(Lifecycle::Preserve),
+                _ => Err(format!("\"{value}\" cannot be done. {HOW}")),
+            };
+            settings.take(name).map(known).transpose()
+        };
+        let [on_poweroff, on_reboot, on_crash] = ["on_poweroff", "on_reboot", "on_crash"].map(&mut action);
+        settings.finish()?;
+        Ok(Self { on_poweroff: on_poweroff?, on_reboot: on_reboot?, on_crash: on_crash? })
+    }
+}
+
+/// What `--network` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkArgument(pub NetworkDefinition);
+
+impl FromStr for NetworkArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const HOW: &str = "Write tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS and ,queues=COUNT";
+        let mut settings = Settings::read(text.split(','), HOW)?;
+        let places = ["tap", "bridge", "none"].map(|place| settings.take(place));
+        let mut network = match places {
+            [Some(tap), None, None] => NetworkDefinition::tap(tap),
+            [None, Some(bridge), None] => NetworkDefinition::bridge(bridge),
+            [None, None, Some(_)] => NetworkDefinition::new(NetworkKind::None),
+            _ => return Err(format!("\"{text}\" is no network. {HOW}")),
+        };
+        network.mac = settings.take("mac").map(str::to_ascii_lowercase);
+        network.queues = settings.take_number("queues")?.unwrap_or(network.queues);
+        if let Some(model) = settings.take("model").filter(|model| *model != "virtio") {
+            return Err(format!("there is no card {model}, every card is model=virtio. {HOW}"));
+        }
+        settings.finish()?;
+        Ok(Self(network))
+    }
+}
+
+/// What `--disk` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskArgument {
+    Existing(PathBuf),
+    New { size: u64, format: DiskFormat },
+}
+
+impl FromStr for DiskArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix("size=") else { return Ok(Self::Existing(text.into())) };
+        let (size, options) = rest.split_once(',').unwrap_or((rest, ""));
+        let size = size.parse::<Size>().map_err(|error| error.to_string())?.bytes();
+        let format = match options {
+            // A new disk takes room as it is written, and can have snapshots.
+            "" | "format=qcow2" => DiskFormat::Qcow2,
+            "format=raw" => DiskFormat::Raw,
+            other => return Err(format!("\"{other}\" is no option of a new disk. Write format=qcow2 or format=raw")),
+        };
+        Ok(Self::New { size, format })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::size::GIB;
+
+    #[test]
+    fn a_network_is_an_interface_a_bridge_or_none() {
+        let parse = |text: &str| text.parse::<NetworkArgument>().map(|NetworkArgument(network)| network);
+        let mac = Some("52:54:00:00:00:0a".to_owned());
+
+        assert_eq!(parse("tap=tap0"), Ok(NetworkDefinition::tap("tap0")));
+        assert_eq!(parse("bridge=br0,model=virtio"), Ok(NetworkDefinition::bridge("br0")));
+        assert_eq!(parse("none"), Ok(NetworkDefinition::new(NetworkKind::None)));
+        assert_eq!(
+            parse("queues=2,bridge=br0,mac=52:54:00:00:00:0A"),
+            Ok(NetworkDefinition { mac, queues: 2, ..NetworkDefinition::bridge("br0") })
+        );
+        for (text, wrong) in [
+            ("nat", "tap=NAME"),
+            ("tap=a,bridge=b", "no network"),
+            ("tap=a,queues=x", "\"x\" is not a number"),
+            ("tap=a,mtu=9000", "\"mtu\" is not known"),
+            ("tap=a,model=e1000", "no card e1000"),
+        ] {
+            assert!(parse(text).unwrap_err().contains(wrong), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_a_path_or_a_size() {
+        let parse = |text: &str| text.parse::<DiskArgument>();
+
+        assert_eq!(parse("/a,b=c.img"), Ok(DiskArgument::Existing("/a,b=c.img".into())));
+        assert_eq!(parse("size=20GiB"), Ok(DiskArgument::New { size: 20 * GIB, format: DiskFormat::Qcow2 }));
+        assert_eq!(parse("size=1G,format=raw"), Ok(DiskArgument::New { size: GIB, format: DiskFormat::Raw }));
+        assert!(parse("size=much").unwrap_err().contains("much"));
+        assert!(parse("size=1G,format=vdi").unwrap_err().contains("format=vdi"));
+    }
+
+    #[test]
+    fn an_arrangement_is_completed_from_the_number_of_vcpus() {
+        let topology = |text: &str| text.parse::<VcpusArgument>().unwrap().topology;
+        let levels = |sockets, cores, threads| Some(Topology { sockets, cores, threads });
+
+        assert_eq!("4".parse(), Ok(VcpusArgument { count: 4, topology: None }));
+        assert_eq!(topology("8,sockets=2,cores=2,threads=2"), levels(2, 2, 2));
+        assert_eq!(topology("8,threads=2"), levels(1, 4, 2));
+        assert_eq!(topology("8,sockets=2"), levels(2, 4, 1));
+        assert_eq!(topology("8,cores=4"), levels(2, 4, 1));
+        assert_eq!(topology("4,cores=0"), levels(1, 0, 1));
+    }
+
+    #[test]
+    fn what_is_no_arrangement_is_answered_with_one_that_is() {
+        for (text, wrong) in
+            [("many", "many"), ("4,dies=2", "dies"), ("4,cores=2,cores=2", "twice"), ("4,cores", "number")]
+        {
+            let message = text.parse::<VcpusArgument>().unwrap_err();
+            assert!(message.contains(wrong) && message.contains("8,sockets=2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn features_are_taken_from_the_hosts_cpu_and_only_virtualization_is_added() {
+        let parse = |text: &str| text.parse::<CpuArgument>();
+        let without = |features: &[&str], nested| {
+            Ok(CpuArgument { disabled_features: features.iter().map(|&name| name.to_owned()).collect(), nested })
+        };
+
+        assert_eq!(parse("host"), without(&[], false));
+        assert_eq!(parse("host-passthrough,-avx2,+vmx,-rdrand"), without(&["avx2", "rdrand"], true));
+        for (text, wrong) in [("Haswell", "is the host's"), ("host,+avx2", "already"), ("host,avx2", "not known")] {
+            assert!(parse(text).unwrap_err().contains(wrong), "{text}");
+        }
+        assert!(parse("host,-").is_err());
+    }
+
+    #[test]
+    fn the_rest_is_read_as_people_write_it() {
+        assert_eq!("1=2-3".parse(), Ok(PinArgument { vcpu: 1, cpus: "2-3".to_owned() }));
+        assert!("2-3".parse::<PinArgument>().is_err() && "4000000000=1".parse::<PinArgument>().is_err());
+        assert_eq!("2M".parse(), Ok(HugePagesArgument(HugePages::Size2M)));
+        assert_eq!("1GiB".parse(), Ok(HugePagesArgument(HugePages::Size1G)));
+        assert!("4k".parse::<HugePagesArgument>().unwrap_err().contains("2M or 1G"));
+        assert_eq!("cid=7".parse(), Ok(VsockArgument(7)));
+        assert!("cid=".parse::<VsockArgument>().is_err());
+        let mut definition = Definition::new("web");
+        "on_reboot=destroy,on_crash=restart".parse::<EventsArgument>().unwrap().apply(&mut definition);
+        assert_eq!((definition.on_reboot, definition.on_crash), (Lifecycle::Destroy, Lifecycle::Restart));
+        assert!("on_crash=explode".parse::<EventsArgument>().unwrap_err().contains("explode"));
+    }
+}
