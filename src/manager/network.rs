@@ -1,5 +1,6 @@
 //! The host's end of network cards: TAP interfaces (Linux, `Documentation/networking/tuntap.rst`). An interface that is
-//! there already is opened; one for a bridge is made, and goes when its last descriptor is closed: with the worker.
+//! there already is opened; one for a bridge is made, and goes when its last descriptor is closed: with the worker, however that
+//! ends.
 
 use std::{
     ffi::CStr,
@@ -19,6 +20,8 @@ use super::{
 const TUN: &str = "/dev/net/tun";
 /// What an interface that is made is called: the kernel puts in the first free number.
 const PATTERN: &str = "lodge%d";
+/// The first byte of its address: of no manufacturer's card, and of one card only.
+const HIGH: u8 = 0xfe;
 /// linux/sockios.h: puts an interface into a bridge.
 const SIOCBRADDIF: u64 = 0x89a2;
 
@@ -47,7 +50,7 @@ pub fn open(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, Ne
             Err(NetworkError::new("kind", message))
         }
         NetworkKind::Tap => open_tap(network.tap.as_deref().unwrap_or_default(), network.queues, root),
-        NetworkKind::Bridge => make_in_bridge(network.bridge.as_deref().unwrap_or_default(), network.queues, root),
+        NetworkKind::Bridge => make_in_bridge(network, root),
     }
 }
 
@@ -86,7 +89,8 @@ fn open_tap(name: &str, queues: u32, root: &Root) -> Result<Vec<OwnedFd>, Networ
     Ok(opened)
 }
 
-fn make_in_bridge(bridge: &str, queues: u32, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
+fn make_in_bridge(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
+    let (bridge, queues) = (network.bridge.as_deref().unwrap_or_default(), network.queues);
     let refused = |message: String| NetworkError::new("bridge", message);
     if !root.exists(format!("/sys/class/net/{bridge}")) {
         let message =
@@ -102,6 +106,7 @@ fn make_in_bridge(bridge: &str, queues: u32, root: &Root) -> Result<Vec<OwnedFd>
         for _ in 1..queues {
             opened.push(attach(&name, true, root)?.0.into());
         }
+        set_address(&name, network.mac_bytes().unwrap_or_default())?;
         add_to_bridge(bridge, &name)?;
         switch_on(&name)?;
         Ok(opened)
@@ -141,6 +146,19 @@ fn attach(name: &str, several: bool, root: &Root) -> io::Result<(File, String)> 
     let name = request.ifr_name.map(|character| character as u8);
     let name = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?;
     Ok((file, name.to_string_lossy().into_owned()))
+}
+
+/// Gives an interface that is made an address after its card's. A bridge takes the lowest one of all its interfaces for its own;
+/// this one is high, so that the bridge keeps the one that its network knows.
+fn set_address(interface: &str, mac: [u8; 6]) -> io::Result<()> {
+    let socket = control_socket()?;
+    let mut request = request(interface)?;
+    let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
+    for (to, from) in address.sa_data.iter_mut().zip([[HIGH].as_slice(), mac.get(1..).unwrap_or_default()].concat()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_hwaddr = address;
+    call(&socket, libc::SIOCSIFHWADDR, &mut request)
 }
 
 fn add_to_bridge(bridge: &str, interface: &str) -> io::Result<()> {

@@ -17,7 +17,10 @@ pub const TAP: &str = "tap0";
 pub fn run(test: impl FnOnce() + Send) {
     let thread = || {
         // SAFETY: unshare takes no pointers; it changes this thread only, which ends with the test.
-        if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
+        if unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) } == 0 {
+            // /sys shows the interfaces of the namespace in which it was mounted.
+            succeed(Command::new("mount").args(["--make-rprivate", "/"]));
+            succeed(Command::new("mount").args(["-t", "sysfs", "sysfs", "/sys"]));
             succeed(Command::new("ip").args(["link", "set", "lo", "up"]));
             return test();
         }

@@ -80,6 +80,16 @@ impl NetworkDefinition {
         parse_mac(self.mac.as_deref()?)
     }
 
+    /// Whether both cards have one address and may be in one network: what a TAP interface is connected to is not known.
+    pub fn clashes(&self, other: &Self) -> bool {
+        let apart = match (self.kind, other.kind) {
+            (NetworkKind::None, _) | (_, NetworkKind::None) => true,
+            (NetworkKind::Bridge, NetworkKind::Bridge) => self.bridge != other.bridge,
+            _ => false,
+        };
+        !apart && self.mac_bytes().is_some() && self.mac_bytes() == other.mac_bytes()
+    }
+
     fn validate(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
         for (name, value, kind) in [("bridge", &self.bridge, NetworkKind::Bridge), ("tap", &self.tap, NetworkKind::Tap)]
         {

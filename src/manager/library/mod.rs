@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod delete;
 mod error;
 
@@ -170,6 +171,7 @@ impl Library {
         if let Some(other) = self.with_uuid(definition.uuid)? {
             return Err(LibraryError::SameUuid { name: definition.name.clone(), other });
         }
+        self.check_addresses(definition, None)?;
         let temporary = self.paths.guests().join(format!(".new-{}", definition.uuid));
         let made = atomic_file::create_folder(&folder, &temporary, "guest.toml", definition.to_toml().as_bytes());
         made.map_err(|error| match error.kind() {
@@ -192,8 +194,9 @@ impl Library {
         if self.read(name)? != *revision {
             return Err(LibraryError::Changed(name.to_owned()));
         }
-        let before = parse(name, revision.text()).ok().map(|before| before.uuid);
-        if before != Some(definition.uuid) {
+        let before = parse(name, revision.text()).ok();
+        self.check_addresses(&definition, before.as_ref())?;
+        if before.map(|before| before.uuid) != Some(definition.uuid) {
             // A running guest is found by its UUID.
             if self.is_running(name)? {
                 let problem = Problem::new("uuid", "it cannot change while the guest runs. Turn it off first");

@@ -1,7 +1,7 @@
 use std::{os::unix::fs::PermissionsExt, thread};
 
 use super::*;
-use crate::manager::definition::{DiskDefinition, DiskFormat};
+use crate::manager::definition::{DiskDefinition, DiskFormat, NetworkDefinition};
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -277,4 +277,44 @@ fn the_uuid_of_a_running_guest_cannot_be_changed() {
     let error = fixture.library.save(&stored.definition, &stored.revision).unwrap_err();
 
     assert!(error.to_string().contains("uuid"), "{error}");
+}
+
+fn with_card(name: &str, card: NetworkDefinition) -> Definition {
+    let mut definition = Definition::new(name);
+    definition.add_network(card);
+    definition
+}
+
+#[test]
+fn an_address_of_another_guests_card_is_refused_and_its_owner_named() {
+    let Fixture { library, folder: _folder } = fixture();
+    let card = NetworkDefinition { mac: Some("52:54:00:00:00:01".into()), ..NetworkDefinition::bridge("br0") };
+    library.create(&with_card("web", card.clone())).unwrap();
+    library.create(&Definition::new("db")).unwrap();
+
+    let error = library.create(&with_card("shop", card.clone())).unwrap_err().to_string();
+    let stored = library.load("db").unwrap();
+    let edited = Definition { networks: vec![card], ..stored.definition };
+    let saved = library.save(&edited, &stored.revision);
+
+    assert!(error.contains("network[0].mac") && error.contains("\"web\" has this address. "), "{error}");
+    assert!(matches!(saved, Err(LibraryError::Invalid(_))), "{saved:?}");
+    assert_eq!(library.names().unwrap(), ["db", "web"]);
+}
+
+#[test]
+fn only_running_guests_of_one_network_have_a_conflict() {
+    let Fixture { library, folder: _folder } = fixture();
+    let card =
+        |bridge: &str| NetworkDefinition { mac: Some("52:54:00:00:00:01".into()), ..NetworkDefinition::bridge(bridge) };
+    library.create(&with_card("web", card("br0"))).unwrap();
+    let conflict = |card| library.address_conflict(&with_card("copy", card)).unwrap().map(|problem| problem.field);
+
+    let off = conflict(card("br0"));
+    let _running = library.keep_off("web").unwrap();
+
+    assert_eq!(off, None);
+    assert_eq!(conflict(card("br0")).as_deref(), Some("network[0].mac"));
+    assert_eq!(conflict(card("br1")), None);
+    assert!(conflict(NetworkDefinition { mac: card("").mac, ..NetworkDefinition::tap("tap0") }).is_some());
 }

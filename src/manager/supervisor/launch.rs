@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     manager::{
-        definition::{Definition, DisplayModel, Lifecycle},
+        definition::{Definition, DisplayModel, Lifecycle, Problems},
         host::{self, firmware, kvm},
         library::LibraryError,
         paths::RunningPaths,
@@ -79,6 +79,9 @@ impl Supervisor {
             }),
         };
         let disks = devices::open_disks(&definition, &mut inherited).map_err(unfit)?;
+        if let Some(problem) = self.library().address_conflict(&definition)? {
+            return Err(unfit(Problems(vec![problem])));
+        }
         let networks = devices::open_networks(&definition, &self.root, &mut inherited).map_err(unfit)?;
         let worker = self.worker_program().map_err(refused)?;
         let log = open_log(&self.paths().log(name)).map_err(io_error("the log cannot be written"))?;

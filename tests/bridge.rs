@@ -1,0 +1,179 @@
+//! A guest in a bridge of the host, all by `lodgectl`: it reaches another port of the bridge, its interface is gone when it is,
+//! and what cannot be says how to mend it.
+
+#[allow(dead_code, reason = "each test target uses a part of it")]
+mod common;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    process::{Child, Command, Stdio},
+};
+
+use common::{
+    home::{Home, signal},
+    kvm,
+    linux::{self, succeed},
+    namespace,
+};
+
+const MAC: &str = "52:54:00:12:34:56";
+/// What a guest's interface is called at the host.
+const INTERFACE: &str = "lodge0";
+
+/// A computer at a port of the bridge: a namespace with one card, for as long as it lives.
+struct Neighbour(Child);
+
+impl Neighbour {
+    fn new(address: &str) -> Self {
+        let child = Command::new("unshare").args(["-n", "sleep", "1000"]).stdin(Stdio::null()).spawn().unwrap();
+        let neighbour = Self(child);
+        let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let theirs = || fs::read_link(format!("/proc/{}/ns/net", neighbour.pid()));
+        while theirs().unwrap() == own {
+            std::thread::yield_now();
+        }
+        let pid = neighbour.pid();
+        ip("link add port1 type veth peer name eth0 netns", &[&pid]);
+        ip("link set port1 master br0 up", &[]);
+        for arguments in ["link set eth0 up", &format!("address add {address} dev eth0")] {
+            let inside = ["-t", &pid, "-n", "ip"].into_iter().chain(arguments.split(' '));
+            succeed(Command::new("nsenter").args(inside));
+        }
+        neighbour
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn ip(arguments: &str, more: &[&str]) {
+    succeed(Command::new("ip").args(arguments.split(' ')).args(more));
+}
+
+/// Whether the guest's interface is there. It belongs to this test's namespace alone.
+fn has_interface() -> bool {
+    fs::exists(format!("/sys/class/net/{INTERFACE}")).unwrap()
+}
+
+/// The guest's shell.
+struct Shell {
+    stream: UnixStream,
+    said: String,
+}
+
+impl Shell {
+    fn new(home: &Home) -> Self {
+        let info = home.json(&["info", "web", "--json"]);
+        let stream = UnixStream::connect(info["sockets"]["serial"].as_str().unwrap()).unwrap();
+        stream.set_read_timeout(Some(common::machine::PATIENCE)).unwrap();
+        Self { stream, said: String::new() }
+    }
+
+    /// Waits until the guest says `wanted`.
+    fn wait_for(&mut self, wanted: &str) {
+        while !self.said.contains(wanted) {
+            let mut bytes = [0; 4096];
+            let length = self.stream.read(&mut bytes).unwrap_or_else(|error| panic!("{error}: {}", self.said));
+            assert!(length > 0, "the guest has ended: {}", self.said);
+            self.said.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+    }
+
+    fn send(&mut self, line: &str) {
+        self.said.clear();
+        writeln!(self.stream, "{line}").unwrap();
+    }
+}
+
+#[test]
+fn a_guest_in_a_bridge_reaches_its_neighbour_and_leaves_no_interface_behind() {
+    let Some(native) = kvm::open().and_then(|_| linux::native()) else { return };
+    namespace::run(|| {
+        ip("link add br0 type bridge", &[]);
+        ip("link set br0 up", &[]);
+        let _neighbour = Neighbour::new("10.78.0.3/24");
+        let address = fs::read_to_string("/sys/class/net/br0/address").unwrap();
+        let home = Home::default();
+        let root = home.path().join("root.ext4");
+        fs::copy(native.join("root.ext4"), &root).unwrap();
+        let (kernel, network) = (native.join("vmlinux"), format!("bridge=br0,mac={MAC},queues=2"));
+        let boot = ["--kernel", kernel.to_str().unwrap(), "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
+        let create = ["create", "web", "--memory", "256MiB", "--disk", root.to_str().unwrap(), "--network", &network];
+
+        home.done(&[&create[..], &boot].concat());
+        home.done(&["start", "web"]);
+        let mut shell = Shell::new(&home);
+        shell.wait_for("# ");
+        shell.send(
+            "ip link set eth0 up; ip address add 10.78.0.2/24 dev eth0; ping -c 3 10.78.0.3; echo pinged$((1+1))",
+        );
+        shell.wait_for("pinged2");
+        let said = std::mem::take(&mut shell.said);
+        let card = home.json(&["info", "web", "--json"])["statistics"]["networks"][0].clone();
+        home.done(&["set-link", "web", MAC, "down"]);
+        shell.send("ping -c 1 -W 1 10.78.0.3; echo pinged$((1+2))");
+        shell.wait_for("pinged3");
+
+        assert!(said.contains("3 packets received"), "{said}");
+        assert!(shell.said.contains(" 0 packets received"), "{}", shell.said);
+        assert_eq!(card["mac"], MAC);
+        let figures =
+            ["received-frames", "received-bytes", "sent-frames", "sent-bytes"].map(|name| card[name].as_u64().unwrap());
+        assert!(figures.iter().all(|&figure| figure >= 3), "{card}");
+        assert!(fs::exists(format!("/sys/class/net/br0/brif/{INTERFACE}")).unwrap());
+        assert_eq!(fs::read_to_string("/sys/class/net/br0/address").unwrap(), address, "the bridge keeps its own");
+        assert!(home.refused(&["create", "twin", "--network", &network]).contains("\"web\" has this address"));
+
+        shell.send("poweroff -f");
+        home.wait_for_state("web", "off");
+        home.wait_for("the interface to go with the guest", || !has_interface());
+        home.done(&["start", "web"]);
+        assert!(has_interface());
+        signal(&home.worker("web"), "KILL");
+        home.wait_for("the interface to go with the worker", || !has_interface());
+    });
+}
+
+#[test]
+fn what_the_host_does_not_give_is_said_with_the_way_to_it() {
+    if kvm::open().is_none() {
+        return;
+    }
+    namespace::run(|| {
+        ip("link add br0 type bridge", &[]);
+        let home = Home::default();
+        let long = "bridge=sixteen-letters-";
+        assert!(home.refused(&["create", "long", "--network", long]).contains("too long for an interface"));
+        home.done(&["create", "lost", "--memory", "16MiB", "--network", "bridge=br9"]);
+        home.done(&["create", "web", "--memory", "16MiB", "--network", "bridge=br0"]);
+
+        let missing = home.refused(&["start", "lost"]);
+        // Root without the right that matters.
+        let lodgectl = home.command(&["start", "web"]);
+        let environment = lodgectl.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let output = Command::new("setpriv")
+            .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+            .arg(lodgectl.get_program())
+            .args(lodgectl.get_args())
+            .env_clear()
+            .envs(environment)
+            .output()
+            .unwrap();
+
+        assert!(missing.contains("network[0].bridge: the host has no bridge br9. Have root make it"), "{missing}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("CAP_NET_ADMIN") && error.contains("ip tuntap add dev tap0"), "{error}");
+        assert_eq!((home.state("web"), has_interface()), ("off".to_owned(), false));
+    });
+}
