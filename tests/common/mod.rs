@@ -8,4 +8,5 @@ pub mod kvm;
 pub mod linux;
 pub mod machine;
 pub mod namespace;
+pub mod qemu;
 pub mod venv;
