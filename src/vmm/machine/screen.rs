@@ -35,4 +35,12 @@ impl Screen for CurrentScreen {
     fn detach(&self) {
         self.screen.detach();
     }
+
+    fn is_shown(&self) -> bool {
+        self.screen.is_shown()
+    }
+
+    fn set_preferred_size(&self, width: u32, height: u32) {
+        self.screen.set_preferred_size(width, height);
+    }
 }
