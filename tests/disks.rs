@@ -396,3 +396,34 @@ fn a_disk_of_a_guest_is_known_and_left_alone_while_it_runs() {
     assert_clean(&home, &home.path().join("data/lodge/disks/web.qcow2"));
     home.done(&["start", "web"]);
 }
+
+#[test]
+fn what_a_killed_worker_has_left_is_mended_before_the_guest_writes_again() {
+    if kvm::open().is_none() {
+        return;
+    }
+    let home = Home::default();
+    home.done(&["create", "web", "--memory", "16MiB", "--disk", "size=64MiB"]);
+    let disk = home.path().join("data/lodge/disks/web.qcow2");
+    let (whole, cluster) = (home.path().join("whole.qcow2"), 1u64 << 16);
+    qemu::io(&disk, "qcow2", &["write -P 7 0 1M".to_owned()]);
+    fs::copy(&disk, &whole).unwrap();
+    let file = OpenOptions::new().write(true).open(&disk).unwrap();
+    // The counts of the L2 table and the data, which a worker may not have written yet: the block is in the third cluster.
+    file.write_all_at(&[0; 32], 2 * cluster + 8).unwrap();
+    assert!(qemu::check(&disk).0 > 0);
+
+    home.done(&["start", "web"]);
+    home.done(&["destroy", "web"]);
+
+    assert_clean(&home, &disk);
+    qemu::assert_equal((&disk, "qcow2"), (&whole, "qcow2"));
+    // A table that leads nowhere cannot be mended: better no start than more damage.
+    let info = home.json(&["disk", "info", "web", "--json"]);
+    assert_eq!(info["cluster_size"], cluster);
+    let mut header = [0; 8];
+    File::open(&disk).unwrap().read_exact_at(&mut header, 40).unwrap();
+    file.write_all_at(&(1u64 << 40).to_be_bytes(), u64::from_be_bytes(header)).unwrap();
+    let refused = home.refused(&["start", "web"]);
+    assert!(refused.contains("web.qcow2") && refused.contains("backup"), "{refused}");
+}

@@ -2,10 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
+
 use super::{
-    Disks, Image, ImageFormat, Result, StorageError,
+    Access, Disks, Image, ImageFormat, Result, StorageError, open_file,
     progress::Watch,
     qcow2::{
+        Qcow2Error,
         check::{self, Report},
         repair::{self, Repair},
     },
@@ -24,4 +27,28 @@ impl Disks {
         };
         report.map_err(StorageError::qcow2(&image.path))
     }
+}
+
+/// Mends what a killed worker, or a host that lost its power, has left in the qcow2 image at `path`, which the caller has
+/// locked and a guest is about to write. imago keeps reference counts in memory for a while, but writes what leads to new
+/// tables at once: when it ends in between, the next one would take those tables' clusters for free, and write over them.
+pub(in crate::manager) fn mend_before_use(path: &Path) -> Result {
+    // The caller's descriptor may be one that goes past the host's page cache, and reads only whole blocks.
+    let file = open_file(path, Access::Write).map_err(StorageError::io(path))?;
+    let report = match check::check(&file, &|_, _| true) {
+        Ok(report) => report,
+        // Whether a guest can have it, imago says.
+        Err(Qcow2Error::Unsupported(_)) => return Ok(()),
+        Err(error) => return Err(StorageError::qcow2(path)(error)),
+    };
+    if report.is_clean() {
+        return Ok(());
+    }
+    let (low, lost) = (report.corruptions, report.leaks);
+    tracing::warn!(
+        "{} was not closed properly: mends {low} reference counts, gives {lost} clusters back",
+        path.display()
+    );
+    repair::repair(&file, Repair::All, &|_, _| true).map_err(StorageError::qcow2(path))?;
+    Ok(())
 }

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     manager::{
-        definition::{AGENT_PORT, Definition, DiskFormat, KernelDefinition, Problem, Problems},
+        definition::{AGENT_PORT, Definition, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems},
         host::Root,
-        network,
+        network, storage,
     },
     worker::launch::{Disk, DiskFormat as LaunchFormat, Kernel, Network, Port, Vsock},
 };
@@ -53,7 +53,7 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
     let order = definition.boot_order();
     let (mut disks, mut problems) = (Vec::new(), Problems::default());
     for (index, disk) in definition.disks.iter().enumerate() {
-        let image = match images::open(disk) {
+        let image = match images::open(disk).and_then(|image| mend(disk).map(|()| image)) {
             Ok(image) => image,
             Err(message) => {
                 problems.0.push(Problem::new(format!("disk[{index}].path"), message));
@@ -76,6 +76,16 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
         });
     }
     if problems.0.is_empty() { Ok(disks) } else { Err(problems) }
+}
+
+/// Mends an image that was not closed properly, before a guest writes to it.
+fn mend(disk: &DiskDefinition) -> Result<(), String> {
+    match disk.format {
+        DiskFormat::Qcow2 if !disk.is_read_only() => {
+            storage::check::mend_before_use(&disk.path).map_err(|error| error.to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens the host's ends of all network cards.

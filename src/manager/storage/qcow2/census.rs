@@ -106,25 +106,32 @@ pub struct StoredCounts<'a> {
     file: &'a File,
     /// The table.
     pub refcounts: &'a Refcounts,
-    blocks: HashMap<usize, Option<Block>>,
+    /// The block that was looked at last, which is mostly the next one, too.
+    current: (usize, Option<Block>),
+    others: HashMap<usize, Option<Block>>,
 }
 
 impl<'a> StoredCounts<'a> {
     /// The counts of this image.
-    pub fn new(file: &'a File, refcounts: &'a Refcounts) -> Self {
-        Self { file, refcounts, blocks: HashMap::new() }
+    pub fn new(file: &'a File, refcounts: &'a Refcounts) -> Result<Self, Qcow2Error> {
+        Ok(Self { file, refcounts, current: (0, refcounts.block(file, 0)?), others: HashMap::new() })
     }
 
     /// The count of a cluster.
     pub fn get(&mut self, cluster: u64) -> Result<u64, Qcow2Error> {
         let (block, index) = self.refcounts.locate(cluster);
-        if !self.blocks.contains_key(&block) {
-            if self.blocks.len() >= BLOCKS_MAX {
-                self.blocks.clear();
+        if block != self.current.0 {
+            let next = match self.others.remove(&block) {
+                Some(next) => next,
+                None => self.refcounts.block(self.file, block)?,
+            };
+            let (number, last) = std::mem::replace(&mut self.current, (block, next));
+            if self.others.len() >= BLOCKS_MAX {
+                self.others.clear();
             }
-            self.blocks.insert(block, self.refcounts.block(self.file, block)?);
+            self.others.insert(number, last);
         }
-        Ok(self.blocks.get(&block).and_then(Option::as_ref).map_or(0, |block| block.count(index)))
+        Ok(self.current.1.as_ref().map_or(0, |block| block.count(index)))
     }
 }
 
@@ -146,7 +153,7 @@ impl Census {
             compressed: 0,
         };
         census.add(0, header.cluster_size(), Role::Header);
-        let mut walk = Walk { file, header, census, stored: StoredCounts::new(file, refcounts), watch };
+        let mut walk = Walk { file, header, census, stored: StoredCounts::new(file, refcounts)?, watch };
         walk.refcount_structures(refcounts);
         walk.l1(header.l1_offset, header.l1_entries, true)?;
         walk.snapshots()?;

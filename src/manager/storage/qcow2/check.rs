@@ -66,7 +66,7 @@ pub(super) fn compare(file: &File, watch: Watch<'_>) -> Result<Comparison, Qcow2
     let refcounts = Refcounts::read(file, &header)?;
     let census = Census::take(file, &header, &refcounts, watch)?;
     let (mut low, mut leaks) = (Findings::default(), Findings::default());
-    let mut stored = StoredCounts::new(file, &refcounts);
+    let mut stored = StoredCounts::new(file, &refcounts)?;
     for (cluster, &users) in census.users.iter().enumerate() {
         let count = stored.get(cluster as u64)?;
         match count.min(u16::MAX.into()).cmp(&users.into()) {
