@@ -12,39 +12,10 @@ use std::{
 
 use common::{
     guest::{Guest, PATIENCE},
-    linux,
+    linux::{self, WORKER_MEMORY as MEMORY},
 };
-use lodge::{
-    manager::{
-        definition::{Definition, DiskDefinition, DiskFormat, KernelDefinition},
-        size::Size,
-    },
-    worker::exit_report::Outcome,
-};
+use lodge::{manager::definition::KernelDefinition, worker::exit_report::Outcome};
 use serde_json::{Value, json};
-
-/// Memory of the guest, in bytes.
-const MEMORY: u64 = 512 << 20;
-
-/// The native test kernel in a worker, changed by `change`. `None`, which it says, where KVM or the kernel is missing.
-fn start(change: impl FnOnce(&mut Definition)) -> Option<(Guest, tempfile::TempDir)> {
-    let native = linux::native()?;
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root.ext4");
-    std::fs::copy(native.join("root.ext4"), &root).unwrap();
-    let guest = Guest::start(|definition| {
-        definition.memory = Size(MEMORY);
-        definition.disks.clear();
-        definition.add_disk(DiskDefinition::new(root, DiskFormat::Raw));
-        definition.kernel = Some(KernelDefinition {
-            path: native.join("vmlinux"),
-            initrd: None,
-            cmdline: "console=ttyS0 root=/dev/vda rw init=/init".to_owned(),
-        });
-        change(definition);
-    })?;
-    Some((guest, folder))
-}
 
 /// Waits until `met` holds.
 fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
@@ -62,7 +33,7 @@ fn tells_balloon(event: &Value, kept: u64) -> bool {
 
 #[test]
 fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
-    let Some((guest, _folder)) = start(|_| {}) else { return };
+    let Some((guest, _folder)) = linux::start_worker(|_| {}) else { return };
     let mut serial = guest.serial();
     let log = serial.wait_for("GUEST-UP");
     linux::assert_clean(&log);
@@ -106,10 +77,8 @@ fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
     control.execute(json!({"execute": "qom-set", "arguments": interval})).unwrap();
     for kept in [MEMORY / 2, MEMORY] {
         control.execute(json!({ "execute": "balloon", "arguments": { "value": kept } })).unwrap();
-        wait_until("the balloon has the size that was asked for", || {
-            control.ask("query-balloon").unwrap()["actual"] == kept
-        });
         while !tells_balloon(&control.event().unwrap(), kept) {}
+        assert_eq!(control.ask("query-balloon").unwrap()["actual"], kept);
     }
     let stats = json!({"execute": "qom-get", "arguments": {"path": balloon, "property": "guest-stats"}});
     let mut stat = |name: &str| control.execute(stats.clone()).unwrap()["return"]["stats"][name].as_u64().unwrap();
@@ -128,8 +97,8 @@ fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
 }
 
 #[test]
-fn a_system_that_does_not_listen_runs_on_after_the_power_button() {
-    let Some((guest, _folder)) = start(|_| {}) else { return };
+fn a_system_that_does_not_listen_runs_on_after_the_power_button_and_is_forced_off() {
+    let Some((guest, _folder)) = linux::start_worker(|_| {}) else { return };
     let mut serial = guest.serial();
     serial.wait_for("GUEST-UP");
     serial.wait_for("# ");
@@ -139,6 +108,9 @@ fn a_system_that_does_not_listen_runs_on_after_the_power_button() {
     assert!(!shut_down.unwrap());
     serial.send("echo still$((1+1))");
     serial.wait_for("still2");
+    guest.runtime.block_on(guest.supervisor.force_off(&guest.name)).unwrap();
+    let last = guest.runtime.block_on(guest.supervisor.last_exit(&guest.name)).expect("a worker leaves a report");
+    assert_eq!(last.outcome, Outcome::Quit, "{}", last.message);
 }
 
 #[test]

@@ -6,13 +6,20 @@ use std::{
     process::Command,
 };
 
-use lodge::vmm::{
-    block::{self, Format, Image},
-    boot::linux::LinuxBoot,
-    machine::{Boot, DiskConfig, MachineConfig, MachineEvent, ShutdownCause},
+use lodge::{
+    manager::{
+        definition::{Definition, DiskDefinition, DiskFormat, KernelDefinition},
+        size::Size,
+    },
+    vmm::{
+        block::{self, Format, Image},
+        boot::linux::LinuxBoot,
+        machine::{Boot, DiskConfig, MachineConfig, MachineEvent, ShutdownCause},
+    },
 };
 
 use super::{
+    guest::Guest,
     kvm,
     machine::{TestMachine, machine},
 };
@@ -39,7 +46,31 @@ pub fn native() -> Option<PathBuf> {
     None
 }
 
-/// A Linux guest.
+/// Memory of a guest in a worker, in bytes.
+pub const WORKER_MEMORY: u64 = 512 << 20;
+
+/// The native test kernel in a worker, changed by `change`: it gives a shell on its serial port. `None`, which it says, where
+/// KVM or the kernel is missing.
+pub fn start_worker(change: impl FnOnce(&mut Definition)) -> Option<(Guest, tempfile::TempDir)> {
+    let native = native()?;
+    let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+    let root = folder.path().join("root.ext4");
+    std::fs::copy(native.join("root.ext4"), &root).unwrap();
+    let guest = Guest::start(|definition| {
+        definition.memory = Size(WORKER_MEMORY);
+        definition.disks.clear();
+        definition.add_disk(DiskDefinition::new(root, DiskFormat::Raw));
+        definition.kernel = Some(KernelDefinition {
+            path: native.join("vmlinux"),
+            initrd: None,
+            cmdline: "console=ttyS0 root=/dev/vda rw init=/init".to_owned(),
+        });
+        change(definition);
+    })?;
+    Some((guest, folder))
+}
+
+/// A Linux guest on the engine.
 pub struct Linux {
     /// The machine.
     pub guest: TestMachine,
