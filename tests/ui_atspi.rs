@@ -26,19 +26,42 @@ const SEGMENTATION_FAULT: i32 = 139;
 /// nothing about the application.
 const ATTEMPTS: usize = 3;
 
+/// Makes a network of a script's own with a bridge and a TAP interface, and goes on with a command.
+const BRIDGED: &str = "mount --make-rprivate /; mount -t sysfs sysfs /sys; ip link set lo up; ip link add br0 type bridge; \
+                       ip link set br0 up; ip tuntap add dev tap0 mode tap; ip link set tap0 up; exec \"$@\"";
+
 /// Runs a script.
 fn run(script: &str) {
+    run_with(script, || Command::new("dbus-run-session"));
+}
+
+/// Runs a script on a host of its own that has a bridge, which only root can make.
+fn run_with_bridge(script: &str) {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "only root can make a bridge");
+        eprintln!("skipped: only root can make a bridge");
+        return;
+    }
+    run_with(script, || {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "sh", "-ec", BRIDGED, "sh", "dbus-run-session"]);
+        command
+    });
+}
+
+/// Runs a script in the session that `session` begins.
+fn run_with(script: &str, session: impl Fn() -> Command) {
     for _ in 1..ATTEMPTS {
-        if attempt(script, false) {
+        if attempt(script, session(), false) {
             return;
         }
         println!("{script} is run again: its Python has crashed");
     }
-    attempt(script, true);
+    attempt(script, session(), true);
 }
 
 /// Runs a script once. `false` when its Python has crashed, unless this is the `last` attempt.
-fn attempt(script: &str, last: bool) -> bool {
+fn attempt(script: &str, mut session: Command, last: bool) -> bool {
     if let Some(missing) = PROGRAMS.into_iter().find(|program| !is_there(program)) {
         assert!(std::env::var_os("CI").is_none(), "{missing} is missing");
         eprintln!("skipped: {missing} is missing");
@@ -51,7 +74,7 @@ fn attempt(script: &str, last: bool) -> bool {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("it is ours");
         path
     };
-    let output = Command::new("dbus-run-session")
+    let output = session
         .args(["--", "xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", "/usr/bin/python3"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui").join(script))
         .env("LODGE", env!("CARGO_BIN_EXE_lodge"))
@@ -114,6 +137,13 @@ fn a_new_guest_is_made_step_by_step_and_stands_in_the_list() {
 #[test]
 fn a_guest_that_boots_a_kernel_is_made_with_the_wizard() {
     run("kernel.py");
+}
+
+#[test]
+fn a_guest_is_put_into_a_bridge_and_its_vcpus_are_arranged_with_the_wizard() {
+    if kvm::open().is_some() {
+        run_with_bridge("network.py");
+    }
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn info(context: &Context, json: bool) -> Result {
         return context.output.json(&info);
     }
     let size = |bytes: u64| Size(bytes).approximate();
+    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     context.output.pairs(&[
         ("Name", info.hostname),
         ("Kernel", info.kernel),
@@ -66,5 +67,7 @@ fn info(context: &Context, json: bool) -> Result {
         ("Memory", format!("{} ({} available)", size(info.memory_total), size(info.memory_available))),
         ("Library", info.data.display().to_string()),
         ("Space for disks", format!("{} free", size(info.disk_free))),
+        ("Bridges for guests", list(info.bridges)),
+        ("TAPs for guests", list(info.taps)),
     ])
 }

@@ -1,29 +1,30 @@
 //! The application's thin face on the manager: what its windows ask for, as calls that run on tokio. Nothing here knows GTK
 //! and nothing in the windows knows sockets, files or processes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use lodge::{
     input::keys::parse_combination,
     manager::{
         client::Client,
-        definition::{Definition, DiskDefinition, DiskFormat, HostLimits},
+        creation,
+        definition::{Definition, HostLimits, NetworkDefinition},
         guests::{Guests, WatchLevel},
-        host::{self, Finding},
+        host::{self, Finding, Root, networks},
         library::{Deleted, Library},
         media::{self, Media, MediaError},
         paths::{Paths, RunningPaths},
         pool::{Pool, Space},
         size::Size,
         supervisor::Supervisor,
-        testcard,
     },
 };
 use tokio::{sync::mpsc::UnboundedReceiver, task::spawn_blocking};
 use uuid::Uuid;
 
 pub use lodge::manager::{
+    creation::NewDisk,
     guests::{GuestChange, GuestId, GuestView},
     supervisor::GuestState,
 };
@@ -81,20 +82,6 @@ pub struct NewGuest {
     pub start: bool,
 }
 
-/// A disk image to be made in the default pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewDisk {
-    /// An empty one.
-    Empty {
-        /// Its size, in bytes.
-        size: u64,
-        /// Its format.
-        format: DiskFormat,
-    },
-    /// A copy of the test card.
-    TestCard,
-}
-
 /// A guest that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
@@ -117,6 +104,8 @@ pub struct Surroundings {
     pub pool: PathBuf,
     /// The names that are taken.
     pub names: Vec<String>,
+    /// The host's networks that a guest can be in, each as the card that is connected to it.
+    pub networks: Vec<NetworkDefinition>,
 }
 
 impl Backend {
@@ -197,22 +186,11 @@ impl Backend {
 
     /// Makes a guest and starts it when asked. What was made before something failed is removed again.
     pub async fn create(&self, new: NewGuest) -> Result<Created> {
-        let NewGuest { mut definition, disk, start } = new;
+        let NewGuest { definition, disk, start } = new;
         let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
-        let definition = blocking(move || {
-            let made = disk.map(|disk| make_disk(&pool, &definition.name, disk)).transpose()?;
-            if let Some(disk) = &made {
-                definition.add_disk(disk.clone());
-            }
-            if let Err(error) = library.create(&definition) {
-                if let Some(disk) = made {
-                    remove_again(&disk.path);
-                }
-                return Err(error.into());
-            }
-            Ok(definition)
-        })
-        .await?;
+        // What is only worth knowing was said at the wizard's fields.
+        let create = move || Ok(creation::create(&library, &pool, definition, disk.as_slice())?.0);
+        let definition = blocking(create).await?;
         let started = match start {
             true => Some(
                 self.guests.supervisor().start(&definition.name).await.map(drop).map_err(|error| error.to_string()),
@@ -264,7 +242,8 @@ impl Backend {
             address_bits: 64,
         };
         let names = self.guests.all().into_iter().map(|guest| guest.name).collect();
-        Surroundings { limits, space: None, pool: Pool::default_pool(&self.paths).folder().to_owned(), names }
+        let pool = Pool::default_pool(&self.paths).folder().to_owned();
+        Surroundings { limits, space: None, pool, names, networks: Vec::new() }
     }
 
     /// What the wizard judges by.
@@ -276,6 +255,7 @@ impl Backend {
                 space: pool.space().ok(),
                 pool: pool.folder().to_owned(),
                 names: library.names()?,
+                networks: networks::usable(&Root::default()),
             })
         })
         .await
@@ -291,30 +271,6 @@ pub fn free_name(stem: &str, taken: &[String]) -> String {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     spawn_blocking(work).await?
-}
-
-fn make_disk(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition> {
-    match disk {
-        NewDisk::Empty { size, format } => Ok(DiskDefinition::new(pool.create(stem, size, format)?, format)),
-        NewDisk::TestCard => {
-            let image = testcard::image();
-            let path = pool.create(stem, image.len() as u64, DiskFormat::Raw)?;
-            match std::fs::write(&path, image) {
-                Ok(()) => Ok(DiskDefinition::new(path, DiskFormat::Raw)),
-                Err(error) => {
-                    remove_again(&path);
-                    Err(anyhow!("{} could not be written: {error}. Make room for it", path.display()))
-                }
-            }
-        }
-    }
-}
-
-/// Removes a file that was just made. What went wrong before is what the person is told of, so this only goes to the log.
-fn remove_again(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!("{} could not be removed again: {error}", path.display());
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 
 use gtk::glib;
 use lodge::manager::{
+    definition::{NetworkDefinition, NetworkKind},
     guests::GuestView,
     host::Verdict,
     media::{MediaError, MediaKind},
@@ -67,6 +68,15 @@ pub fn bytes(bytes: u64) -> String {
 /// A share (0 to 1) in percent.
 pub fn percent(share: f32) -> String {
     gettext_f("{n}%", &[("n", &format!("{:.0}", share * 100.0))])
+}
+
+/// What a network card is connected to.
+pub fn network(card: &NetworkDefinition) -> String {
+    match (card.kind, &card.bridge, &card.tap) {
+        (NetworkKind::Bridge, Some(name), _) => gettext_f("Bridge {name}", &[("name", name)]),
+        (NetworkKind::Tap, _, Some(name)) => gettext_f("TAP interface {name}", &[("name", name)]),
+        _ => gettext("Not connected"),
+    }
 }
 
 /// What a file is.

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::{
     Root,
     limits::{self, Memory, cpuinfo},
+    networks,
 };
-use crate::manager::{paths::Paths, pool::Pool};
+use crate::manager::{definition::NetworkDefinition, paths::Paths, pool::Pool};
 
 /// The host in figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,6 +34,10 @@ pub struct HostInfo {
     pub data: PathBuf,
     /// Free space for disks, in bytes.
     pub disk_free: u64,
+    /// Bridges that guests of this person can be in.
+    pub bridges: Vec<String>,
+    /// TAP interfaces that they can have.
+    pub taps: Vec<String>,
 }
 
 /// The host in figures. Reads a few small files; call it on a blocking thread.
@@ -41,6 +46,10 @@ pub fn info(paths: &Paths) -> HostInfo {
     let limits = limits::of(&root);
     let memory = Memory::read(&root);
     let names = rustix::system::uname();
+    let networks = networks::usable(&root);
+    let interfaces = |name: fn(&NetworkDefinition) -> &Option<String>| {
+        networks.iter().filter_map(|card| name(card).clone()).collect()
+    };
     HostInfo {
         hostname: names.nodename().to_string_lossy().into_owned(),
         kernel: names.release().to_string_lossy().into_owned(),
@@ -51,5 +60,7 @@ pub fn info(paths: &Paths) -> HostInfo {
         max_vcpus: limits.max_vcpus.min(crate::manager::definition::MAX_VCPUS),
         data: paths.data().to_owned(),
         disk_free: Pool::default_pool(paths).space().map_or(0, |space| space.free),
+        bridges: interfaces(|card| &card.bridge),
+        taps: interfaces(|card| &card.tap),
     }
 }

@@ -12,6 +12,7 @@ mod info;
 pub mod kvm;
 mod limits;
 mod memory;
+pub mod networks;
 mod root;
 
 use serde::Serialize;

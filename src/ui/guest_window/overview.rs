@@ -1,7 +1,7 @@
 //! The overview page: what the guest is and how busy it is.
 
 use adw::prelude::*;
-use lodge::manager::definition::{Definition, DiskDefinition};
+use lodge::manager::definition::{Definition, DiskDefinition, NetworkDefinition};
 
 use crate::ui::{
     backend::{Backend, GuestView},
@@ -17,10 +17,14 @@ pub struct OverviewPage {
     cpu: adw::ActionRow,
     graph: Graph,
     memory: adw::ActionRow,
+    inside: adw::ActionRow,
+    network: adw::ActionRow,
     about: adw::PreferencesGroup,
     about_rows: Vec<adw::ActionRow>,
     disks: adw::PreferencesGroup,
     disk_rows: Vec<adw::ActionRow>,
+    cards: adw::PreferencesGroup,
+    card_rows: Vec<adw::ActionRow>,
 }
 
 impl OverviewPage {
@@ -33,13 +37,30 @@ impl OverviewPage {
         graph.set_valign(gtk::Align::Center);
         cpu.add_suffix(&graph);
         let memory = row(&gettext("Memory in Use"), "");
+        let inside = row(&gettext("Memory in Use Inside the Guest"), "");
+        let network = row(&gettext("Network"), "");
         let now = adw::PreferencesGroup::builder().title(gettext("Now")).build();
-        [&state, &cpu, &memory].into_iter().for_each(|row| now.add(row));
+        [&state, &cpu, &memory, &inside, &network].into_iter().for_each(|row| now.add(row));
         let about = adw::PreferencesGroup::builder().title(gettext("Guest")).build();
         let disks = adw::PreferencesGroup::builder().title(gettext("Disks")).build();
+        let cards = adw::PreferencesGroup::builder().title(gettext("Network Cards")).build();
         let widget = adw::PreferencesPage::new();
-        [&now, &about, &disks].into_iter().for_each(|group| widget.add(group));
-        Self { widget, state, cpu, graph, memory, about, about_rows: Vec::new(), disks, disk_rows: Vec::new() }
+        [&now, &about, &disks, &cards].into_iter().for_each(|group| widget.add(group));
+        Self {
+            widget,
+            state,
+            cpu,
+            graph,
+            memory,
+            inside,
+            network,
+            about,
+            about_rows: Vec::new(),
+            disks,
+            disk_rows: Vec::new(),
+            cards,
+            card_rows: Vec::new(),
+        }
     }
 
     /// The page's widget.
@@ -55,9 +76,14 @@ impl OverviewPage {
         let disks: Vec<_> = definition.disks.iter().map(disk).collect();
         self.disks.set_visible(!disks.is_empty());
         refill(&self.disks, &mut self.disk_rows, disks);
+        let cards: Vec<_> = definition.networks.iter().map(card).collect();
+        self.cards.set_visible(!cards.is_empty());
+        refill(&self.cards, &mut self.card_rows, cards);
         let figures = guest.state.is_active();
+        self.network.set_visible(figures && !definition.networks.is_empty());
         self.cpu.set_visible(figures);
         self.memory.set_visible(figures);
+        self.inside.set_visible(figures && !self.inside.subtitle().unwrap_or_default().is_empty());
     }
 
     /// Shows the newest figures.
@@ -70,6 +96,19 @@ impl OverviewPage {
             self.cpu.set_subtitle(&escaped(&share));
             self.graph.set_description(&gettext_f("CPU use: {share}", &[("share", &share)]));
             self.memory.set_subtitle(&escaped(&wording::bytes(latest.memory)));
+            let inside = history.guest_memory().filter(|_| guest.state.is_active());
+            self.inside.set_visible(inside.is_some());
+            if let Some(memory) = inside {
+                let (used, total) = (wording::bytes(memory.used()), wording::bytes(memory.total));
+                let text = gettext_f("{used} of {total}", &[("used", &used), ("total", &total)]);
+                self.inside.set_subtitle(&escaped(&text));
+            }
+            let (received, sent) = (wording::bytes(latest.network_received), wording::bytes(latest.network_sent));
+            let text = gettext_f(
+                "{received} a second received, {sent} a second sent",
+                &[("received", &received), ("sent", &sent)],
+            );
+            self.network.set_subtitle(&escaped(&text));
         });
     }
 }
@@ -117,4 +156,8 @@ fn disk(disk: &DiskDefinition) -> (String, String) {
         (false, false) => gettext("Disk"),
     };
     (title, disk.path.display().to_string())
+}
+
+fn card(card: &NetworkDefinition) -> (String, String) {
+    (wording::network(card), card.mac.clone().unwrap_or_default())
 }

@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use lodge::manager::{
-    definition::{Definition, DiskDefinition, DiskFormat, KernelDefinition, NAME_MAX_CHARACTERS, check_name},
+    definition::{
+        Definition, DiskDefinition, DiskFormat, KernelDefinition, NAME_MAX_CHARACTERS, NetworkDefinition, Topology,
+        check_name,
+    },
     media::{Media, MediaKind},
     size::{GIB, MIB, Size},
 };
@@ -45,7 +48,7 @@ pub enum Step {
     Method,
     /// The image.
     Media,
-    /// Memory and vCPUs.
+    /// Memory, vCPUs and network.
     Resources,
     /// The disk.
     Storage,
@@ -101,6 +104,10 @@ pub enum Edit {
     Memory(u64),
     /// The vCPUs.
     Vcpus(u32),
+    /// How the vCPUs are arranged.
+    Topology(Topology),
+    /// The network that it is in, if any.
+    Network(Option<NetworkDefinition>),
     /// What kind of disk.
     Storage(Storage),
     /// The new disk's size, in bytes.
@@ -144,6 +151,11 @@ pub struct Draft {
     memory_edited: bool,
     /// The vCPUs.
     pub vcpus: u32,
+    /// How they are arranged.
+    pub topology: Topology,
+    topology_edited: bool,
+    /// The network card.
+    pub network: Option<NetworkDefinition>,
     /// What kind of disk, for [`Method::Iso`] and [`Method::Kernel`].
     pub storage: Storage,
     /// The new disk's size, in bytes.
@@ -171,6 +183,9 @@ impl Default for Draft {
             memory_mib: 2048,
             memory_edited: false,
             vcpus: 1,
+            topology: Topology::cores(1),
+            topology_edited: false,
+            network: None,
             storage: Storage::New,
             disk_size: 20 * GIB,
             disk_format: DiskFormat::Qcow2,
@@ -203,6 +218,11 @@ impl Draft {
                 self.memory_mib = mib;
             }
             Edit::Vcpus(count) => self.vcpus = count,
+            Edit::Topology(topology) => {
+                self.topology_edited |= topology != self.topology;
+                self.topology = topology;
+            }
+            Edit::Network(network) => self.network = network,
             Edit::Storage(storage) => self.storage = storage,
             Edit::DiskSize(bytes) => self.disk_size = bytes,
             Edit::DiskFormat(format) => self.disk_format = format,
@@ -245,6 +265,9 @@ impl Draft {
     pub fn follow(&mut self, around: &Surroundings) {
         if !self.memory_edited {
             self.memory_mib = self.usual_memory(around);
+        }
+        if !self.topology_edited {
+            self.topology = Topology::cores(self.vcpus);
         }
         if !self.name_edited {
             self.name = free_name(&self.usual_name(), &around.names);
@@ -301,6 +324,10 @@ impl Draft {
         let mut definition = Definition::new(self.name.clone());
         definition.memory = Size::mib(self.memory_mib);
         definition.vcpus = self.vcpus;
+        definition.cpu.topology = Some(self.topology).filter(|_| self.topology_edited);
+        if let Some(network) = &self.network {
+            definition.add_network(network.clone());
+        }
         if self.method == Method::TestCard {
             definition.os = Some("testcard".to_owned());
         }
@@ -409,6 +436,29 @@ mod tests {
         ]);
 
         assert_eq!((draft.name.as_str(), draft.memory_mib), ("my own", 777));
+    }
+
+    #[test]
+    fn the_arrangement_follows_the_vcpus_until_it_is_touched() {
+        let mut draft = draft_with([Edit::Vcpus(4)]);
+        let before = (draft.topology, draft.definition().cpu.topology);
+        let touched = Topology { sockets: 2, cores: 2, threads: 1 };
+
+        draft.apply(Edit::Topology(touched), &around());
+        draft.apply(Edit::Vcpus(8), &around());
+
+        assert_eq!(before, (Topology::cores(4), None));
+        assert_eq!(draft.definition().cpu.topology, Some(touched));
+    }
+
+    #[test]
+    fn a_network_makes_a_card_with_an_address() {
+        let draft = draft_with([Edit::Network(Some(NetworkDefinition::bridge("br0")))]);
+
+        let cards = draft.definition().networks;
+
+        assert_eq!(cards.len(), 1);
+        assert!(cards[0].bridge.as_deref() == Some("br0") && cards[0].mac.is_some(), "{cards:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod field;
 mod media;
 mod notes;
 mod pages;
+mod resources;
 mod summary;
 #[cfg(test)]
 mod testing;

@@ -2,7 +2,7 @@
 //! a person's language.
 
 use lodge::manager::{
-    definition::{HostLimits, MAX_VCPUS, Problems},
+    definition::{HostLimits, MAX_VCPUS, Problems, Topology},
     media::MediaKind,
     size::MIB,
 };
@@ -28,6 +28,8 @@ pub enum Field {
     Memory,
     /// The vCPUs.
     Vcpus,
+    /// How the vCPUs are arranged.
+    Topology,
     /// The new disk's size.
     DiskSize,
     /// The image of an existing disk.
@@ -206,10 +208,14 @@ fn resource_notes(draft: &Draft, limits: &HostLimits) -> Vec<Note> {
         };
         note(&review.errors, Weight::Wrong).or_else(|| note(&review.warnings, Weight::Warning))
     };
-    [about(Field::Memory, "memory", words_about_memory), about(Field::Vcpus, "vcpus", words_about_vcpus)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        about(Field::Memory, "memory", words_about_memory),
+        about(Field::Vcpus, "vcpus", words_about_vcpus),
+        about(Field::Topology, "cpu.topology", words_about_topology),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Words for the manager's complaint about the memory, if they are known.
@@ -250,6 +256,19 @@ fn words_about_vcpus(draft: &Draft, limits: &HostLimits) -> Option<String> {
     } else {
         None
     }
+}
+
+/// Words for the manager's complaint about the arrangement of the vCPUs, if they are known.
+fn words_about_topology(draft: &Draft, _: &HostLimits) -> Option<String> {
+    let Topology { sockets, cores, threads } = draft.topology;
+    let made = draft.topology.vcpus().filter(|made| *made != draft.vcpus)?;
+    let (made, vcpus) = (made.to_string(), draft.vcpus.to_string());
+    let numbers = [sockets, cores, threads].map(|number| number.to_string());
+    let [sockets, cores, threads] = &numbers;
+    Some(gettext_f(
+        "{sockets} × {cores} × {threads} make {made} vCPUs, but the guest has {vcpus}. Change one of them.",
+        &[("sockets", sockets), ("cores", cores), ("threads", threads), ("made", &made), ("vcpus", &vcpus)],
+    ))
 }
 
 fn storage_note(draft: &Draft, around: &Surroundings) -> Option<Note> {
@@ -370,6 +389,18 @@ mod tests {
         assert_eq!(judge(0, 0), [(Field::Memory, Weight::Wrong), (Field::Vcpus, Weight::Wrong)]);
         assert_eq!(judge(10 << 10, 6), [(Field::Memory, Weight::Warning), (Field::Vcpus, Weight::Warning)]);
         assert_eq!(judge(1 << 20, 1000), [(Field::Memory, Weight::Wrong), (Field::Vcpus, Weight::Wrong)]);
+    }
+
+    #[test]
+    fn an_arrangement_of_other_vcpus_is_wrong() {
+        let arrange = |sockets, vcpus| {
+            let topology = Topology { sockets, cores: 2, threads: 1 };
+            said([Edit::Topology(topology), Edit::Vcpus(vcpus)], Step::Resources)
+        };
+
+        assert_eq!(arrange(2, 4), []);
+        assert_eq!(arrange(2, 3), [(Field::Topology, Weight::Wrong)]);
+        assert_eq!(arrange(0, 4), [(Field::Topology, Weight::Wrong)]);
     }
 
     #[test]

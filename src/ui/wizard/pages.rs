@@ -14,11 +14,12 @@ use super::{
     field::{self, NoteLine},
     media::MediaPage,
     notes::{Field, Note},
+    resources::ResourcesPage,
     summary::SummaryPage,
 };
 use crate::ui::{
     backend::Surroundings,
-    i18n::{gettext, gettext_f, ngettext_f},
+    i18n::{gettext, gettext_f},
     wording,
 };
 
@@ -70,7 +71,7 @@ impl Pages {
         let pages = Self {
             method: MethodPage::new(&on_edit),
             media: MediaPage::new(&on_edit),
-            resources: ResourcesPage::new(&on_edit),
+            resources: ResourcesPage::new(&on_edit, &filling),
             storage: StoragePage::new(&on_edit),
             summary: SummaryPage::new(&on_edit),
             filling,
@@ -111,7 +112,12 @@ impl Pages {
         match step {
             Step::Method => {}
             Step::Media => self.media.show(shown),
-            Step::Resources => self.resources.show(shown),
+            Step::Resources => {
+                // Fields that nobody has touched follow the others.
+                self.filling.set(true);
+                self.resources.show(shown);
+                self.filling.set(false);
+            }
             Step::Storage => self.storage.show(shown),
             Step::Summary => self.summary.show(shown),
         }
@@ -122,8 +128,7 @@ impl Pages {
         let widget: &gtk::Widget = match (step, field) {
             (Step::Method, _) => self.method.checks[0].upcast_ref(),
             (Step::Media, field) => self.media.focus(field),
-            (Step::Resources, Some(Field::Vcpus)) => self.resources.vcpus.upcast_ref(),
-            (Step::Resources, _) => self.resources.memory.upcast_ref(),
+            (Step::Resources, field) => self.resources.focus(field),
             (Step::Storage, Some(Field::Disk)) => self.storage.disk.upcast_ref(),
             (Step::Storage, Some(Field::DiskSize)) => self.storage.size.upcast_ref(),
             (Step::Storage, _) => self.storage.checks[0].upcast_ref(),
@@ -188,54 +193,6 @@ pub fn words_about_method(method: Method) -> (String, String, &'static str) {
             gettext("A built-in guest that draws, counts and echoes keys; nothing to download"),
             "lodge-card-symbolic",
         ),
-    }
-}
-
-struct ResourcesPage {
-    root: adw::PreferencesPage,
-    group: adw::PreferencesGroup,
-    memory: gtk::SpinButton,
-    vcpus: gtk::SpinButton,
-    memory_note: NoteLine,
-    vcpus_note: NoteLine,
-}
-
-impl ResourcesPage {
-    fn new(on_edit: &OnEdit) -> Self {
-        let group = adw::PreferencesGroup::builder().title(gettext("How Much of This Host?")).build();
-        let adjustment = gtk::Adjustment::new(2048.0, 0.0, 1e9, 256.0, 1024.0, 0.0);
-        let (memory_row, memory) = field::number_row(&gettext("Memory"), Some(&gettext("MiB")), &adjustment, 0);
-        group.add(&memory_row);
-        let memory_note = NoteLine::below(&memory, &group);
-        let adjustment = gtk::Adjustment::new(1.0, 0.0, 1e6, 1.0, 4.0, 0.0);
-        let (vcpus_row, vcpus) = field::number_row(&gettext("vCPUs"), None, &adjustment, 0);
-        group.add(&vcpus_row);
-        let vcpus_note = NoteLine::below(&vcpus, &group);
-        memory.connect_value_changed({
-            let on_edit = on_edit.clone();
-            move |spin| on_edit(Edit::Memory(spin.value() as u64))
-        });
-        vcpus.connect_value_changed({
-            let on_edit = on_edit.clone();
-            move |spin| on_edit(Edit::Vcpus(spin.value() as u32))
-        });
-        Self { root: page_of(&[&group]), group, memory, vcpus, memory_note, vcpus_note }
-    }
-
-    fn fill(&self, draft: &Draft) {
-        self.memory.set_value(draft.memory_mib as f64);
-        self.vcpus.set_value(f64::from(draft.vcpus));
-    }
-
-    fn show(&self, shown: &Shown<'_>) {
-        let limits = &shown.around.limits;
-        let (total, free) = (wording::bytes(limits.memory_total), wording::bytes(limits.memory_available));
-        let memory =
-            gettext_f("This host has {total} of memory, {free} are free.", &[("total", &total), ("free", &free)]);
-        let cpus = ngettext_f("It has {n} CPU.", "It has {n} CPUs.", limits.cpus, &[]);
-        self.group.set_description(Some(&format!("{memory} {cpus}")));
-        self.memory_note.show(shown.note(Field::Memory), shown.tried);
-        self.vcpus_note.show(shown.note(Field::Vcpus), shown.tried);
     }
 }
 

@@ -22,7 +22,7 @@ pub struct SummaryPage {
     /// Where the name is entered.
     pub name: adw::EntryRow,
     name_note: NoteLine,
-    facts: [adw::ActionRow; 4],
+    facts: [adw::ActionRow; 5],
     start: gtk::Switch,
 }
 
@@ -39,7 +39,8 @@ impl SummaryPage {
         });
 
         let fact_group = adw::PreferencesGroup::new();
-        let facts = [gettext("Begins with"), gettext("Memory"), gettext("vCPUs"), gettext("Disk")].map(|title| {
+        let titles = [gettext("Begins with"), gettext("Memory"), gettext("vCPUs"), gettext("Network"), gettext("Disk")];
+        let facts = titles.map(|title| {
             let row = adw::ActionRow::builder().title(title).focusable(true).build();
             row.add_css_class("property");
             row.set_subtitle_lines(3);
@@ -75,6 +76,7 @@ impl SummaryPage {
             source_text(draft),
             wording::bytes(draft.definition().memory.bytes()),
             draft.vcpus.to_string(),
+            draft.network.as_ref().map_or_else(|| gettext("None"), wording::network),
             disk_text(draft),
         ];
         for (row, value) in self.facts.iter().zip(values) {

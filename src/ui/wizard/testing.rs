@@ -1,7 +1,7 @@
 //! What the wizard's tests share.
 
 use lodge::manager::{
-    definition::HostLimits,
+    definition::{HostLimits, NetworkDefinition},
     media::{Media, MediaKind},
     pool::Space,
     size::{GIB, MIB},
@@ -23,6 +23,7 @@ pub fn around() -> Surroundings {
         space: Some(Space { total: 200 * GIB, free: 100 * GIB }),
         pool: "/pool".into(),
         names: vec!["testcard".into()],
+        networks: vec![NetworkDefinition::bridge("br0"), NetworkDefinition::tap("tap0")],
     }
 }
 

@@ -1,0 +1,124 @@
+//! The host's networks that a guest of this person can be connected to: only what works when it is chosen.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+
+use super::Root;
+use crate::manager::definition::NetworkDefinition;
+
+const INTERFACES: &str = "/sys/class/net";
+const TUN: &str = "/dev/net/tun";
+/// The bit of CAP_NET_ADMIN (linux/capability.h).
+const NET_ADMIN: u32 = 12;
+/// The flags of linux/if.h and linux/if_tun.h.
+const IFF_UP: u32 = 0x1;
+const IFF_TAP: u32 = 0x2;
+const IFF_MULTI_QUEUE: u32 = 0x100;
+const IFF_PERSIST: u32 = 0x800;
+
+/// The host's networks, each as the card that is connected to it: bridges for those who may make interfaces, and the TAP interfaces
+/// that this person may open and nobody else has.
+pub fn usable(root: &Root) -> Vec<NetworkDefinition> {
+    if !root.exists(TUN) {
+        return Vec::new();
+    }
+    let may_make = has_net_admin(root);
+    let entries = fs::read_dir(root.path(INTERFACES)).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    let bridges = names.iter().filter(|name| may_make && root.exists(format!("{INTERFACES}/{name}/bridge")));
+    let taps = names.iter().filter(|name| is_usable_tap(root, name, may_make));
+    bridges.map(NetworkDefinition::bridge).chain(taps.map(NetworkDefinition::tap)).collect()
+}
+
+fn has_net_admin(root: &Root) -> bool {
+    let status = root.read("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).is_some_and(|bits| bits >> NET_ADMIN & 1 == 1)
+}
+
+fn is_usable_tap(root: &Root, name: &str, may_change: bool) -> bool {
+    let read = |file: &str| root.read(format!("{INTERFACES}/{name}/{file}")).ok();
+    let flags = |file| read(file).and_then(|text| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()).unwrap_or(0);
+    // One that is not persistent is another guest's, and goes with it.
+    let tun_flags = flags("tun_flags");
+    if tun_flags & IFF_TAP == 0 || tun_flags & IFF_PERSIST == 0 {
+        return false;
+    }
+    let taken = tun_flags & IFF_MULTI_QUEUE == 0 && read("carrier").as_deref() == Some("1");
+    let is_up = flags("flags") & IFF_UP != 0;
+    // -1 stands for everybody.
+    let number = |file| read(file).and_then(|text| text.parse::<i64>().ok()).unwrap_or(-1);
+    let (owner, group) = (number("owner"), number("group"));
+    let mine = owner == -1 || owner == i64::from(rustix::process::geteuid().as_raw());
+    let in_group = |wanted: i64| {
+        let own = rustix::process::getegid().as_raw();
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        groups.iter().map(|group| group.as_raw()).chain([own]).any(|group| i64::from(group) == wanted)
+    };
+    !taken && (may_change || is_up && mine && (group == -1 || in_group(group)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host with `files`, each a path and its content.
+    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in files {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let root = Root::new(folder.path());
+        (folder, root)
+    }
+
+    fn names(files: &[(&str, &str)]) -> Vec<String> {
+        let (_folder, root) = host(files);
+        usable(&root).into_iter().filter_map(|card| card.bridge.or(card.tap)).collect()
+    }
+
+    const ADMIN: [(&str, &str); 3] = [
+        ("dev/net/tun", ""),
+        ("proc/self/status", "Name:\tlodge\nCapEff:\t0000000000001000\n"),
+        ("sys/class/net/br0/bridge/forward_delay", "0"),
+    ];
+
+    #[test]
+    fn bridges_are_for_those_who_may_make_interfaces() {
+        let nobody = [ADMIN[0], ("proc/self/status", "CapEff:\t0000000000000fff\n"), ADMIN[2]];
+
+        assert_eq!(names(&ADMIN), ["br0"]);
+        assert_eq!(names(&nobody), [""; 0]);
+        assert_eq!(names(&ADMIN[1..]), [""; 0], "without /dev/net/tun");
+    }
+
+    #[test]
+    fn of_taps_only_those_are_usable_that_are_free_up_and_ones_own() {
+        let own = rustix::process::geteuid().as_raw().to_string();
+        let tap = |changed: (&'static str, &'static str)| {
+            let mut files = vec![
+                ("dev/net/tun", ""),
+                ("sys/class/net/eth0/flags", "0x1003"),
+                ("sys/class/net/tap0/tun_flags", "0x1802\n"),
+                ("sys/class/net/tap0/flags", "0x1003\n"),
+                ("sys/class/net/tap0/owner", own.as_str()),
+                ("sys/class/net/tap0/group", "-1\n"),
+                ("sys/class/net/tap0/carrier", "0\n"),
+            ];
+            files.push(changed);
+            names(&files).len()
+        };
+
+        assert_eq!(tap(("sys/class/net/lo/flags", "0x9")), 1);
+        assert_eq!(tap(("sys/class/net/tap0/owner", "12345")), 0);
+        assert_eq!(tap(("sys/class/net/tap0/group", "54321")), 0);
+        assert_eq!(tap(("sys/class/net/tap0/flags", "0x1002")), 0, "it is down");
+        assert_eq!(tap(("sys/class/net/tap0/carrier", "1")), 0, "somebody has it");
+        assert_eq!(tap(("sys/class/net/tap0/tun_flags", "0x1002")), 0, "it goes with its owner");
+        assert_eq!(tap(("sys/class/net/tap0/tun_flags", "0x1801")), 0, "it is a TUN");
+    }
+}
