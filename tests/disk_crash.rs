@@ -162,6 +162,32 @@ fn a_resized_image_has_the_old_or_the_new_size_and_loses_nothing() {
 }
 
 #[test]
+fn a_clone_has_its_disk_or_is_not_there() {
+    let home = Home::default();
+    let mut rng = Rng::with_seed(4);
+    let (disk, model) = image(&home, 8 * MIB);
+    home.done(&["create", "web", "--disk", text(&disk)]);
+    let clone = ["clone", "web", "copy"];
+    let whole = duration(&home, &clone);
+    let made = home.path().join("data/lodge/disks/copy.qcow2");
+    for moment in moments(&mut rng, whole) {
+        // An image that has its name already, and no guest yet, is whole, too.
+        match home.run(&["delete", "copy", "--disks"]).status.success() {
+            true => assert!(!made.exists()),
+            false => drop(fs::remove_file(&made)),
+        }
+        kill(&home, &clone, moment);
+
+        let cloned = home.run(&["info", "copy"]).status.success();
+        assert!(made.exists() || !cloned, "{moment:?} of {whole:?}");
+        if made.exists() {
+            qemu::assert_equal((&made, "qcow2"), (&model, "raw"));
+        }
+        assert!(names(made.parent().unwrap()).len() <= 1);
+    }
+}
+
+#[test]
 fn ctrl_c_leaves_nothing_behind() {
     let home = Home::default();
     let source = home.file("source.raw", &vec![7; 64 << 20]);

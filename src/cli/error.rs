@@ -5,8 +5,8 @@ use std::{fmt::Display, io, process::ExitCode};
 use crate::{
     input::keys::UnknownKey,
     manager::{
-        client::ClientError, creation::CreationError, library::LibraryError, paths::PathsError, storage::StorageError,
-        supervisor::SupervisorError,
+        client::ClientError, clone::CloneError, creation::CreationError, library::LibraryError, paths::PathsError,
+        storage::StorageError, supervisor::SupervisorError,
     },
 };
 
@@ -22,6 +22,9 @@ pub enum CliError {
     /// A guest could not be made.
     #[error(transparent)]
     Creation(#[from] CreationError),
+    /// A guest could not be cloned.
+    #[error(transparent)]
+    Clone(#[from] CloneError),
     /// Something could not be done with a disk image.
     #[error(transparent)]
     Storage(#[from] StorageError),

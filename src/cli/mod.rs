@@ -18,6 +18,7 @@ mod host;
 mod info;
 mod lifecycle;
 mod list;
+mod long;
 mod manage;
 mod monitor;
 mod output;
@@ -80,6 +81,8 @@ enum Verb {
     Delete(manage::Delete),
     /// Give a guest that is off another name
     Rename(manage::Rename),
+    /// Copy a guest that is off, with its disks
+    Clone(manage::Clone),
     /// Edit a guest's definition in $EDITOR; it applies from its next start
     Edit(edit::Edit),
     /// Make, examine, resize, convert and check disk images
@@ -149,6 +152,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Destroy(names) => names.destroy(&context).await,
         Verb::Delete(verb) => verb.run(&context),
         Verb::Rename(verb) => verb.run(&context),
+        Verb::Clone(verb) => verb.run(&context).await,
         Verb::Edit(verb) => verb.run(&context),
         Verb::Disk(verb) => verb.run(&context).await,
         Verb::Screenshot(verb) => verb.run(&context).await,

@@ -6,12 +6,13 @@
 //! - [`supervisor`]: starts workers, finds and ends them. [`client`]: talks to one worker.
 //! - [`guests`]: the live view of all guests, for the application. [`statistics`]: their graphs.
 //! - [`host`]: what this machine can do, and what is missing.
-//! - [`creation`]: guests together with their disks. [`pool`]: disk images. [`media`]: what a file that a person chose is.
+//! - [`creation`]: guests together with their disks. [`clone`]: copies of guests. [`storage`]: disk images outside of guests. [`pool`]: disk images. [`media`]: what a file that a person chose is.
 //! - [`network`]: the host's end of network cards.
 //! - [`testcard`]: the built-in guest.
 
 pub mod atomic_file;
 pub mod client;
+pub mod clone;
 pub mod creation;
 pub mod definition;
 pub mod guests;

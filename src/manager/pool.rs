@@ -137,9 +137,19 @@ impl Pool {
 
     /// Writes an image and gives it the first free name.
     fn write(&self, stem: &str, format: DiskFormat, fill: impl Fn(&File) -> io::Result<()>) -> io::Result<PathBuf> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let mut new = NewFile::create(&self.folder)?;
+        let mut new = self.new_file()?;
         fill(new.file())?;
+        self.publish(&mut new, stem, format)
+    }
+
+    /// A file that becomes an image in the pool when it is whole. The pool's folder is made when it is needed.
+    pub(super) fn new_file(&self) -> io::Result<NewFile> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        NewFile::create(&self.folder)
+    }
+
+    /// Gives an image that is whole the first free name.
+    pub(super) fn publish(&self, new: &mut NewFile, stem: &str, format: DiskFormat) -> io::Result<PathBuf> {
         let mut number = 0;
         loop {
             let path = self.path_for(stem, number, format);

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::long;
 use crate::{
-    cli::{CliError, Result, context::Context, error},
+    cli::{CliError, Result, context::Context, error, long},
     manager::{
         size::Size,
         storage::{

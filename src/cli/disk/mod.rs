@@ -1,13 +1,12 @@
 //! `lodgectl disk`: images outside of guests.
 
 mod examine;
-mod long;
 
 use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Subcommand};
 
-use super::{CliError, Result, context::Context, error};
+use super::{CliError, Result, context::Context, error, long};
 use crate::manager::{
     definition::DiskFormat,
     size::Size,

@@ -233,7 +233,7 @@ impl Library {
     }
 
     /// Keeps a guest from being started for as long as the result lives.
-    fn keep_off(&self, name: &str) -> Result<RunLock, LibraryError> {
+    pub(in crate::manager) fn keep_off(&self, name: &str) -> Result<RunLock, LibraryError> {
         if check_name(name).is_err() || !self.paths.guest_folder(name).is_dir() {
             return Err(LibraryError::NotFound(name.to_owned()));
         }

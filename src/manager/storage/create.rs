@@ -3,9 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::File,
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -100,14 +99,14 @@ impl Disks {
     /// A file that becomes `path` when it is whole. The pool's folder is made when it is needed.
     pub(super) fn new_file(&self, path: &Path) -> Result<NewFile> {
         let folder = path.parent().ok_or_else(|| StorageError::io(path)(io::ErrorKind::IsADirectory.into()))?;
-        if folder == self.pool().folder() {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.map_err(StorageError::io(folder))?;
-        }
         if path.symlink_metadata().is_ok() {
             return Err(StorageError::io(path)(Errno::EXIST.into()));
         }
-        NewFile::create(folder).map_err(StorageError::io(folder))
+        let new = match folder == self.pool().folder() {
+            true => self.pool().new_file(),
+            false => NewFile::create(folder),
+        };
+        new.map_err(StorageError::io(folder))
     }
 }
 

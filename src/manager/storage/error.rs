@@ -87,7 +87,7 @@ pub enum StorageError {
 
 impl StorageError {
     /// Turns what the system said about the file at `path` into an error that says how to mend it.
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(in crate::manager) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| {
             let mend = match source.kind() {
@@ -115,7 +115,7 @@ impl StorageError {
         }
     }
 
-    pub(super) fn refused(path: &Path, reason: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(in crate::manager) fn refused(path: &Path, reason: impl Into<String>, mend: impl Into<String>) -> Self {
         Self::Refused { path: path.to_owned(), reason: reason.into(), mend: mend.into() }
     }
 }

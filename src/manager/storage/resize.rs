@@ -103,7 +103,7 @@ fn stored_behind(image: &Image, size: u64) -> Result<u64> {
 }
 
 /// The next part of a file that is stored: from where up to where. File systems that do not tell say that all is.
-pub(super) fn next_data(file: &std::fs::File, from: u64) -> io::Result<Option<(u64, u64)>> {
+pub(in crate::manager) fn next_data(file: &std::fs::File, from: u64) -> io::Result<Option<(u64, u64)>> {
     let start = match rustix::fs::seek(file, SeekFrom::Data(from)) {
         Ok(start) => start,
         Err(rustix::io::Errno::NXIO) => return Ok(None),

@@ -10,10 +10,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{
-    cli::{CliError, Result},
-    manager::storage::{self, progress::Watch},
-};
+use super::{CliError, Result};
+use crate::manager::storage::progress::Watch;
 
 /// How the bar looks. A terminal that is none gets nothing.
 const BAR: &str = "{msg} [{bar:40}] {percent:>3} %  {elapsed}, {eta} left";
@@ -21,9 +19,9 @@ const BAR: &str = "{msg} [{bar:40}] {percent:>3} %  {elapsed}, {eta} left";
 const QUICK: Duration = Duration::from_millis(300);
 
 /// Runs `work` beside a bar that says `doing`. The first Ctrl+C asks it to stop, the second one waits for nothing.
-pub(super) async fn run<T: Send + 'static>(
+pub(super) async fn run<T: Send + 'static, E: Into<CliError> + Send + 'static>(
     doing: &'static str,
-    work: impl FnOnce(Watch<'_>) -> storage::Result<T> + Send + 'static,
+    work: impl FnOnce(Watch<'_>) -> std::result::Result<T, E> + Send + 'static,
 ) -> Result<T> {
     let stop = Arc::new(AtomicBool::new(false));
     let bar = ProgressBar::no_length().with_message(doing);
@@ -54,7 +52,7 @@ pub(super) async fn run<T: Send + 'static>(
     };
     bar.finish_and_clear();
     match result {
-        Ok(result) => Ok(result?),
+        Ok(result) => result.map_err(E::into),
         Err(error) => Err(CliError::Other(format!("this program has failed: {error}. Report it"))),
     }
 }
