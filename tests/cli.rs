@@ -435,24 +435,11 @@ fn a_linux_guests_devices_are_reached_by_the_shell() {
     let home = Home::default();
     let root = home.path().join("root.ext4");
     fs::copy(native.join("root.ext4"), &root).unwrap();
-    let (kernel, root) = (native.join("vmlinux"), root.to_str().unwrap());
-    home.done(&[
-        "create",
-        "web",
-        "--memory",
-        "256MiB",
-        "--disk",
-        root,
-        "--kernel",
-        kernel.to_str().unwrap(),
-        "--cmdline",
-        "console=ttyS0 root=/dev/vda rw init=/init",
-        "--network",
-        "none",
-        "--vsock",
-        "cid=5",
-        "--start",
-    ]);
+    let (kernel, tools) = (native.join("vmlinux"), linux::tools(home.path(), "", &["vsock"]));
+    let [kernel, root, tools] = [&kernel, &root, &tools].map(|path| path.to_str().unwrap());
+    let boot = ["--kernel", kernel, "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
+    let devices = ["--disk", root, "--disk", tools, "--network", "none", "--vsock", "cid=5"];
+    home.done(&[&["create", "web", "--memory", "256MiB", "--start"], &boot[..], &devices].concat());
     let type_to = |port: &[&str], text: &str| {
         let arguments = [&["console", "web"], port].concat();
         let mut console = home.command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -461,7 +448,7 @@ fn a_linux_guests_devices_are_reached_by_the_shell() {
     };
     home.wait_for("the guest's shell", || type_to(&[], "echo up$((1+1))").contains("up2"));
 
-    type_to(&[], "ip link set eth0 up; echo spoken at hvc0 >/dev/hvc0");
+    type_to(&[], "ip link set eth0 up; echo spoken at hvc0 >/dev/hvc0; cd /tmp; tar -xf /dev/vdb; ./vsock listen 22 &");
     let said = type_to(&["--hvc"], "");
     home.done(&["set-memory", "web", "128MiB", "--timeout", "60"]);
     home.done(&["set-link", "web", "net0", "up"]);
@@ -474,7 +461,15 @@ fn a_linux_guests_devices_are_reached_by_the_shell() {
             .is_some_and(|(all, free)| free < all && all < 120 << 20)
     });
     let info = home.json(&["info", "web", "--json"]);
+    let mut echo = home.command(&["vsock", "web", "22"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let sent = vec![7; 1 << 20];
+    let mut input = echo.stdin.take().unwrap();
+    let sending = sent.clone();
+    let sender = std::thread::spawn(move || input.write_all(&sending));
+    let echoed = echo.wait_with_output().unwrap();
+    sender.join().unwrap().unwrap();
 
+    assert!(echoed.status.success() && echoed.stdout == sent, "{} bytes have come back", echoed.stdout.len());
     assert!(said.contains("spoken at hvc0"), "{said}");
     assert!(carrier.contains("carrier1"), "{carrier}");
     assert_eq!(info["statistics"]["memory"]["balloon"], 128 << 20);
