@@ -104,8 +104,7 @@ fn a_guest_in_a_bridge_reaches_its_neighbour_and_leaves_no_interface_behind() {
         let _neighbour = Neighbour::new("10.78.0.3/24");
         let address = fs::read_to_string("/sys/class/net/br0/address").unwrap();
         let home = Home::default();
-        let root = home.path().join("root.ext4");
-        fs::copy(native.join("root.ext4"), &root).unwrap();
+        let root = linux::copy_root(&native, home.path());
         let (kernel, network) = (native.join("vmlinux"), format!("bridge=br0,mac={MAC},queues=2"));
         let boot = ["--kernel", kernel.to_str().unwrap(), "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
         let create = ["create", "web", "--memory", "256MiB", "--disk", root.to_str().unwrap(), "--network", &network];

@@ -433,8 +433,7 @@ fn what_is_written_to_the_serial_port_reaches_a_pipe() {
 fn a_linux_guests_devices_are_reached_by_the_shell() {
     let Some(native) = kvm::open().and_then(|_| linux::native()) else { return };
     let home = Home::default();
-    let root = home.path().join("root.ext4");
-    fs::copy(native.join("root.ext4"), &root).unwrap();
+    let root = linux::copy_root(&native, home.path());
     let (kernel, tools) = (native.join("vmlinux"), linux::tools(home.path(), "", &["vsock"]));
     let [kernel, root, tools] = [&kernel, &root, &tools].map(|path| path.to_str().unwrap());
     let boot = ["--kernel", kernel, "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
