@@ -23,17 +23,28 @@ use common::{
 use lodge::{
     input::{Button, InputEvent, Key},
     vmm::{
-        machine::{ConsoleConfig, Graphics, MachineConfig, NetworkConfig, VsockConfig},
+        machine::{Boot, ConsoleConfig, Graphics, MachineConfig, NetworkConfig, Peripherals, VsockConfig},
         virtio::{balloon::BalloonHandle, console::NamedPortConfig},
     },
 };
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 const MIB: u64 = 1 << 20;
-/// Of a size that no other guest in this process has.
-const MEMORY: u64 = 420 * MIB;
+/// The guests' memory. Each has a size of its own, by which its memory is found among this process's files.
+const SIZES: [u64; 2] = [420 * MIB, 424 * MIB];
 /// What the balloon is to take.
 const TAKEN: u64 = 256 * MIB;
+
+/// Every driver but the root disk's lets its device go and takes it again.
+const REBIND: &str = r#"
+for device in /sys/bus/virtio/devices/*; do
+    [ ! -e $device/block/vda ] || continue
+    driver=$(readlink -f $device/driver)
+    basename $device >$driver/unbind
+    basename $device >$driver/bind
+done
+echo "every driver has begun anew"
+"#;
 
 /// What the guest does. It goes on when a line comes over its serial port.
 const SCRIPT: &str = r#"
@@ -167,11 +178,11 @@ fn handed(listener: &UnixStream) -> UnixStream {
 }
 
 /// How much of the host's memory the guest has.
-fn resident() -> u64 {
+fn resident(memory: u64) -> u64 {
     let is_ram = |path: &Path| path.to_string_lossy().contains("memfd:guest-ram");
     let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
     let ram = files.filter(|path| std::fs::read_link(path).is_ok_and(|target| is_ram(&target)));
-    let ram = ram.flat_map(std::fs::metadata).find(|metadata| metadata.len() == MEMORY);
+    let ram = ram.flat_map(std::fs::metadata).find(|metadata| metadata.len() == memory);
     ram.expect("the guest's memory is a file").blocks() * 512
 }
 
@@ -203,20 +214,20 @@ fn assert_statistics(balloon: &BalloonHandle, text: &str) {
         let (told, seen) = (told.unwrap_or_else(|| panic!("no {name} in {all:?}")), memory(text, name));
         assert!(told.abs_diff(seen) < 16 * MIB, "{name} is {seen}, but is told to be {told}: {all:?}");
     }
-    assert!(all.iter().any(|(name, value)| *name == "stat-disk-caches" && *value < MEMORY), "{all:?}");
+    assert!(all.iter().any(|(name, value)| *name == "stat-disk-caches" && *value < SIZES[0]), "{all:?}");
 }
 
 /// The memory of the guest follows what it uses, what the balloon takes, and what it needs after all.
-fn exercise_balloon(guest: &Linux) {
+fn exercise_balloon(guest: &Linux, size: u64) {
     let balloon = guest.guest.machine.balloon().unwrap();
     let go_on = || assert_eq!(guest.guest.machine.serial_input().enqueue(b"\n"), 1);
     guest.wait_for("has filled its memory");
-    let full = resident();
+    let full = resident(size);
     assert!(full > 300 * MIB, "{full} bytes");
     go_on();
     guest.wait_for("has freed its memory");
     // It reports its free pages, with which the host can do something better.
-    await_that("reported pages are given back", || resident() < full - 200 * MIB);
+    await_that("reported pages are given back", || resident(size) < full - 200 * MIB);
     go_on();
     guest.wait_for("waits for the balloon");
     assert_statistics(&balloon, &guest.guest.serial.text());
@@ -224,11 +235,11 @@ fn exercise_balloon(guest: &Linux) {
     let (sender, changes) = channel();
     let observed = balloon.clone();
     balloon.observe(move || sender.send(observed.actual_after_change()).unwrap_or_default());
-    let await_size = |size| while changes.recv_timeout(PATIENCE).expect("the balloon changes") != size {};
+    let await_change = |to| while changes.recv_timeout(PATIENCE).expect("the balloon changes") != to {};
     balloon.set_target(TAKEN);
-    await_size(TAKEN);
+    await_change(TAKEN);
     guest.wait_for("the balloon is there");
-    assert!(resident() < MEMORY - TAKEN, "{} bytes", resident());
+    assert!(resident(size) < size - TAKEN, "{} bytes", resident(size));
     go_on();
     guest.wait_for("has used more than there was");
     let left = balloon.actual();
@@ -236,7 +247,7 @@ fn exercise_balloon(guest: &Linux) {
     balloon.set_target(0);
     go_on();
     guest.wait_for("the balloon has gone");
-    await_size(0);
+    await_change(0);
 }
 
 /// Each virtio device has vectors of its own, by MSI-X.
@@ -268,29 +279,35 @@ fn assert_interrupts(text: &str) {
     }
 }
 
-#[test]
-fn every_virtio_device_does_what_it_is_for() {
-    let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
-    let terminal = Output::default();
-    let (sockets, port) = (folder.path().join("vsock"), folder.path().join("port"));
-    let change = |config: &mut MachineConfig| {
-        config.memory = MEMORY;
+/// Starts a guest with every device, whose kernel gets more arguments.
+fn start(size: u64, folder: &Path, terminal: &Output, script: &str, kernel_arguments: &str) -> Option<Linux> {
+    Linux::run(script, &["vsock"], |config: &mut MachineConfig| {
+        if let Boot::Linux(linux) = &mut config.boot {
+            linux.command_line.push_str(kernel_arguments);
+        }
+        config.memory = size;
         config.graphics = Graphics::Virtio;
-        let listener = UnixListener::bind(&port).unwrap();
+        let listener = UnixListener::bind(folder.join("port")).unwrap();
         let ports = vec![NamedPortConfig { name: "org.lodgevm.test".to_owned(), listener }];
-        config.peripherals.entropy = true;
-        config.peripherals.balloon = true;
-        config.peripherals.console = Some(ConsoleConfig { terminal: Some(Box::new(terminal.clone())), ports });
-        config.peripherals.input = true;
-        config.peripherals.vsock = Some(VsockConfig { cid: 7, listener: UnixListener::bind(&sockets).unwrap() });
-        config.peripherals.networks =
-            vec![NetworkConfig { id: "net0".to_owned(), mac: [0x52, 0x54, 0, 1, 2, 3], taps: Vec::new(), link: true }];
-    };
-    let Some(guest) = Linux::run(SCRIPT, &["vsock"], change) else { return };
+        let listener = UnixListener::bind(folder.join("vsock")).unwrap();
+        let mac = [0x52, 0x54, 0, 1, 2, 3];
+        config.peripherals = Peripherals {
+            entropy: true,
+            balloon: true,
+            console: Some(ConsoleConfig { terminal: Some(Box::new(terminal.clone())), ports }),
+            input: true,
+            vsock: Some(VsockConfig { cid: 7, listener }),
+            networks: vec![NetworkConfig { id: "net0".to_owned(), mac, taps: Vec::new(), link: true }],
+        };
+    })
+}
 
+/// Has each device do what it is for; returns all that the guest has said.
+fn exercise(guest: &Linux, size: u64, folder: &Path, terminal: &Output) -> String {
+    let sockets = folder.join("vsock");
     terminal.wait_for("something", 1);
     guest.wait_for("waits for input");
-    send_input(&guest);
+    send_input(guest);
     // Before the guest connects, which it does as soon as it has served a connection of ours.
     let (listener, answer) = ask(&sockets, "LISTEN 53\n");
     assert_eq!(answer, "OK 53\n");
@@ -299,7 +316,7 @@ fn every_virtio_device_does_what_it_is_for() {
     assert!(answer.starts_with("OK "), "{answer}");
     assert_echo(stream);
     assert_echo(handed(&listener));
-    exercise_balloon(&guest);
+    exercise_balloon(guest, size);
     let text = guest.run_to_end();
 
     linux::assert_clean(&text);
@@ -307,5 +324,34 @@ fn every_virtio_device_does_what_it_is_for() {
     assert!(packed.split(' ').next().unwrap().parse::<u32>().unwrap() >= 65536, "{packed}");
     assert!(text.contains("listen: sent 3145728 bytes back") && text.contains("connect: sent 3145728 bytes back"));
     assert_input(&text);
+    text
+}
+
+#[test]
+fn every_virtio_device_does_what_it_is_for() {
+    let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+    let terminal = Output::default();
+    let Some(guest) = start(SIZES[0], folder.path(), &terminal, SCRIPT, "") else { return };
+
+    let text = exercise(&guest, SIZES[0], folder.path(), &terminal);
+
     assert_interrupts(&text);
+}
+
+#[test]
+fn every_virtio_device_works_without_msi_and_after_its_driver_has_begun_anew() {
+    let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+    let terminal = Output::default();
+    let script = format!("{REBIND}{SCRIPT}");
+    let Some(guest) = start(SIZES[1], folder.path(), &terminal, &script, " pci=nomsi") else { return };
+
+    let text = exercise(&guest, SIZES[1], folder.path(), &terminal);
+
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("IO-APIC") && line.contains("virtio")).collect();
+    assert!(!text.contains("PCI-MSI"), "{text}");
+    for number in 0..10 {
+        let name = format!("virtio{number}");
+        let shares = |line: &&str| line.split([' ', ',']).any(|word| word == name);
+        assert!(lines.iter().any(|line| shares(line)), "{name} has no interrupt: {lines:#?}");
+    }
 }

@@ -4,7 +4,13 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
-use std::{fs::File, os::unix::fs::MetadataExt, path::Path, process::Command};
+use std::{
+    fs::File,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use common::linux::{self, Linux, disk, succeed};
 use lodge::vmm::{
@@ -127,4 +133,57 @@ fn what_linux_writes_to_its_disks_is_what_it_reads_and_what_is_in_the_image() {
     // What was given back takes no room any more.
     let allocated = std::fs::metadata(&raw).unwrap().blocks() * 512;
     assert!(allocated <= SIZE - 16 * MIB, "{allocated} bytes of the raw image are allocated");
+}
+
+#[test]
+fn requests_in_flight_survive_pauses_and_are_given_up_by_a_reset() {
+    let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+    let (raw, qcow2) = (folder.path().join("raw"), folder.path().join("qcow2"));
+    File::create(&raw).unwrap().set_len(SIZE).unwrap();
+    succeed(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&qcow2).arg(SIZE.to_string()));
+    let script = r#"
+        echo "the disks are written to"
+        for disk in vdc vdd; do
+            fio --output-format=terse --ioengine=libaio --direct=1 --iodepth=32 --filename=/dev/$disk --name=$disk \
+                --verify=crc32c --verify_fatal=1 --rw=randwrite --bs=4k --size=12M --fsync=256 >/tmp/$disk &
+        done
+        wait %1
+        wait %2
+        echo "the disks are verified""#;
+    let change = |config: &mut MachineConfig| {
+        config.disks.push(disk("raw", &raw, Format::Raw));
+        config.disks.push(disk("qcow2", &qcow2, Format::Qcow2));
+    };
+    let Some(mut guest) = Linux::run(script, &[], change) else { return };
+    let disks = guest.guest.machine.disks();
+    let written = || disks.iter().map(|disk| disk.statistics.counts(Operation::Write).operations).sum::<u64>();
+
+    guest.wait_for("the disks are written to");
+    while written() < 1000 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    guest.guest.machine.reset().unwrap();
+    guest.guest.serial.wait_for("the disks are written to", 2);
+    let mut pauses = 0;
+    while !guest.guest.serial.text().contains("GUEST-DONE") {
+        guest.guest.machine.pause().unwrap();
+        let before = written();
+        guest.guest.machine.resume().unwrap();
+        pauses += 1;
+        // The next pause comes when the guest has had its turn, or has nothing more to write.
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while written() < before + 100 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    let text = guest.run_to_end();
+    assert!(text.contains("the disks are verified") && pauses > 10, "{pauses} pauses: {text}");
+    linux::assert_clean(&text);
+    for disk in &disks {
+        for operation in [Operation::Read, Operation::Write, Operation::Flush] {
+            let counts = disk.statistics.counts(operation);
+            assert_eq!(counts.failed + counts.invalid, 0, "{}: {operation:?} {counts:?}", disk.id);
+        }
+    }
 }
