@@ -63,6 +63,11 @@ fn a_guest_lives_its_whole_life_by_the_shell() {
     let deleted = home.done(&["delete", "web", "--disks"]);
     assert!(deleted.contains("web.raw"), "{deleted}");
     assert_eq!(home.json(&["list", "--all", "--json"]), json!([]));
+    assert_eq!(home.json(&["trash", "list", "--json"])[0]["name"], "web");
+    home.done(&["trash", "restore", "web"]);
+    assert_eq!(home.state("web"), "off");
+    home.done(&["delete", "web", "--disks", "--now"]);
+    assert_eq!(home.json(&["trash", "list", "--json"]), json!([]));
     assert_eq!(fs::read_dir(home.path().join("data/lodge/disks")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(home.path().join("run/lodge")).unwrap().count(), 0);
 }

@@ -79,6 +79,9 @@ enum Verb {
     Destroy(lifecycle::Names),
     /// Delete a guest that is off
     Delete(manage::Delete),
+    /// List deleted guests, bring them back, or remove them for good
+    #[command(subcommand)]
+    Trash(manage::TrashVerb),
     /// Give a guest that is off another name
     Rename(manage::Rename),
     /// Copy a guest that is off, with its disks
@@ -151,6 +154,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Reboot(verb) => verb.run(&context).await,
         Verb::Destroy(names) => names.destroy(&context).await,
         Verb::Delete(verb) => verb.run(&context),
+        Verb::Trash(verb) => verb.run(&context),
         Verb::Rename(verb) => verb.run(&context),
         Verb::Clone(verb) => verb.run(&context).await,
         Verb::Edit(verb) => verb.run(&context),

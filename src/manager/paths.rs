@@ -128,6 +128,11 @@ impl Paths {
         self.data.join("disks")
     }
 
+    /// Deleted guests.
+    pub fn trash(&self) -> PathBuf {
+        self.data.join("trash")
+    }
+
     /// The folder of the running guest with this UUID.
     pub fn running(&self, uuid: Uuid) -> RunningPaths {
         RunningPaths { folder: self.runtime.join(uuid.to_string()) }

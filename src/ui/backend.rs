@@ -184,6 +184,12 @@ impl Backend {
         blocking(move || Ok(library.delete(&name, disks)?)).await
     }
 
+    /// Brings a deleted guest back, with its disks.
+    pub async fn restore(&self, id: Uuid) -> Result<String> {
+        let library = self.library.clone();
+        blocking(move || Ok(library.restore(&id.to_string(), None)?)).await
+    }
+
     /// Makes a guest and starts it when asked. What was made before something failed is removed again.
     pub async fn create(&self, new: NewGuest) -> Result<Created> {
         let NewGuest { definition, disk, start } = new;

@@ -35,7 +35,7 @@ pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &
     let dialog = question(
         parent,
         &gettext_f("Delete “{name}”?", &[("name", name)]),
-        &gettext("The guest’s definition is deleted for good."),
+        &gettext("It can be brought back for a week: at once by “Undo”, later by “lodgectl trash”."),
         &gettext("_Delete"),
         adw::ResponseAppearance::Destructive,
     );

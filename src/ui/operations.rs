@@ -2,12 +2,16 @@
 //! tokio, and complained about when it fails.
 
 use gtk::glib;
+use uuid::Uuid;
 
 use crate::ui::{
     backend::{Backend, GuestView, Operation},
     dialogs,
     i18n::{gettext, gettext_f},
 };
+
+/// How long a toast waits that takes something back, in seconds.
+const UNDO_SECONDS: u32 = 15;
 
 /// Where a person is told how it went.
 #[derive(Debug, Clone)]
@@ -22,6 +26,17 @@ impl Place {
     /// Says something that needs no answer.
     pub fn toast(&self, text: &str) {
         self.toasts.add_toast(adw::Toast::new(&glib::markup_escape_text(text)));
+    }
+
+    /// Says something that can be taken back.
+    fn toast_with_undo(&self, text: &str, undo: impl Fn() + 'static) {
+        let toast = adw::Toast::builder()
+            .title(glib::markup_escape_text(text))
+            .button_label(gettext("_Undo"))
+            .timeout(UNDO_SECONDS)
+            .build();
+        toast.connect_button_clicked(move |_| undo());
+        self.toasts.add_toast(toast);
     }
 }
 
@@ -78,14 +93,31 @@ pub fn delete(backend: &Backend, place: &Place, guest: &GuestView) {
         let Some(disks) = dialogs::confirm_delete(&place.window, &name, &preview).await else { return };
         let deleted = {
             let name = name.clone();
+            let backend = backend.clone();
             on_tokio(async move { backend.delete(name, disks).await }).await
         };
         match deleted {
-            Ok(_) => place.toast(&gettext_f("“{name}” was deleted", &[("name", &name)])),
+            Ok(deleted) => {
+                let (text, place) = (gettext_f("“{name}” was deleted", &[("name", &name)]), place.clone());
+                let Some(id) = deleted.trash else { return };
+                let overlay = place.clone();
+                overlay.toast_with_undo(&text, move || restore(&backend, &place, &name, id));
+            }
             Err(error) => {
                 let heading = gettext_f("“{name}” Could Not Be Deleted", &[("name", &name)]);
                 dialogs::error(&place.window, &heading, &error.to_string());
             }
+        }
+    });
+}
+
+/// Brings a deleted guest back.
+fn restore(backend: &Backend, place: &Place, name: &str, id: Uuid) {
+    let (backend, place, name) = (backend.clone(), place.clone(), name.to_owned());
+    relm4::spawn_local(async move {
+        if let Err(error) = on_tokio(async move { backend.restore(id).await }).await {
+            let heading = gettext_f("“{name}” Could Not Be Brought Back", &[("name", &name)]);
+            dialogs::error(&place.window, &heading, &error.to_string());
         }
     });
 }

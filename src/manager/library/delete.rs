@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{Entry, Library, LibraryError};
+use uuid::Uuid;
+
+use super::{Entry, Library, LibraryError, trash};
 use crate::manager::{
     atomic_file,
     definition::{Definition, DiskDefinition},
@@ -16,35 +18,40 @@ pub struct Deleted {
     pub removed: Vec<PathBuf>,
     /// Disk images that are kept, and why.
     pub kept: Vec<(PathBuf, String)>,
+    /// Which of the deleted guests it is, for [`Library::restore`].
+    pub trash: Option<Uuid>,
 }
 
 impl Library {
-    /// Removes a guest that does not run. With `disks` also its disk images that no other guest uses; never CD-ROM images
-    /// and kernels. The definition goes first: a crash may leave a disk without a guest, never a guest without its disk.
+    /// Moves a guest that does not run into the trash, from where [`Library::restore`] brings it back for a while. With
+    /// `disks` also its disk images that no other guest uses; never CD-ROM images and kernels. The definition goes first: a
+    /// crash may leave a disk without a guest, never a guest without its disk.
     pub fn delete(&self, name: &str, disks: bool) -> Result<Deleted, LibraryError> {
         let _change = self.lock()?;
         let _off = self.keep_off(name)?;
+        self.remove_old();
         let stored = self.load(name).ok();
-        let mut plan = match &stored {
-            Some(stored) if disks => self.plan(&stored.definition)?,
+        let definition = stored.as_ref().map(|stored| &stored.definition);
+        let mut plan = match definition {
+            Some(definition) if disks => self.plan(definition)?,
             _ => Deleted::default(),
         };
+        let entry = trash::Entry::prepare(self, name, definition, &plan.removed)?;
         let folder = self.paths.guest_folder(name);
-        let trash = self.paths.guests().join(format!(".deleted-{}", uuid::Uuid::new_v4()));
         let refused = LibraryError::io(&folder, "Make the library writable for you");
-        atomic_file::move_to_free(&folder, &trash).map_err(&refused)?;
-        // The guest is gone now; what cannot be removed of its folder is removed by the next change.
-        let _ = fs::remove_dir_all(&trash);
-        if let Some(stored) = stored {
-            let _ = fs::remove_dir_all(self.paths.running(stored.definition.uuid).folder);
+        atomic_file::move_to_free(&folder, &entry.guest()).map_err(&refused)?;
+        // The guest is gone now.
+        if let Some(definition) = definition {
+            let _ = fs::remove_dir_all(self.paths.running(definition.uuid).folder);
         }
         let removed = std::mem::take(&mut plan.removed);
         for path in removed {
-            match fs::remove_file(&path) {
+            match entry.take(&path) {
                 Ok(()) => plan.removed.push(path),
                 Err(error) => plan.kept.push((path, error.to_string())),
             }
         }
+        plan.trash = Some(entry.id);
         Ok(plan)
     }
 

@@ -13,6 +13,9 @@ pub enum LibraryError {
     /// There is no such guest.
     #[error("there is no guest \"{0}\". See them all with \"lodgectl list --all\"")]
     NotFound(String),
+    /// There is no such deleted guest.
+    #[error("there is no deleted guest \"{0}\". See them all with \"lodgectl trash list\"")]
+    NotDeleted(String),
     /// A prefix of a UUID fits several guests.
     #[error("\"{prefix}\" fits several guests: {}. Write more of the UUID", names.join(", "))]
     Ambiguous {

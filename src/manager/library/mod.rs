@@ -12,6 +12,7 @@
 mod addresses;
 mod delete;
 mod error;
+mod trash;
 
 use std::{
     collections::HashMap,
@@ -33,6 +34,7 @@ use super::{
 
 pub use delete::Deleted;
 pub use error::LibraryError;
+pub use trash::{KEPT, Trashed};
 
 /// Shortest prefix of a UUID that stands for a guest, in characters.
 const PREFIX_MIN: usize = 4;
