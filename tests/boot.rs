@@ -18,7 +18,7 @@ use lodge::vmm::{
 /// A raw disk of the machine.
 fn disk(id: &str, file: File, bootindex: Option<u32>) -> DiskConfig {
     let disk = block::open(Image { file, format: Format::Raw }, true, vec![]).unwrap();
-    DiskConfig { id: id.to_owned(), disk: disk.into(), serial: String::new(), bootindex }
+    DiskConfig { bootindex, ..DiskConfig::new(id, disk) }
 }
 
 #[test]

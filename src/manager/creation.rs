@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    definition::{Definition, DiskDefinition, DiskFormat, KernelDefinition, Problems},
+    definition::{CacheMode, Definition, DiskDefinition, DiskFormat, KernelDefinition, Problems},
     host,
     library::{Library, LibraryError},
     media::{self, Media, MediaError, MediaKind},
@@ -22,6 +22,8 @@ pub enum NewDisk {
         size: u64,
         /// Its format.
         format: DiskFormat,
+        /// How the host's page cache is used for it.
+        cache: CacheMode,
     },
     /// A copy of the test card.
     TestCard,
@@ -92,7 +94,9 @@ pub fn create(
 
 fn make(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition, CreationError> {
     Ok(match disk {
-        NewDisk::Empty { size, format } => DiskDefinition::new(pool.create(stem, size, format)?, format),
+        NewDisk::Empty { size, format, cache } => {
+            DiskDefinition { cache, ..DiskDefinition::new(pool.create(stem, size, format)?, format) }
+        }
         NewDisk::TestCard => DiskDefinition::new(pool.create_filled(stem, testcard::image())?, DiskFormat::Raw),
     })
 }
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn a_guest_comes_with_its_disks() {
         let (_folder, library, pool) = fixture();
-        let disks = [NewDisk::TestCard, NewDisk::Empty { size: MIB, format: DiskFormat::Qcow2 }];
+        let disks = [NewDisk::TestCard, NewDisk::Empty { size: MIB, format: DiskFormat::Qcow2, cache: CacheMode::None }];
 
         let (made, _) = create(&library, &pool, small("web"), &disks).unwrap();
 
@@ -170,7 +174,7 @@ mod tests {
     fn what_cannot_be_made_leaves_nothing() {
         let (_folder, library, pool) = fixture();
         create(&library, &pool, small("web"), &[]).unwrap();
-        let disks = [NewDisk::TestCard, NewDisk::Empty { size: u64::MAX, format: DiskFormat::Raw }];
+        let disks = [NewDisk::TestCard, NewDisk::Empty { size: u64::MAX, format: DiskFormat::Raw, cache: CacheMode::None }];
 
         let refused = [
             create(&library, &pool, small("web"), &disks),

@@ -52,7 +52,7 @@ use requests::Requests;
 use virtio::VirtioWiring;
 
 pub use config::{Boot, DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
-pub use disks::{DiskInfo, MAX_DISKS};
+pub use disks::{DiskInfo, MAX_DISKS, queues as disk_queues};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 pub use graphics::Graphics;
 use peripherals::PluggedPeripherals;

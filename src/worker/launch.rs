@@ -237,6 +237,31 @@ pub struct Disk {
     /// The serial number that the guest sees, at most 20 bytes.
     #[serde(default)]
     pub serial: String,
+    /// How the host's page cache is used. An image without it is open with `O_DIRECT`.
+    #[serde(default)]
+    pub cache: CacheMode,
+}
+
+/// How the host's page cache is used for a disk, and when a write is safe; the words are QEMU's and libvirt's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheMode {
+    /// Through the page cache; a write is safe when the guest has flushed it.
+    #[default]
+    Writeback,
+    /// Past the page cache; a write is safe when the guest has flushed it.
+    None,
+    /// Through the page cache; a write is safe when it is done.
+    Writethrough,
+    /// Through the page cache; a write is safe when the host likes, whatever the guest flushes. For guests that can be lost.
+    Unsafe,
+}
+
+impl CacheMode {
+    /// Whether it goes past the page cache.
+    pub fn is_direct(self) -> bool {
+        self == Self::None
+    }
 }
 
 /// An image that a qcow2 image is based on.
@@ -345,6 +370,7 @@ mod tests {
                 read_only: false,
                 bootindex: Some(1),
                 serial: "LODGE1".to_owned(),
+                cache: CacheMode::None,
             }],
             networks: vec![Network {
                 id: "net0".to_owned(),

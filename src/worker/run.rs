@@ -24,7 +24,7 @@ use super::{
     driver::{self, Driver, DriverHandle, Request, Wiring},
     exit_report::{ExitReport, Outcome},
     guest::{Guest, GuestDisk},
-    launch::{self, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription, Vsock},
+    launch::{self, CacheMode, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription, Vsock},
     log::{LineWriter, Log},
     porter::Porter,
     process::{self, Signals},
@@ -35,10 +35,11 @@ use super::{
 use crate::{
     rfb,
     vmm::{
-        block::{self, Format, Image},
+        block::{self, Durability, Format, Image, ring::Ring},
         boot::linux::LinuxBoot,
         machine::{
             Boot, ConsoleConfig, DiskConfig, Firmware, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig,
+            disk_queues,
         },
         virtio::console::NamedPortConfig,
     },
@@ -242,6 +243,7 @@ fn run_guest(
     process::save_memory();
     process::redirect_standard_streams(&log.file()?)?;
     let usage = Usage::open();
+    let rings = rings(&launch);
     let signals = Signals::take()?;
     sandbox::enter()?;
 
@@ -269,7 +271,7 @@ fn run_guest(
         boot: files.boot,
         graphics: launch.graphics,
         video_memory: launch.video_memory,
-        disks: disks(launch.disks, files.disks)?,
+        disks: disks(launch.disks, files.disks, rings)?,
         peripherals,
         serial: Box::new(serial.output()),
         debug_log: Box::new(LineWriter::new(Arc::clone(log), "firmware: ")),
@@ -330,14 +332,41 @@ fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
     })
 }
 
-fn disks(disks: Vec<launch::Disk>, files: Vec<(File, Vec<File>)>) -> Result<Vec<DiskConfig>, Failure> {
+/// A ring for each queue of each disk. Without io_uring, which some hosts forbid, requests are done one after the other.
+fn rings(launch: &LaunchDescription) -> Vec<Vec<Ring>> {
+    let of_a_disk = || {
+        let rings = (0..disk_queues(launch.vcpus)).map(|_| Ring::new()).collect::<io::Result<Vec<_>>>();
+        rings.unwrap_or_else(|error| {
+            tracing::warn!(%error, "there is no io_uring: the disks are slower");
+            Vec::new()
+        })
+    };
+    launch.disks.iter().map(|_| of_a_disk()).collect()
+}
+
+fn disks(
+    disks: Vec<launch::Disk>,
+    files: Vec<(File, Vec<File>)>,
+    rings: Vec<Vec<Ring>>,
+) -> Result<Vec<DiskConfig>, Failure> {
     let mut configs = Vec::with_capacity(disks.len());
-    for (disk, (file, below)) in disks.into_iter().zip(files) {
+    for ((disk, (file, below)), rings) in disks.into_iter().zip(files).zip(rings) {
         let formats = disk.backing.iter().map(|below| format(below.format));
         let backing = below.into_iter().zip(formats).map(|(file, format)| Image { file, format }).collect();
         let opened = block::open(Image { file, format: format(disk.format) }, disk.read_only, backing)
             .map_err(|error| format!("{} ({}): {}", disk.id, disk.file_name, chain(&error)))?;
-        configs.push(DiskConfig { id: disk.id, disk: opened.into(), serial: disk.serial, bootindex: disk.bootindex });
+        configs.push(DiskConfig {
+            id: disk.id,
+            disk: opened.into(),
+            serial: disk.serial,
+            bootindex: disk.bootindex,
+            durability: match disk.cache {
+                CacheMode::Writeback | CacheMode::None => Durability::OnFlush,
+                CacheMode::Writethrough => Durability::OnWrite,
+                CacheMode::Unsafe => Durability::Never,
+            },
+            rings,
+        });
     }
     Ok(configs)
 }

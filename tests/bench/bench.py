@@ -7,6 +7,7 @@ import tempfile
 
 import application
 import engines
+import fio
 import idle
 import memory
 import start
@@ -15,6 +16,7 @@ BENCHMARKS = {
     "start": start.run,
     "memory": memory.run,
     "idle": idle.run,
+    "fio": fio.run,
     "application": application.run,
     "fifty": application.run_fifty,
 }

@@ -38,7 +38,7 @@ pub fn boot_with(change: impl FnOnce(&mut MachineConfig)) -> Option<Card> {
     let mut file = tempfile::tempfile().expect("a temporary file could not be made");
     file.write_all(testcard::image()).expect("the image could not be written");
     let disk = block::open(Image { file, format: Format::Raw }, true, Vec::new()).expect("the image is no disk");
-    let disk = DiskConfig { id: "card".to_owned(), disk: disk.into(), serial: "card".to_owned(), bootindex: Some(0) };
+    let disk = DiskConfig { serial: "card".to_owned(), bootindex: Some(0), ..DiskConfig::new("card", disk) };
     let mut guest = machine(kvm, |config| {
         config.disks = vec![disk];
         change(config);

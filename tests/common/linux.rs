@@ -12,7 +12,7 @@ use lodge::{
         size::Size,
     },
     vmm::{
-        block::{self, Format, Image},
+        block::{self, Format, Image, ring::Ring},
         boot::linux::LinuxBoot,
         machine::{Boot, DiskConfig, MachineConfig, MachineEvent, ShutdownCause},
     },
@@ -181,7 +181,8 @@ pub fn succeed(command: &mut Command) -> String {
 pub fn disk(id: &str, path: &Path, format: Format) -> DiskConfig {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let disk = block::open(Image { file, format }, false, Vec::new()).unwrap();
-    DiskConfig { id: id.to_owned(), disk: disk.into(), serial: format!("serial-{id}"), bootindex: None }
+    let rings = Ring::new().into_iter().collect();
+    DiskConfig { serial: format!("serial-{id}"), rings, ..DiskConfig::new(id, disk) }
 }
 
 /// Fails when the kernel complains.

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::manager::{
     definition::{
-        Definition, DevicesDefinition, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS, NetworkDefinition,
+        CacheMode, Definition, DevicesDefinition, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS, NetworkDefinition,
         NetworkKind, Topology,
     },
     size::Size,
@@ -282,7 +282,14 @@ impl FromStr for NetworkArgument {
 
 /// What `--disk` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DiskArgument {
+pub struct DiskArgument {
+    pub source: DiskSource,
+    pub cache: CacheMode,
+}
+
+/// Where a disk comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskSource {
     Existing(PathBuf),
     New { size: u64, format: DiskFormat },
 }
@@ -291,7 +298,13 @@ impl FromStr for DiskArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some(rest) = text.strip_prefix("size=") else { return Ok(Self::Existing(text.into())) };
+        let (text, cache) = match text.rsplit_once(",cache=") {
+            Some((text, mode)) => (text, CacheMode::from_str(mode, false).map_err(|_| unknown_cache(mode))?),
+            None => (text, CacheMode::default()),
+        };
+        let Some(rest) = text.strip_prefix("size=") else {
+            return Ok(Self { source: DiskSource::Existing(text.into()), cache });
+        };
         let (size, options) = rest.split_once(',').unwrap_or((rest, ""));
         let size = size.parse::<Size>().map_err(|error| error.to_string())?.bytes();
         let format = match options {
@@ -300,8 +313,12 @@ impl FromStr for DiskArgument {
             "format=raw" => DiskFormat::Raw,
             other => return Err(format!("\"{other}\" is no option of a new disk. Write format=qcow2 or format=raw")),
         };
-        Ok(Self::New { size, format })
+        Ok(Self { source: DiskSource::New { size, format }, cache })
     }
+}
+
+fn unknown_cache(mode: &str) -> String {
+    format!("\"{mode}\" is no cache mode. Write cache=writeback, cache=none, cache=writethrough or cache=unsafe")
 }
 
 #[cfg(test)]
@@ -336,9 +353,13 @@ mod tests {
     fn a_disk_is_a_path_or_a_size() {
         let parse = |text: &str| text.parse::<DiskArgument>();
 
-        assert_eq!(parse("/a,b=c.img"), Ok(DiskArgument::Existing("/a,b=c.img".into())));
-        assert_eq!(parse("size=20GiB"), Ok(DiskArgument::New { size: 20 * GIB, format: DiskFormat::Qcow2 }));
-        assert_eq!(parse("size=1G,format=raw"), Ok(DiskArgument::New { size: GIB, format: DiskFormat::Raw }));
+        let existing = |path: &str, cache| Ok(DiskArgument { source: DiskSource::Existing(path.into()), cache });
+        let new = |size, format, cache| Ok(DiskArgument { source: DiskSource::New { size, format }, cache });
+        assert_eq!(parse("/a,b=c.img"), existing("/a,b=c.img", CacheMode::Writeback));
+        assert_eq!(parse("/a,b=c.img,cache=none"), existing("/a,b=c.img", CacheMode::None));
+        assert_eq!(parse("size=20GiB"), new(20 * GIB, DiskFormat::Qcow2, CacheMode::Writeback));
+        assert_eq!(parse("size=1G,format=raw,cache=unsafe"), new(GIB, DiskFormat::Raw, CacheMode::Unsafe));
+        assert!(parse("disk.img,cache=some").unwrap_err().contains("cache=writethrough"));
         assert!(parse("size=much").unwrap_err().contains("much"));
         assert!(parse("size=1G,format=vdi").unwrap_err().contains("format=vdi"));
     }

@@ -8,13 +8,13 @@ use clap::Args;
 use uuid::Uuid;
 
 use self::arguments::{
-    CpuArgument, DiskArgument, EventsArgument, HugePagesArgument, NetworkArgument, PinArgument, UsualDevice,
+    CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, NetworkArgument, PinArgument, UsualDevice,
     VcpusArgument, VideoArgument, VsockArgument,
 };
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{
     creation::{self, NewDisk},
-    definition::{CpuDefinition, Definition, MAX_VCPUS},
+    definition::{CpuDefinition, Definition, DiskDefinition, MAX_VCPUS},
     media::MediaKind,
     size::Size,
 };
@@ -49,7 +49,8 @@ pub(super) struct Create {
     /// Let the host keep pages only once that are equal in several guests (KSM)
     #[arg(long)]
     mergeable: bool,
-    /// A disk: the path of an image, or size=20GiB[,format=qcow2|raw] for a new one; can be repeated
+    /// A disk: the path of an image, or size=20GiB[,format=qcow2|raw] for a new one, and behind either, if you like,
+    /// ,cache=writeback|none|writethrough|unsafe; can be repeated
     #[arg(long = "disk", value_name = "DISK")]
     disks: Vec<DiskArgument>,
     /// A CD-ROM with this ISO image; can be repeated
@@ -109,9 +110,12 @@ impl Create {
             new.push(NewDisk::TestCard);
         }
         for disk in self.disks {
-            match disk {
-                DiskArgument::New { size, format } => new.push(NewDisk::Empty { size, format }),
-                DiskArgument::Existing(path) => definition.add_disk(creation::import(absolute(path)?)?.0),
+            let cache = disk.cache;
+            match disk.source {
+                DiskSource::New { size, format } => new.push(NewDisk::Empty { size, format, cache }),
+                DiskSource::Existing(path) => {
+                    definition.add_disk(DiskDefinition { cache, ..creation::import(absolute(path)?)?.0 });
+                }
             }
         }
         for path in self.cdroms {

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use crate::worker::launch::{HugePages, MemoryBacking, Topology};
+pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, Topology};
 pub use cpu::CpuDefinition;
 pub use devices::{AGENT_PORT, DevicesDefinition};
 pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
@@ -181,6 +181,9 @@ pub struct DiskDefinition {
     /// so that a guest with an empty disk installs from the CD-ROM and then starts from its disk.
     #[serde(default)]
     pub boot: Option<u32>,
+    /// How the host's page cache is used, and when a write is safe: `writeback`, `none`, `writethrough` or `unsafe`.
+    #[serde(default)]
+    pub cache: CacheMode,
 }
 
 /// The format of a disk image.
@@ -296,6 +299,7 @@ impl DiskDefinition {
             bus: DiskBus::default(),
             serial: None,
             boot: None,
+            cache: CacheMode::default(),
         }
     }
 

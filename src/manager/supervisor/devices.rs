@@ -73,6 +73,7 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
             read_only: disk.is_read_only(),
             bootindex: place.and_then(|place| u32::try_from(place).ok()),
             serial: disk.serial.clone().unwrap_or_default(),
+            cache: disk.cache,
         });
     }
     if problems.0.is_empty() { Ok(disks) } else { Err(problems) }

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
 };
 
 use crate::manager::{
@@ -23,8 +23,12 @@ pub(super) fn open(disk: &DiskDefinition) -> Result<File, String> {
         return Err(format!("{path} is not a file. Choose a disk image"));
     }
     let read_only = disk.is_read_only();
-    let image =
-        OpenOptions::new().read(true).write(!read_only).open(&disk.path).map_err(|error| refused(disk, &error))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(!read_only);
+    if disk.cache.is_direct() {
+        options.custom_flags(libc::O_DIRECT);
+    }
+    let image = options.open(&disk.path).map_err(|error| refused(disk, &error))?;
     if kind.is_file() {
         check_content(disk)?;
     }
@@ -40,6 +44,9 @@ fn refused(disk: &DiskDefinition, error: &io::Error) -> String {
         io::ErrorKind::NotFound => "Put it back, or choose another one",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "Make it readable for you, and writable unless read_only = true"
+        }
+        io::ErrorKind::InvalidInput if disk.cache.is_direct() => {
+            "Its file system may need the host's page cache: choose another cache mode than none"
         }
         _ => "Look at the file and its disk",
     };

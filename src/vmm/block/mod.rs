@@ -3,8 +3,9 @@
 //! Nothing here opens a file by name or guesses a format: a disk is made of files that are open already, and its format is
 //! what the caller says.
 
-mod qcow2;
+mod image;
 mod raw;
+pub mod ring;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,8 @@ mod vectored;
 
 use std::{fmt, fs::File, io, os::fd::BorrowedFd};
 
-use self::{qcow2::Qcow2Disk, raw::RawDisk};
+use self::{image::ImageDisk, raw::RawDisk};
+use rustix::fs::OFlags;
 
 use super::memory::GuestSlice;
 
@@ -45,10 +47,31 @@ pub trait Disk: Send + Sync {
     /// Makes the range read as zeroes; with `unmap` its space may be given back.
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
 
-    /// The file whose bytes are this disk's bytes one to one, for engines that submit requests themselves.
-    fn file(&self) -> Option<BorrowedFd<'_>> {
+    /// The file whose bytes are this disk's bytes one to one, for those who have several requests in flight at once.
+    fn file(&self) -> Option<WholeFile<'_>> {
         None
     }
+}
+
+/// A file that is a disk.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeFile<'a> {
+    /// The open file.
+    pub file: BorrowedFd<'a>,
+    /// Whether it goes past the host's page cache (O_DIRECT). A write to the cache is only a copy, quickest done at once.
+    pub direct: bool,
+}
+
+/// When what a guest writes is on stable storage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When the guest asks for it.
+    #[default]
+    OnFlush,
+    /// When the write is done.
+    OnWrite,
+    /// When the host likes: a guest that is told it is may lose it.
+    Never,
 }
 
 /// The format of a disk image.
@@ -112,9 +135,16 @@ pub enum BlockError {
 /// Makes a disk of `image` over `backing`, the chain of its backing files, nearest first. A raw image has none.
 pub fn open(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Box<dyn Disk>, BlockError> {
     match image.format {
-        Format::Raw if backing.is_empty() => Ok(Box::new(RawDisk::new(image.file, read_only)?)),
-        _ => Ok(Box::new(Qcow2Disk::new(image, read_only, backing)?)),
+        Format::Raw if backing.is_empty() && !is_direct(&image.file).map_err(BlockError::Examine)? => {
+            Ok(Box::new(RawDisk::new(image.file, read_only)?))
+        }
+        _ => Ok(Box::new(ImageDisk::new(image, read_only, backing)?)),
     }
+}
+
+/// Whether a file was opened to go past the host's page cache.
+fn is_direct(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fcntl_getfl(file)?.contains(OFlags::DIRECT))
 }
 
 /// Refuses what is not whole sectors inside a disk of `capacity` bytes.

@@ -1,4 +1,4 @@
-//! Raw images: a file or a block device whose bytes are the disk's.
+//! Raw images: a file or a block device whose bytes are the disk's, through the host's page cache.
 
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::AsFd,
         unix::fs::{FileExt, FileTypeExt},
     },
 };
@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{BlockError, Disk, SECTOR, check_range, vectored};
+use super::{BlockError, Disk, SECTOR, WholeFile, check_range, vectored};
 use crate::vmm::memory::GuestSlice;
 
 /// A raw disk.
@@ -118,7 +118,7 @@ impl Disk for RawDisk {
         self.write_plain_zeroes(offset, length)
     }
 
-    fn file(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+    fn file(&self) -> Option<WholeFile<'_>> {
+        Some(WholeFile { file: self.file.as_fd(), direct: false })
     }
 }

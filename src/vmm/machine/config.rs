@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
 use crate::vmm::{
-    block::Disk, boot::linux::LinuxBoot, cpu::CpuConfig, devices::serial::SerialOutput, memory::MemoryBacking,
+    block::{Disk, Durability, ring::Ring}, boot::linux::LinuxBoot, cpu::CpuConfig, devices::serial::SerialOutput, memory::MemoryBacking,
 };
 
 /// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.
@@ -103,4 +103,22 @@ pub struct DiskConfig {
     pub serial: String,
     /// Its place in the boot order, the lowest first; `None` when it is not booted from.
     pub bootindex: Option<u32>,
+    /// When what the guest writes is on stable storage.
+    pub durability: Durability,
+    /// One for each of its queues ([`disk_queues`](super::disk_queues)) that is to have many requests in flight at a time.
+    pub rings: Vec<Ring>,
+}
+
+impl DiskConfig {
+    /// A disk that is not booted from.
+    pub fn new(id: &str, disk: impl Into<Arc<dyn Disk>>) -> Self {
+        Self {
+            id: id.to_owned(),
+            disk: disk.into(),
+            serial: String::new(),
+            bootindex: None,
+            durability: Durability::default(),
+            rings: Vec::new(),
+        }
+    }
 }

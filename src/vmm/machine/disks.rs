@@ -24,6 +24,11 @@ const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// The most queues of a disk: more vCPUs share them.
 const MAX_QUEUES: u32 = 4;
 
+/// How many queues the disks of a machine with `vcpus` virtual CPUs have.
+pub fn queues(vcpus: u32) -> u32 {
+    vcpus.clamp(1, MAX_QUEUES)
+}
+
 /// A disk of a machine, as QMP's `query-block` shows it.
 #[derive(Debug, Clone)]
 pub struct DiskInfo {
@@ -96,9 +101,10 @@ pub fn plug(
     wiring: &VirtioWiring,
 ) -> Result<Vec<DiskInfo>, MachineError> {
     let plug = |(index, config): (usize, DiskConfig)| {
-        let DiskConfig { id, disk, serial, .. } = config;
+        let DiskConfig { id, disk, serial, durability, mut rings, .. } = config;
         let (capacity, read_only) = (disk.capacity(), disk.read_only());
-        let block = Block::new(&id, disk, &serial, vcpus.min(MAX_QUEUES) as u16);
+        let rings = (0..queues(vcpus)).map(|_| rings.pop()).collect();
+        let block = Block::with_rings(&id, disk, &serial, durability, rings);
         let statistics = block.statistics();
         let function = wiring.function(Box::new(block))?;
         pci.plug(address(index), Arc::new(Mutex::new(function)), vec![])?;
@@ -121,7 +127,7 @@ mod tests {
             file.write_all_at(&BOOT_SIGNATURE, 510).unwrap();
         }
         let disk = block::open(Image { file, format: Format::Raw }, false, Vec::new()).unwrap();
-        DiskConfig { id: id.to_owned(), disk: disk.into(), serial: String::new(), bootindex }
+        DiskConfig { bootindex, ..DiskConfig::new(id, disk) }
     }
 
     #[test]
@@ -143,8 +149,8 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
         let image = Image { file: file.try_clone().unwrap(), format: Format::Raw };
-        let disk = block::open(image, false, Vec::new()).unwrap().into();
-        let empty = DiskConfig { id: "disk0".to_owned(), disk, serial: String::new(), bootindex: Some(1) };
+        let disk = block::open(image, false, Vec::new()).unwrap();
+        let empty = DiskConfig { bootindex: Some(1), ..DiskConfig::new("disk0", disk) };
         let disks = boot_disks(&[empty, self::disk("iso", Some(2), true)]);
         let before = boot_order(&disks);
 

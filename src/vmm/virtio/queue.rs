@@ -232,26 +232,38 @@ impl Virtqueue {
         memory: &'m GuestMemory,
         mut serve: impl FnMut(&mut Chain<'m>) -> Result<usize, QueueError>,
     ) -> Result<(), QueueError> {
-        let mut chain = Chain::default();
-        let mut left = ROUNDS_A_TURN * usize::from(self.size());
+        let mut turn = Turn::of(self);
         loop {
-            self.suppress_kicks(memory)?;
-            while self.pop_into(memory, &mut chain)? {
-                let written = serve(&mut chain)?;
-                self.complete(memory, chain.head(), written)?;
-                left -= 1;
-                if left == 0 {
-                    self.announce(memory)?;
-                    // A counter that is full has kicked already.
-                    let _ = self.kick.write(1);
-                    return Ok(());
-                }
-            }
+            let over = self.take(memory, &mut turn, |chain| serve(chain).map(Some))?;
             self.announce(memory)?;
-            if !self.want_kicks(memory)? {
+            if over || !self.want_kicks(memory)? {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes the available chains: `serve` gets each and returns how many bytes it has written to it, or `None` if it is
+    /// completed later. The driver is not asked for kicks meanwhile and not interrupted. Returns whether the turn is over: then the
+    /// queue has been kicked again.
+    pub fn take<'m>(
+        &mut self,
+        memory: &'m GuestMemory,
+        turn: &mut Turn<'m>,
+        mut serve: impl FnMut(&mut Chain<'m>) -> Result<Option<usize>, QueueError>,
+    ) -> Result<bool, QueueError> {
+        self.suppress_kicks(memory)?;
+        while self.pop_into(memory, &mut turn.chain)? {
+            if let Some(written) = serve(&mut turn.chain)? {
+                self.complete(memory, turn.chain.head(), written)?;
+            }
+            turn.left -= 1;
+            if turn.left == 0 {
+                // A counter that is full has kicked already.
+                let _ = self.kick.write(1);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn interrupt_wanted(&mut self, memory: &GuestMemory) -> Result<bool, QueueError> {
@@ -265,6 +277,19 @@ impl Virtqueue {
             .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
             .map_err(|error| ring(virtio_queue::Error::GuestMemory(error)))?;
         Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+    }
+}
+
+/// How much of a queue is served before its thread looks at what else there is.
+pub struct Turn<'m> {
+    chain: Chain<'m>,
+    left: usize,
+}
+
+impl Turn<'_> {
+    /// A turn of this queue.
+    pub fn of(queue: &Virtqueue) -> Self {
+        Self { chain: Chain::default(), left: ROUNDS_A_TURN * usize::from(queue.size()) }
     }
 }
 
@@ -305,6 +330,11 @@ impl Queues {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Virtqueue> {
         self.0.iter().flatten()
+    }
+
+    /// All of them, to work on.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Virtqueue> {
+        self.0.iter_mut().flatten()
     }
 
     /// Adds all of `other`.

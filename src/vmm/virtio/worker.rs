@@ -55,7 +55,7 @@ pub trait Handler: Send + 'static {
 /// What a handler works with.
 pub struct Io<'a, 'b> {
     /// The guest's memory.
-    pub memory: &'a GuestMemory,
+    pub memory: &'a Arc<GuestMemory>,
     /// The queues that are enabled.
     pub queues: &'a mut Queues,
     /// The features that were negotiated.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod flight;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -22,12 +23,10 @@ use super::{
     queue::Queues,
     worker::{Engine, share},
 };
-use crate::vmm::block::{Disk, SECTOR, statistics::Statistics};
+use crate::vmm::block::{Disk, Durability, SECTOR, ring::Ring, statistics::Statistics};
 
 /// Descriptors of a queue.
 const QUEUE_SIZE: u16 = 256;
-/// The most queues, and so threads, that make sense for one disk.
-const MAX_QUEUES: u16 = 16;
 /// Bytes of the serial number.
 const SERIAL: usize = 20;
 /// A discard or a write of zeroes covers at most 1 GiB, so that it does not hold up what comes behind it for long.
@@ -40,6 +39,7 @@ pub struct Block {
     // Fixed configuration
     label: String,
     queue_sizes: Vec<u16>,
+    durability: Durability,
     // Wiring
     disk: Arc<dyn Disk>,
     statistics: Arc<Statistics>,
@@ -49,19 +49,33 @@ pub struct Block {
 impl Block {
     /// The disk `disk` as device `label`, with `queues` queues. The guest sees the first 20 bytes of `serial`.
     pub fn new(label: &str, disk: impl Into<Arc<dyn Disk>>, serial: &str, queues: u16) -> Self {
+        let rings = (0..queues).map(|_| None).collect();
+        Self::with_rings(label, disk, serial, Durability::default(), rings)
+    }
+
+    /// A disk with a queue for each of `rings`; queues that have one have many requests in flight at a time.
+    pub fn with_rings(
+        label: &str,
+        disk: impl Into<Arc<dyn Disk>>,
+        serial: &str,
+        durability: Durability,
+        rings: Vec<Option<Ring>>,
+    ) -> Self {
         let disk = disk.into();
         let statistics = Arc::new(Statistics::default());
         let mut id = [0; SERIAL];
         id.iter_mut().zip(serial.bytes()).for_each(|(to, from)| *to = from);
-        let queues = queues.clamp(1, MAX_QUEUES);
-        let engine = |index| {
-            let queue = BlockQueue::new(disk.clone(), id, statistics.clone());
+        let queues = rings.len();
+        let engine = |(index, ring)| {
+            let (disk, statistics) = (disk.clone(), statistics.clone());
+            let queue = BlockQueue { disk, serial: id, statistics, durability, ring, write_through: false };
             Engine::new(&if queues == 1 { label.to_owned() } else { format!("{label}/{index}") }, queue)
         };
         Self {
             label: label.to_owned(),
-            queue_sizes: vec![QUEUE_SIZE; queues.into()],
-            engines: (0..queues).map(engine).collect(),
+            queue_sizes: vec![QUEUE_SIZE; queues],
+            durability,
+            engines: rings.into_iter().enumerate().map(engine).collect(),
             disk,
             statistics,
         }
@@ -118,14 +132,15 @@ impl VirtioDevice for Block {
         let always = 1 << VIRTIO_BLK_F_SEG_MAX
             | 1 << VIRTIO_BLK_F_GEOMETRY
             | 1 << VIRTIO_BLK_F_BLK_SIZE
-            | 1 << VIRTIO_BLK_F_TOPOLOGY
-            | 1 << VIRTIO_BLK_F_FLUSH;
+            | 1 << VIRTIO_BLK_F_TOPOLOGY;
+        // A disk without it has no cache that could lose what was written.
+        let cached = if self.durability == Durability::OnWrite { 0 } else { 1 << VIRTIO_BLK_F_FLUSH };
         let several = if self.queue_sizes.len() > 1 { 1 << VIRTIO_BLK_F_MQ } else { 0 };
         let writable = match self.disk.read_only() {
             true => 1 << VIRTIO_BLK_F_RO,
             false => 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES,
         };
-        always | several | writable
+        always | cached | several | writable
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {

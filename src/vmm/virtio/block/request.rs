@@ -1,28 +1,32 @@
 //! What virtio-blk does with a request (virtio 1.2, section 5.2.6).
 //!
 //! A request is a header to read, data to read or write, and a byte to write the outcome to. Data goes between the disk and the
-//! guest's memory without a copy. A request that makes no sense as a request (no header, no room for the outcome) is the
+//! guest's memory without a copy. Where the disk is a file and the host has io_uring, many requests are in flight at a time, and
+//! are done in any order; others are done one after the other. A request that makes no sense as a request (no header, no room for the outcome) is the
 //! driver's fault and stops the device; one that cannot be done gets an outcome that says so.
 
 #![forbid(unsafe_code)]
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
+    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
     VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
 use super::{MAX_RANGE_SECTORS, SERIAL};
 use crate::vmm::{
     block::{
-        Disk, SECTOR,
+        Disk, Durability, SECTOR,
+        ring::Ring,
         statistics::{Operation, Statistics},
     },
-    virtio::{
-        queue::{Buffers, Chain, QueueError},
-        worker::{Handler, Io},
-    },
+    memory::{GuestMemory, GuestSlice},
+    virtio::queue::{Buffers, Chain, QueueError},
 };
 
 /// Ranges of one discard or write of zeroes.
@@ -33,15 +37,18 @@ const RANGE_UNMAP: u32 = 1;
 
 /// What serves one queue.
 pub struct BlockQueue {
-    disk: Arc<dyn Disk>,
-    serial: [u8; SERIAL],
-    statistics: Arc<Statistics>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) serial: [u8; SERIAL],
+    pub(super) statistics: Arc<Statistics>,
+    pub(super) durability: Durability,
+    /// For requests that are in flight together.
+    pub(super) ring: Option<Ring>,
     /// The driver cannot flush, so every write has to be on stable storage when it is done (section 5.2.6.2).
-    write_through: bool,
+    pub(super) write_through: bool,
 }
 
 /// Why a request was not carried out.
-enum Refusal {
+pub(super) enum Refusal {
     /// It makes no sense for this disk.
     Invalid(Operation),
     /// The host could not do it.
@@ -51,21 +58,34 @@ enum Refusal {
 }
 
 /// What a request has done.
-struct Done {
-    operation: Option<Operation>,
-    bytes: u64,
+pub(super) struct Done {
+    pub(super) operation: Option<Operation>,
+    pub(super) bytes: u64,
     /// How much of it the guest finds in its buffers.
-    written: usize,
+    pub(super) written: usize,
+}
+
+impl Done {
+    /// A read into these buffers.
+    pub(super) fn read(buffers: &[GuestSlice<'_>]) -> Self {
+        let written: usize = buffers.iter().map(GuestSlice::len).sum();
+        Self { operation: Some(Operation::Read), bytes: written as u64, written }
+    }
+
+    /// A flush.
+    pub(super) fn flushed() -> Self {
+        Self { operation: Some(Operation::Flush), bytes: 0, written: 0 }
+    }
 }
 
 impl BlockQueue {
-    /// For a queue of the disk with this serial number.
-    pub fn new(disk: Arc<dyn Disk>, serial: [u8; SERIAL], statistics: Arc<Statistics>) -> Self {
-        Self { disk, serial, statistics, write_through: false }
-    }
-
-    /// Serves one request and returns how many bytes were written to its buffers.
-    fn serve(&self, chain: &mut Chain<'_>, begun: &mut Instant) -> Result<usize, QueueError> {
+    /// Serves one request and returns how many bytes were written to its buffers; `None` if it is in flight now.
+    pub(super) fn serve(
+        &mut self,
+        memory: &Arc<GuestMemory>,
+        chain: &mut Chain<'_>,
+        begun: &mut Instant,
+    ) -> Result<Option<usize>, QueueError> {
         let outcome_byte = chain.writable.split_last()?;
         let header: [u8; 16] = {
             let mut bytes = [0; 16];
@@ -73,12 +93,20 @@ impl BlockQueue {
             bytes
         };
         let [a, b, c, d, _, _, _, _, sector @ ..] = header;
-        let kind = u32::from_le_bytes([a, b, c, d]);
-        let outcome = self.execute(kind, u64::from_le_bytes(sector), chain);
+        let (kind, sector) = (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(sector));
+        if self.begin(memory, kind, sector, chain, outcome_byte, *begun)? {
+            return Ok(None);
+        }
+        let outcome = self.execute(kind, sector, chain);
 
         // The end of one request is the beginning of the next: the clock is read once for each.
         let now = Instant::now();
         let took = now - std::mem::replace(begun, now);
+        Ok(Some(self.conclude(outcome, took, &outcome_byte)))
+    }
+
+    /// Counts a request, and tells the guest how it went; returns how many bytes were written to its buffers.
+    pub(super) fn conclude(&self, outcome: Result<Done, Refusal>, took: Duration, answer: &GuestSlice<'_>) -> usize {
         let (status, written) = match outcome {
             Ok(Done { operation, bytes, written }) => {
                 if let Some(operation) = operation {
@@ -97,8 +125,8 @@ impl BlockQueue {
             }
             Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
         };
-        outcome_byte.copy_from(&[status as u8]);
-        Ok(written + 1)
+        answer.copy_from(&[status as u8]);
+        written + 1
     }
 
     fn execute(&self, kind: u32, sector: u64, chain: &mut Chain<'_>) -> Result<Done, Refusal> {
@@ -119,32 +147,45 @@ impl BlockQueue {
     }
 
     /// The range's beginning in bytes, if all of it is on the disk.
-    fn offset(&self, sector: u64, length: u64) -> Option<u64> {
+    pub(super) fn offset(&self, sector: u64, length: u64) -> Option<u64> {
         let offset = sector.checked_mul(SECTOR)?;
         let end = offset.checked_add(length)?;
         (end <= self.disk.capacity() && length.is_multiple_of(SECTOR)).then_some(offset)
     }
 
     fn read(&self, sector: u64, data: &Buffers<'_>) -> Result<Done, Refusal> {
-        let bytes = data.len() as u64;
-        let offset = self.offset(sector, bytes).ok_or(Refusal::Invalid(Operation::Read))?;
-        self.disk.read(offset, data.slices()).map_err(|error| Refusal::Failed(Operation::Read, error))?;
-        Ok(Done { operation: Some(Operation::Read), bytes, written: data.len() })
+        let offset = self.offset(sector, data.len() as u64).ok_or(Refusal::Invalid(Operation::Read))?;
+        self.read_at(offset, data.slices())
+    }
+
+    pub(super) fn read_at(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> Result<Done, Refusal> {
+        self.disk.read(offset, buffers).map_err(|error| Refusal::Failed(Operation::Read, error))?;
+        Ok(Done::read(buffers))
     }
 
     fn write(&self, sector: u64, data: &Buffers<'_>) -> Result<Done, Refusal> {
-        let bytes = data.len() as u64;
-        let offset = self.offset(sector, bytes).filter(|_| !self.disk.read_only());
-        let offset = offset.ok_or(Refusal::Invalid(Operation::Write))?;
-        self.disk.write(offset, data.slices()).map_err(|error| Refusal::Failed(Operation::Write, error))?;
+        let offset = self.offset(sector, data.len() as u64).filter(|_| !self.disk.read_only());
+        self.write_at(offset.ok_or(Refusal::Invalid(Operation::Write))?, data.slices())
+    }
+
+    pub(super) fn write_at(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> Result<Done, Refusal> {
+        self.disk.write(offset, buffers).map_err(|error| Refusal::Failed(Operation::Write, error))?;
+        self.written(offset, buffers)
+    }
+
+    /// What is left to do after a write.
+    pub(super) fn written(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> Result<Done, Refusal> {
         self.settle()?;
+        let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         self.statistics.written_up_to(offset + bytes);
         Ok(Done { operation: Some(Operation::Write), bytes, written: 0 })
     }
 
     fn flush(&self) -> Result<Done, Refusal> {
-        self.disk.flush().map_err(|error| Refusal::Failed(Operation::Flush, error))?;
-        Ok(Done { operation: Some(Operation::Flush), bytes: 0, written: 0 })
+        if self.durability != Durability::Never {
+            self.disk.flush().map_err(|error| Refusal::Failed(Operation::Flush, error))?;
+        }
+        Ok(Done::flushed())
     }
 
     fn settle(&self) -> Result<(), Refusal> {
@@ -195,19 +236,5 @@ impl BlockQueue {
         }
         self.settle()?;
         Ok(Done { operation: Some(operation), bytes: total, written: 0 })
-    }
-}
-
-impl Handler for BlockQueue {
-    fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
-        self.write_through = io.features & (1 << VIRTIO_BLK_F_FLUSH) == 0;
-        Ok(())
-    }
-
-    fn kicked(&mut self, queue: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
-        let memory = io.memory;
-        let Some(queue) = io.queue(queue) else { return Ok(()) };
-        let mut begun = Instant::now();
-        queue.serve_all(memory, |chain| self.serve(chain, &mut begun))
     }
 }

@@ -1,4 +1,5 @@
-//! qcow2 images (QEMU's `docs/interop/qcow2.rst`), through the imago crate.
+//! Images through the imago crate: qcow2 (QEMU's `docs/interop/qcow2.rst`), and raw ones past the host's page cache, whose
+//! requests it aligns.
 //!
 //! An image and all of its backing files are given as open files: what an image says about names of other files is only
 //! compared with that, so that no image can make the worker open anything.
@@ -6,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    fs::File,
     io,
+    os::fd::AsFd,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -18,20 +21,22 @@ use imago::{
     raw::Raw,
 };
 
-use super::{BlockError, Disk, Format, Image, SECTOR, check_range};
+use super::{BlockError, Disk, Format, Image, SECTOR, WholeFile, check_range, is_direct};
 use crate::vmm::memory::GuestSlice;
 
 type Access = FormatAccess<ImageFile>;
 
-/// A qcow2 disk.
-pub struct Qcow2Disk {
+/// A disk of one or more images.
+pub struct ImageDisk {
     /// Reads and writes share it; a discard moves clusters under them and needs it alone.
     image: RwLock<Access>,
+    /// The file, if it is the disk and takes requests of any sector.
+    whole: Option<File>,
     capacity: u64,
     read_only: bool,
 }
 
-impl Qcow2Disk {
+impl ImageDisk {
     /// A disk of `image` over `backing`, nearest first.
     pub fn new(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Self, BlockError> {
         let given = backing.len();
@@ -40,9 +45,13 @@ impl Qcow2Disk {
             let counts = Chain { level: level + 1, given };
             below = Some(Arc::new(open_layer(layer, false, below, counts)?));
         }
+        let file = (image.format == Format::Raw).then(|| image.file.try_clone()).transpose();
+        let file = file.map_err(BlockError::Examine)?;
         let access = open_layer(image, !read_only, below, Chain { level: 0, given })?;
         let size = access.size();
-        Ok(Self { image: RwLock::new(access), capacity: size - size % SECTOR, read_only })
+        // Parts of larger blocks have to be merged, one after the other: only imago does that.
+        let whole = file.filter(|_| access.req_align() as u64 <= SECTOR);
+        Ok(Self { image: RwLock::new(access), whole, capacity: size - size % SECTOR, read_only })
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, Access> {
@@ -70,7 +79,8 @@ struct Chain {
 
 fn open_layer(image: Image, writable: bool, below: Option<Arc<Access>>, chain: Chain) -> Result<Access, BlockError> {
     let damaged = |source| BlockError::Format { format: image.format, source };
-    let options = StorageOpenOptions::new().write(writable);
+    let direct = is_direct(&image.file).map_err(BlockError::Examine)?;
+    let options = StorageOpenOptions::new().write(writable).direct(direct);
     let file = ImageFile::from_open_file(image.file, options).map_err(BlockError::Examine)?;
     match image.format {
         Format::Raw => {
@@ -94,7 +104,7 @@ fn open_layer(image: Image, writable: bool, below: Option<Arc<Access>>, chain: C
     }
 }
 
-impl Disk for Qcow2Disk {
+impl Disk for ImageDisk {
     fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -139,5 +149,9 @@ impl Disk for Qcow2Disk {
             true => self.alone().discard_to_zero(offset, length),
             false => self.shared().write_zeroes(offset, length),
         }
+    }
+
+    fn file(&self) -> Option<WholeFile<'_>> {
+        self.whole.as_ref().map(|file| WholeFile { file: file.as_fd(), direct: true })
     }
 }

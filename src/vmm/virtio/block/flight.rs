@@ -1,0 +1,154 @@
+//! The requests of a queue that are in flight together, and the thread that begins and completes them.
+
+#![forbid(unsafe_code)]
+
+use std::{io, sync::Arc, time::Instant};
+
+use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+use vmm_sys_util::epoll::EventSet;
+
+use super::request::{BlockQueue, Done, Refusal};
+use crate::vmm::{
+    block::{
+        Durability, WholeFile,
+        ring::{Finished, Held, MAX_PIECES, Ring, Task},
+        statistics::Operation,
+    },
+    memory::{GuestMemory, GuestSlice},
+    virtio::{
+        queue::{Chain, QueueError, Turn, Virtqueue},
+        worker::{Handler, Io},
+    },
+};
+
+/// The ring, among the sources of the thread.
+const SOURCE_RING: u16 = 0;
+
+impl BlockQueue {
+    /// Begins a request that can be in flight beside others. `false`: it cannot, and is to be carried out at once.
+    pub(super) fn begin(
+        &mut self,
+        memory: &Arc<GuestMemory>,
+        kind: u32,
+        sector: u64,
+        chain: &Chain<'_>,
+        answer: GuestSlice<'_>,
+        begun: Instant,
+    ) -> Result<bool, QueueError> {
+        let Some(WholeFile { file, direct }) = self.disk.file() else { return Ok(false) };
+        let writable = !self.disk.read_only();
+        let task = match kind {
+            VIRTIO_BLK_T_IN => self.offset(sector, chain.writable.len() as u64).map(Task::Read),
+            VIRTIO_BLK_T_OUT if direct && writable => {
+                self.offset(sector, chain.readable.len() as u64).map(Task::Write)
+            }
+            VIRTIO_BLK_T_FLUSH if writable && self.durability != Durability::Never => Some(Task::Flush),
+            _ => None,
+        };
+        let buffers = match task {
+            Some(Task::Read(_)) => chain.writable.slices(),
+            Some(Task::Write(_)) => chain.readable.slices(),
+            _ => &[],
+        };
+        let (Some(task), Some(ring)) = (task, &mut self.ring) else { return Ok(false) };
+        if buffers.len() > MAX_PIECES || buffers.is_empty() && task != Task::Flush {
+            return Ok(false);
+        }
+        match ring.begin(chain.head(), file, task, Held::new(memory, buffers, answer), begun) {
+            true => Ok(true),
+            false => Err(QueueError::Request("its descriptors are those of a request in flight")),
+        }
+    }
+
+    /// Completes what has come back.
+    fn complete(&mut self, queue: &mut Virtqueue, memory: &GuestMemory) -> Result<(), QueueError> {
+        while let Some(finished) = self.ring.as_mut().and_then(Ring::next_finished) {
+            let outcome = self.outcome(&finished);
+            let written = self.conclude(outcome, finished.begun.elapsed(), finished.held.answer());
+            queue.complete(memory, finished.token, written)?;
+        }
+        Ok(())
+    }
+
+    /// How a request has gone. A transfer that was cut short, or could not be done as it was (a buffer that the file system
+    /// wants aligned), is carried out again: then it is whole, or the reason is known.
+    fn outcome(&self, finished: &Finished) -> Result<Done, Refusal> {
+        let buffers = finished.held.buffers();
+        let whole = buffers.iter().map(GuestSlice::len).sum::<usize>();
+        let done = finished.result.as_ref().is_ok_and(|&done| done == whole);
+        match finished.task {
+            Task::Read(_) if done => Ok(Done::read(buffers)),
+            Task::Read(offset) => self.read_at(offset, buffers),
+            Task::Write(offset) if done => self.written(offset, buffers),
+            Task::Write(offset) => self.write_at(offset, buffers),
+            // Not again: the kernel tells of what it has lost once only.
+            Task::Flush => match &finished.result {
+                Ok(_) => Ok(Done::flushed()),
+                Err(error) => Err(Refusal::Failed(Operation::Flush, copy(error))),
+            },
+        }
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+impl Handler for BlockQueue {
+    fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let flushes = io.features & (1 << VIRTIO_BLK_F_FLUSH) != 0;
+        self.write_through = match self.durability {
+            Durability::OnFlush => !flushes,
+            Durability::OnWrite => true,
+            Durability::Never => false,
+        };
+        match &self.ring {
+            Some(ring) => Ok(io.add_source(ring, SOURCE_RING, EventSet::IN)?),
+            None => Ok(()),
+        }
+    }
+
+    fn kicked(&mut self, queue: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let memory = io.memory;
+        let Some(queue) = io.queue(queue) else { return Ok(()) };
+        let mut turn = Turn::of(queue);
+        let mut begun = Instant::now();
+        loop {
+            let over = queue.take(memory, &mut turn, |chain| self.serve(memory, chain, &mut begun))?;
+            if let Some(ring) = &mut self.ring {
+                ring.submit()?;
+                self.complete(queue, memory)?;
+            }
+            queue.announce(memory)?;
+            if over || !queue.want_kicks(memory)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ready(&mut self, _source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let memory = io.memory;
+        io.queues.iter_mut().try_for_each(|queue| {
+            self.complete(queue, memory)?;
+            queue.announce(memory)
+        })
+    }
+
+    fn stopping(&mut self, io: &mut Io<'_, '_>) {
+        let memory = io.memory;
+        while self.ring.as_ref().is_some_and(|ring| ring.in_flight() > 0) {
+            if let Some(ring) = &mut self.ring
+                && let Err(error) = ring.wait()
+            {
+                tracing::error!(%error, "requests in flight are lost");
+                return;
+            }
+            for queue in io.queues.iter_mut() {
+                let completed = self.complete(queue, memory).and_then(|()| queue.announce(memory));
+                if let Err(error) = completed {
+                    tracing::warn!(%error, "a request was completed that the driver has forgotten");
+                }
+            }
+        }
+    }
+}
