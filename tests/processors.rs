@@ -118,7 +118,7 @@ fn a_guest_runs_on_mergeable_memory() {
 #[test]
 fn a_guest_runs_on_huge_pages_or_says_that_there_are_too_few() {
     let Some(kvm) = kvm::open() else { return };
-    let backing = MemoryBacking { huge_pages: Some(HugePages::Size2M), mergeable: false };
+    let backing = MemoryBacking { huge_pages: Some(HugePages::Size2M), ..MemoryBacking::default() };
     match try_machine(kvm, |config| config.memory_backing = backing) {
         Err(MachineError::Ram(error @ MemoryError::TooFewHugePages { .. })) => {
             let text = error.to_string();

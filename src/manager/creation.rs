@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn a_guest_comes_with_its_disks() {
         let (_folder, library, pool) = fixture();
-        let disks = [NewDisk::TestCard, NewDisk::Empty { size: MIB, format: DiskFormat::Qcow2, cache: CacheMode::None }];
+        let disks =
+            [NewDisk::TestCard, NewDisk::Empty { size: MIB, format: DiskFormat::Qcow2, cache: CacheMode::None }];
 
         let (made, _) = create(&library, &pool, small("web"), &disks).unwrap();
 
@@ -174,7 +175,8 @@ mod tests {
     fn what_cannot_be_made_leaves_nothing() {
         let (_folder, library, pool) = fixture();
         create(&library, &pool, small("web"), &[]).unwrap();
-        let disks = [NewDisk::TestCard, NewDisk::Empty { size: u64::MAX, format: DiskFormat::Raw, cache: CacheMode::None }];
+        let disks =
+            [NewDisk::TestCard, NewDisk::Empty { size: u64::MAX, format: DiskFormat::Raw, cache: CacheMode::None }];
 
         let refused = [
             create(&library, &pool, small("web"), &disks),

@@ -1,11 +1,11 @@
-//! The guest's physical memory: where RAM lies around the holes of a PC, and the memfd behind it.
+//! The guest's physical memory: where RAM lies around the holes of a PC, and what is behind it.
 //!
 //! ```text
 //!   0          0xA0000   0xC0000           below_4g         ROM    4 GiB
 //!   ├── RAM ───┤ VGA     ├──── RAM ────────┤ PCI, APICs ... ┤ BIOS ├──── RAM ────┤
 //! ```
 //!
-//! The memfd's offsets below the PCI hole are guest physical addresses; what lies above 4 GiB follows without a gap. Pages
+//! In a memfd, offsets below the PCI hole are guest physical addresses; what lies above 4 GiB follows without a gap. Pages
 //! that nobody has written cost nothing; reading a page through a mapping makes it cost, so nothing here does.
 
 mod backing;
@@ -147,6 +147,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
+    const SHARED: MemoryBacking = MemoryBacking { huge_pages: None, mergeable: false, shared: true };
 
     #[test]
     fn small_memory_leaves_out_the_window_of_the_vga() {
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn allocated_memory_is_zero_and_costs_nothing_until_written() {
-        let memory = allocate(&Layout::new(5 * GIB), MemoryBacking::default()).unwrap();
+        let memory = allocate(&Layout::new(5 * GIB), SHARED).unwrap();
         let file = memory.iter().next().unwrap().file_offset().unwrap().arc().clone();
 
         memory.write_obj(7u64, GuestAddress(HIGH_MEMORY)).unwrap();
@@ -219,10 +220,11 @@ mod tests {
         assert_eq!(memory.read_obj::<u64>(GuestAddress(HIGH_MEMORY)).unwrap(), 7);
         assert!(memory.read_obj::<u8>(GuestAddress(VGA_WINDOW.start)).is_err());
     }
+
     #[test]
     fn pages_that_are_given_back_are_zero_and_cost_nothing() {
         use std::os::unix::fs::MetadataExt;
-        let memory = allocate(&Layout::new(5 * GIB), MemoryBacking::default()).unwrap();
+        let memory = allocate(&Layout::new(5 * GIB), SHARED).unwrap();
         let file = memory.iter().next().unwrap().file_offset().unwrap().arc().clone();
         let at = GuestAddress(HIGH_MEMORY + 8192);
         memory.write_slice(&[7; 3 * 4096], at).unwrap();

@@ -344,7 +344,7 @@ mod tests {
             name: "debian".to_owned(),
             uuid: Uuid::from_u128(7),
             memory: 64 << 20,
-            memory_backing: MemoryBacking { huge_pages: Some(HugePages::Size2M), mergeable: false },
+            memory_backing: MemoryBacking { huge_pages: Some(HugePages::Size2M), ..MemoryBacking::default() },
             vcpus: 4,
             cpu: CpuConfig {
                 topology: Some(Topology { sockets: 1, cores: 2, threads: 2 }),

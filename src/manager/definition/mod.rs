@@ -73,7 +73,8 @@ pub struct Definition {
     /// What the virtual CPUs are like.
     #[serde(default)]
     pub cpu: CpuDefinition,
-    /// What lies behind the memory: `huge_pages` of `2MiB` or `1GiB`, and whether the host may merge equal pages (`mergeable`).
+    /// What lies behind the memory: `huge_pages` of `2MiB` or `1GiB`, whether the host may merge equal pages (`mergeable`), and
+    /// whether other programs can be given it (`shared`).
     #[serde(default)]
     pub memory_backing: MemoryBacking,
     /// A kernel that is booted directly, without the disks' boot loaders.

@@ -193,6 +193,10 @@ impl Definition {
                 problems.push(Problem::new("memory_backing.mergeable", message));
             }
         }
+        if self.memory_backing.shared && self.memory_backing.mergeable {
+            let message = "shared memory is never merged. Switch it off, or remove shared";
+            problems.push(Problem::new("memory_backing.mergeable", message));
+        }
         let video = self.display.video_memory.bytes();
         if !video.is_power_of_two() || !(8 * MIB..=256 * MIB).contains(&video) {
             let message =

@@ -8,7 +8,11 @@ use uuid::Uuid;
 
 use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
 use crate::vmm::{
-    block::{Disk, Durability, ring::Ring}, boot::linux::LinuxBoot, cpu::CpuConfig, devices::serial::SerialOutput, memory::MemoryBacking,
+    block::{Disk, Durability, ring::Ring},
+    boot::linux::LinuxBoot,
+    cpu::CpuConfig,
+    devices::serial::SerialOutput,
+    memory::MemoryBacking,
 };
 
 /// The largest number of virtual CPUs: what fits the 8-bit IDs of the local APICs.

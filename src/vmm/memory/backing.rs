@@ -1,5 +1,10 @@
 //! What lies behind a guest's RAM: usual pages or huge ones, and whether equal pages may be merged with other guests'.
 //!
+//! Usual memory is private to the worker, since the host makes huge pages of that by itself when it is asked to (transparent
+//! huge pages), which spares guest and host most of their page faults. It lies as the guest sees it: what is a huge page
+//! to the host can be one to the guest.
+//!
+//! - <https://docs.kernel.org/admin-guide/mm/transhuge.html>
 //! - <https://docs.kernel.org/admin-guide/mm/hugetlbpage.html>
 //! - <https://docs.kernel.org/admin-guide/mm/ksm.html>
 
@@ -11,9 +16,12 @@ use rustix::{
     mm::{Advice, madvise},
 };
 use serde::{Deserialize, Serialize};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
 
 use super::{GuestMemory, Layout, RamRange};
+
+/// By which its files are found in `/proc/PID/smaps`: `/memfd:guest-ram`.
+const NAME: &str = "guest-ram";
 
 /// How a guest's RAM is backed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +33,9 @@ pub struct MemoryBacking {
     /// Whether the host may merge pages that are equal (KSM).
     #[serde(default)]
     pub mergeable: bool,
+    /// Whether it lies in a memfd, which other programs can be given. The host makes no huge pages of that by itself.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// A size of huge pages.
@@ -115,6 +126,9 @@ pub enum MemoryError {
     /// Two wishes exclude each other.
     #[error("huge pages are never merged. switch huge_pages or mergeable off")]
     HugeAndMergeable,
+    /// Two wishes exclude each other.
+    #[error("shared memory is never merged. switch shared or mergeable off")]
+    SharedAndMergeable,
 }
 
 /// Makes the RAM of `layout`.
@@ -122,20 +136,24 @@ pub fn allocate(layout: &Layout, backing: MemoryBacking) -> Result<Arc<GuestMemo
     let len = layout.below_4g + layout.above_4g;
     let failed = |reason| MemoryError::Allocate { len, reason };
     let memory = match backing {
-        MemoryBacking { huge_pages: Some(_), mergeable: true } => return Err(MemoryError::HugeAndMergeable),
+        MemoryBacking { huge_pages: Some(_), mergeable: true, .. } => return Err(MemoryError::HugeAndMergeable),
+        MemoryBacking { shared: true, mergeable: true, .. } => return Err(MemoryError::SharedAndMergeable),
         MemoryBacking { huge_pages: Some(size), .. } => {
             let file = huge_file(len, size)?;
             map(layout.whole_ranges(), Some(Arc::new(file))).map_err(failed)?
         }
-        // Only private memory can be merged.
-        MemoryBacking { mergeable: true, .. } => {
-            let memory = map(layout.ranges(), None).map_err(failed)?;
-            make_mergeable(&memory).map_err(MemoryError::NotMergeable)?;
-            memory
-        }
-        MemoryBacking { .. } => {
-            let file = super::memfd("guest-ram", len).map_err(failed)?;
+        MemoryBacking { shared: true, .. } => {
+            let file = super::memfd(NAME, len).map_err(failed)?;
             map(layout.ranges(), Some(Arc::new(file))).map_err(failed)?
+        }
+        MemoryBacking { mergeable, .. } => {
+            let memory = map_aligned(layout.whole_ranges()).map_err(failed)?;
+            // A host that has none gives usual pages.
+            let _ = advise(&memory, Advice::LinuxHugepage);
+            if mergeable {
+                advise(&memory, Advice::LinuxMergeable).map_err(MemoryError::NotMergeable)?;
+            }
+            memory
         }
     };
     tracing::debug!(?layout, ?backing, "allocated guest memory");
@@ -163,18 +181,39 @@ fn huge_file(len: u64, size: HugePages) -> Result<File, MemoryError> {
         other => MemoryError::NoHugePages { size, reason: other.into() },
     };
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | size.flags();
-    let file = File::from(rustix::fs::memfd_create("guest-ram", flags).map_err(refused)?);
+    let file = File::from(rustix::fs::memfd_create(NAME, flags).map_err(refused)?);
     rustix::fs::ftruncate(&file, len).map_err(refused)?;
     rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len).map_err(refused)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).map_err(refused)?;
     Ok(file)
 }
 
-fn make_mergeable(memory: &GuestMemory) -> io::Result<()> {
+/// Maps private memory, each range as far behind a multiple of the huge pages' size as it is for the guest.
+///
+/// Linux places a mapping right below the one before it, if there is room, so one that is out of line is made again below
+/// another of as many bytes as it is out of line. From 6.7 on Linux sees to it itself.
+fn map_aligned(ranges: Vec<RamRange>) -> io::Result<GuestMemory> {
+    let mut regions = Vec::with_capacity(ranges.len());
+    for RamRange { address, len, .. } in ranges {
+        let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let mut mapping = MmapRegion::new(len).map_err(io::Error::other)?;
+        let excess = (mapping.as_ptr() as usize).wrapping_sub(address as usize) % HugePages::Size2M.bytes() as usize;
+        if excess > 0 {
+            drop(mapping);
+            let _pad = MmapRegion::<()>::new(excess).map_err(io::Error::other)?;
+            mapping = MmapRegion::new(len).map_err(io::Error::other)?;
+        }
+        let region = GuestRegionMmap::new(mapping, GuestAddress(address));
+        regions.push(region.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?);
+    }
+    GuestMemory::from_regions(regions).map_err(io::Error::other)
+}
+
+fn advise(memory: &GuestMemory, advice: Advice) -> io::Result<()> {
     memory.iter().try_for_each(|region| {
         let len = usize::try_from(region.len()).unwrap_or(usize::MAX);
-        // SAFETY: the range is one mapping, which `memory` keeps. Merging changes nothing of its contents.
-        unsafe { madvise(region.as_ptr().cast(), len, Advice::LinuxMergeable) }?;
+        // SAFETY: the range is one mapping, which `memory` keeps. The advice changes nothing of its contents.
+        unsafe { madvise(region.as_ptr().cast(), len, advice) }?;
         Ok(())
     })
 }
@@ -187,8 +226,9 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
-    const HUGE: MemoryBacking = MemoryBacking { huge_pages: Some(HugePages::Size2M), mergeable: false };
-    const MERGEABLE: MemoryBacking = MemoryBacking { huge_pages: None, mergeable: true };
+    const PRIVATE: MemoryBacking = MemoryBacking { huge_pages: None, mergeable: false, shared: false };
+    const HUGE: MemoryBacking = MemoryBacking { huge_pages: Some(HugePages::Size2M), ..PRIVATE };
+    const MERGEABLE: MemoryBacking = MemoryBacking { mergeable: true, ..PRIVATE };
 
     /// What the kernel says of the mapping in which the memory lies; it may have joined it with a neighbour.
     fn flags_of(memory: &GuestMemory) -> String {
@@ -201,6 +241,18 @@ mod tests {
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mapping = maps.lines().skip_while(|line| holds(line) != Some(true));
         mapping.skip(1).find(|line| line.starts_with("VmFlags")).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn memory_lies_so_that_huge_pages_of_the_host_are_some_of_the_guest() {
+        for odd in [0, MIB] {
+            let memory = allocate(&Layout::new(5 * GIB + odd), PRIVATE).unwrap();
+
+            for region in memory.iter() {
+                let distance = (region.as_ptr() as u64).wrapping_sub(region.start_addr().0);
+                assert_eq!(distance % (2 * MIB), 0, "{:x}", region.start_addr().0);
+            }
+        }
     }
 
     #[test]
@@ -260,6 +312,8 @@ mod tests {
         let refused = |layout, backing| allocate(&layout, backing).unwrap_err();
 
         assert!(matches!(refused(Layout::new(4 * MIB), both), MemoryError::HugeAndMergeable));
+        let both = MemoryBacking { shared: true, ..MERGEABLE };
+        assert!(matches!(refused(Layout::new(4 * MIB), both), MemoryError::SharedAndMergeable));
         assert!(matches!(refused(Layout::new(3 * MIB), HUGE), MemoryError::Fraction { .. }));
     }
 }

@@ -39,9 +39,7 @@ impl BlockQueue {
         let writable = !self.disk.read_only();
         let task = match kind {
             VIRTIO_BLK_T_IN => self.offset(sector, chain.writable.len() as u64).map(Task::Read),
-            VIRTIO_BLK_T_OUT if direct && writable => {
-                self.offset(sector, chain.readable.len() as u64).map(Task::Write)
-            }
+            VIRTIO_BLK_T_OUT if direct && writable => self.offset(sector, chain.readable.len() as u64).map(Task::Write),
             VIRTIO_BLK_T_FLUSH if writable && self.durability != Durability::Never => Some(Task::Flush),
             _ => None,
         };
