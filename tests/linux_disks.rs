@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::linux::{self, Linux, disk, succeed};
+use common::linux::{self, Linux, direct_disk, disk, succeed};
 use lodge::vmm::{
     block::{self, Format, Image, statistics::Operation},
     machine::{DiskConfig, MachineConfig},
@@ -65,15 +65,17 @@ fn sum(path: &Path) -> String {
 fn read_only(id: &str, path: &Path) -> DiskConfig {
     let image = Image { file: File::open(path).unwrap(), format: Format::Raw };
     let disk = block::open(image, true, Vec::new()).unwrap();
-    DiskConfig { id: id.to_owned(), disk: disk.into(), serial: String::new(), bootindex: None }
+    DiskConfig::new(id, disk)
 }
 
 #[test]
 fn what_linux_writes_to_its_disks_is_what_it_reads_and_what_is_in_the_image() {
     let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let (raw, qcow2, fixed) = (path("raw"), path("qcow2"), path("fixed"));
-    File::create(&raw).unwrap().set_len(SIZE).unwrap();
+    let (raw, qcow2, fixed, direct) = (path("raw"), path("qcow2"), path("fixed"), path("direct"));
+    for image in [&raw, &direct] {
+        File::create(image).unwrap().set_len(SIZE).unwrap();
+    }
     succeed(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&qcow2).arg(SIZE.to_string()));
     let content: Vec<u8> = (0..MIB).map(|at| (at / 512) as u8).collect();
     std::fs::write(&fixed, &content).unwrap();
@@ -81,6 +83,7 @@ fn what_linux_writes_to_its_disks_is_what_it_reads_and_what_is_in_the_image() {
         r#"{EXERCISE}
         exercise /dev/vdc
         exercise /dev/vdd
+        exercise /dev/vdf
         echo "fixed ro $(cat /sys/block/vde/ro) $(dd if=/dev/vde bs=64k 2>/dev/null | sha256sum)"
         ! dd if=/dev/zero of=/dev/vde bs=512 count=1 conv=fsync 2>/dev/null
         echo "vde refuses to be written"
@@ -93,13 +96,14 @@ fn what_linux_writes_to_its_disks_is_what_it_reads_and_what_is_in_the_image() {
         config.disks.push(disk("raw", &raw, Format::Raw));
         config.disks.push(disk("qcow2", &qcow2, Format::Qcow2));
         config.disks.push(read_only("fixed", &fixed));
+        config.disks.push(direct_disk("direct", &direct, Format::Raw));
     };
     let Some(guest) = Linux::run(&script, &["zero"], change) else { return };
 
     let text = guest.run_to_end();
 
     linux::assert_clean(&text);
-    for (name, id) in [("vdc", "raw"), ("vdd", "qcow2")] {
+    for (name, id) in [("vdc", "raw"), ("vdd", "qcow2"), ("vdf", "direct")] {
         for done in ["verified 4 jobs", "trimmed", "zeroed", "discarded"] {
             assert!(text.contains(&format!("{name} {done}")), "{name} not {done}: {text}");
         }
@@ -114,7 +118,9 @@ fn what_linux_writes_to_its_disks_is_what_it_reads_and_what_is_in_the_image() {
     assert!(text.contains("vde refuses"), "{text}");
     assert_eq!(std::fs::read(&fixed).unwrap(), content);
     assert_eq!(said(&text, "vdc sum "), sum(&raw));
-    for disk in guest.guest.machine.disks().iter().filter(|disk| ["raw", "qcow2"].contains(&disk.id.as_str())) {
+    assert_eq!(said(&text, "vdf sum "), sum(&direct));
+    for disk in guest.guest.machine.disks().iter().filter(|disk| ["raw", "qcow2", "direct"].contains(&disk.id.as_str()))
+    {
         for operation in [Operation::Read, Operation::Write, Operation::Flush, Operation::Discard] {
             let counts = disk.statistics.counts(operation);
             assert!(

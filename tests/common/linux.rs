@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -179,7 +180,15 @@ pub fn succeed(command: &mut Command) -> String {
 
 /// A disk of the machine.
 pub fn disk(id: &str, path: &Path, format: Format) -> DiskConfig {
-    let file = File::options().read(true).write(true).open(path).unwrap();
+    disk_of(id, File::options().read(true).write(true).open(path).unwrap(), format)
+}
+
+/// A disk of the machine past the host's page cache.
+pub fn direct_disk(id: &str, path: &Path, format: Format) -> DiskConfig {
+    disk_of(id, File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(path).unwrap(), format)
+}
+
+fn disk_of(id: &str, file: File, format: Format) -> DiskConfig {
     let disk = block::open(Image { file, format }, false, Vec::new()).unwrap();
     let rings = Ring::new().into_iter().collect();
     DiskConfig { serial: format!("serial-{id}"), rings, ..DiskConfig::new(id, disk) }

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 
 use crate::manager::{
     definition::{
-        CacheMode, Definition, DevicesDefinition, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS, NetworkDefinition,
-        NetworkKind, Topology,
+        CacheMode, Definition, DevicesDefinition, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS,
+        NetworkDefinition, NetworkKind, Topology,
     },
     size::Size,
 };

@@ -8,8 +8,8 @@ use clap::Args;
 use uuid::Uuid;
 
 use self::arguments::{
-    CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, NetworkArgument, PinArgument, UsualDevice,
-    VcpusArgument, VideoArgument, VsockArgument,
+    CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, NetworkArgument, PinArgument,
+    UsualDevice, VcpusArgument, VideoArgument, VsockArgument,
 };
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{

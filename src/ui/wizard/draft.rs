@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use lodge::manager::{
     definition::{
-        Definition, DiskDefinition, DiskFormat, KernelDefinition, NAME_MAX_CHARACTERS, NetworkDefinition, Topology,
-        check_name,
+        CacheMode, Definition, DiskDefinition, DiskFormat, KernelDefinition, NAME_MAX_CHARACTERS, NetworkDefinition,
+        Topology, check_name,
     },
     media::{Media, MediaKind},
     size::{GIB, MIB, Size},
@@ -313,7 +313,7 @@ impl Draft {
         match (self.method, self.storage) {
             (Method::TestCard, _) => Some(NewDisk::TestCard),
             (Method::Iso | Method::Kernel, Storage::New) => {
-                Some(NewDisk::Empty { size: self.disk_size, format: self.disk_format })
+                Some(NewDisk::Empty { size: self.disk_size, format: self.disk_format, cache: CacheMode::default() })
             }
             _ => None,
         }
@@ -394,7 +394,10 @@ mod tests {
         let guest = draft.new_guest();
 
         assert_eq!(guest.definition.name, "Debian 12 amd64");
-        assert_eq!(guest.disk, Some(NewDisk::Empty { size: GIB, format: DiskFormat::Qcow2 }));
+        assert_eq!(
+            guest.disk,
+            Some(NewDisk::Empty { size: GIB, format: DiskFormat::Qcow2, cache: CacheMode::default() })
+        );
         assert_eq!(guest.definition.disks.len(), 1);
         assert!(guest.definition.disks[0].cdrom);
         assert_eq!(guest.definition.validate(), Ok(()));

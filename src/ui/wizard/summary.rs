@@ -95,7 +95,7 @@ fn source_text(draft: &Draft) -> String {
 
 fn disk_text(draft: &Draft) -> String {
     match draft.new_disk() {
-        Some(NewDisk::Empty { size, format }) => {
+        Some(NewDisk::Empty { size, format, .. }) => {
             gettext_f("{size}, {format}, new", &[("size", &wording::bytes(size)), ("format", format.name())])
         }
         Some(NewDisk::TestCard) => gettext("A copy of the test card"),

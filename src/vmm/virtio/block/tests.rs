@@ -1,5 +1,7 @@
 //! The device as a driver sees it.
 
+mod in_flight;
+
 use std::{fs::File, io::Write, os::unix::fs::FileExt};
 
 use super::*;
