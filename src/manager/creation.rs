@@ -5,10 +5,11 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    definition::{CacheMode, Definition, DiskDefinition, DiskFormat, KernelDefinition, Problems},
-    host,
+    definition::{CacheMode, Definition, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems},
+    host::{self, Root},
     library::{Library, LibraryError},
     media::{self, Media, MediaError, MediaKind},
+    network::{self, NetworkError},
     pool::{Pool, PoolError},
     testcard,
 };
@@ -80,7 +81,17 @@ pub fn create(
         Ok(())
     });
     match result.and_then(|()| Ok(library.create(&definition)?)) {
-        Ok(()) => Ok((definition, review.warnings)),
+        Ok(()) => {
+            let mut warnings = review.warnings;
+            // They can be made before the guest is started.
+            let missing =
+                definition.networks.iter().map(|card| network::look(card, &Root::default()).err()).enumerate();
+            warnings.0.extend(missing.filter_map(|(index, error)| {
+                let NetworkError { field, message } = error?;
+                Some(Problem::new(format!("network[{index}].{field}"), message))
+            }));
+            Ok((definition, warnings))
+        }
         Err(error) => {
             for path in made {
                 if let Err(error) = fs::remove_file(&path) {
@@ -144,6 +155,7 @@ pub fn boot(path: PathBuf, initrd: Option<PathBuf>, cmdline: String) -> Result<K
 mod tests {
     use super::*;
     use crate::manager::{
+        definition::{NetworkDefinition, NetworkKind},
         paths::Paths,
         size::{MIB, Size, TIB},
     };
@@ -169,6 +181,18 @@ mod tests {
         assert_eq!(library.load("web").unwrap().definition, made);
         assert_eq!(fs::read(&made.disks[0].path).unwrap(), testcard::image());
         assert_eq!(made.disks[1].format, DiskFormat::Qcow2);
+    }
+
+    #[test]
+    fn a_network_that_is_not_there_yet_is_only_warned_of() {
+        let (_folder, library, pool) = fixture();
+        let mut definition = small("web");
+        definition.add_network(NetworkDefinition::new(NetworkKind::None));
+        definition.add_network(NetworkDefinition::bridge("no-such-bridge"));
+
+        let (_, warnings) = create(&library, &pool, definition, &[]).unwrap();
+
+        assert!(warnings.about("network[1].bridge").unwrap().contains("ip link add no-such-bridge"), "{warnings}");
     }
 
     #[test]

@@ -41,20 +41,34 @@ impl NetworkError {
     }
 }
 
+/// What would keep the host's end of a card from being opened, as far as that can be seen without opening it.
+pub fn look(network: &NetworkDefinition, root: &Root) -> Result<(), NetworkError> {
+    match network.kind {
+        NetworkKind::None => Ok(()),
+        NetworkKind::Nat => Err(no_translation()),
+        NetworkKind::Tap => look_at_tap(network, root).map(drop),
+        NetworkKind::Bridge => look_at_bridge(network, root).map(drop),
+    }
+}
+
+fn no_translation() -> NetworkError {
+    let message = "this version has no address translation. Use kind = \"tap\", \"bridge\" or \"none\"";
+    NetworkError::new("kind", message)
+}
+
 /// Opens the host's end of a card: one descriptor for each pair of queues, none for a card without a link.
 pub fn open(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
     match network.kind {
         NetworkKind::None => Ok(Vec::new()),
-        NetworkKind::Nat => {
-            let message = "this version has no address translation. Use kind = \"tap\", \"bridge\" or \"none\"";
-            Err(NetworkError::new("kind", message))
-        }
-        NetworkKind::Tap => open_tap(network.tap.as_deref().unwrap_or_default(), network.queues, root),
+        NetworkKind::Nat => Err(no_translation()),
+        NetworkKind::Tap => open_tap(network, root),
         NetworkKind::Bridge => make_in_bridge(network, root),
     }
 }
 
-fn open_tap(name: &str, queues: u32, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
+/// The card's TAP interface, and whether it has several queues.
+fn look_at_tap<'a>(network: &'a NetworkDefinition, root: &Root) -> Result<(&'a str, bool), NetworkError> {
+    let (name, queues) = (network.tap.as_deref().unwrap_or_default(), network.queues);
     let refused = |message: String| NetworkError::new("tap", message);
     let folder = format!("/sys/class/net/{name}");
     if !root.exists(&folder) {
@@ -70,6 +84,13 @@ fn open_tap(name: &str, queues: u32, root: &Root) -> Result<Vec<OwnedFd>, Networ
         let message = format!("{name} has one queue only. Write queues = 1, or have root make it with \"multi_queue\"");
         return Err(NetworkError::new("queues", message));
     }
+    Ok((name, several))
+}
+
+fn open_tap(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
+    let (name, several) = look_at_tap(network, root)?;
+    let queues = network.queues;
+    let refused = |message: String| NetworkError::new("tap", message);
     let opened = (0..queues)
         .map(|_| attach(name, several, root).map(|(file, _)| file.into()))
         .collect::<io::Result<Vec<OwnedFd>>>()
@@ -89,8 +110,9 @@ fn open_tap(name: &str, queues: u32, root: &Root) -> Result<Vec<OwnedFd>, Networ
     Ok(opened)
 }
 
-fn make_in_bridge(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
-    let (bridge, queues) = (network.bridge.as_deref().unwrap_or_default(), network.queues);
+/// The card's bridge.
+fn look_at_bridge<'a>(network: &'a NetworkDefinition, root: &Root) -> Result<&'a str, NetworkError> {
+    let bridge = network.bridge.as_deref().unwrap_or_default();
     let refused = |message: String| NetworkError::new("bridge", message);
     if !root.exists(format!("/sys/class/net/{bridge}")) {
         let message =
@@ -100,6 +122,12 @@ fn make_in_bridge(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedF
     if !root.exists(format!("/sys/class/net/{bridge}/bridge")) {
         return Err(refused(format!("{bridge} is no bridge. Write the name of one")));
     }
+    Ok(bridge)
+}
+
+fn make_in_bridge(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
+    let (bridge, queues) = (look_at_bridge(network, root)?, network.queues);
+    let refused = |message: String| NetworkError::new("bridge", message);
     let make = || -> io::Result<Vec<OwnedFd>> {
         let (first, name) = attach(PATTERN, queues > 1, root)?;
         let mut opened = vec![first.into()];
