@@ -352,6 +352,6 @@ fn every_virtio_device_works_without_msi_and_after_its_driver_has_begun_anew() {
     for number in 0..10 {
         let name = format!("virtio{number}");
         let shares = |line: &&str| line.split([' ', ',']).any(|word| word == name);
-        assert!(lines.iter().any(|line| shares(line)), "{name} has no interrupt: {lines:#?}");
+        assert!(lines.iter().any(shares), "{name} has no interrupt: {lines:#?}");
     }
 }
