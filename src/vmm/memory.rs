@@ -103,7 +103,8 @@ pub fn without_vga_window(start: u64, end: u64) -> impl Iterator<Item = Range<u6
 }
 
 /// Gives the pages that lie wholly within `piece` back to the host; they read as zeroes afterwards. Does nothing for memory
-/// whose file cannot have holes.
+/// whose file cannot have holes, nor for huge pages: the host might have given them away when the guest wants them again, and
+/// there is no way to wait for others.
 pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()> {
     const PAGE: u64 = 4096;
     let wanted = piece.ptr_guard().as_ptr() as u64;
@@ -126,6 +127,9 @@ pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()>
         unsafe { madvise(region.as_ptr().add(start as usize).cast(), (end - start) as usize, Advice::LinuxDontNeed) }?;
         return Ok(());
     };
+    if rustix::fs::fstatfs(place.file())?.f_type == libc::HUGETLBFS_MAGIC {
+        return Ok(());
+    }
     let (start, end) = (place.start() + start, place.start() + end);
     match rustix::fs::fallocate(
         place.file(),
@@ -133,7 +137,6 @@ pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()>
         start,
         end - start,
     ) {
-        // Huge pages go back only as wholes.
         Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -45,6 +45,7 @@ const ALWAYS: &[libc::c_long] = &[
     libc::SYS_fallocate,
     libc::SYS_ftruncate,
     libc::SYS_fstat,
+    libc::SYS_fstatfs,
     libc::SYS_fcntl,
     libc::SYS_flock,
     // By rings that were made before, for nothing but transfers.

@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn huge_pages_stay_the_guests() {
+        let memory = match allocate(&Layout::new(4 * MIB), HUGE) {
+            Err(error @ (MemoryError::TooFewHugePages { .. } | MemoryError::NoHugePages { .. })) => {
+                return println!("skipped: {error}");
+            }
+            other => other.unwrap(),
+        };
+        memory.write_obj(7u64, GuestAddress(3 * MIB)).unwrap();
+
+        let piece = memory.get_slice(GuestAddress(2 * MIB), 2 * MIB as usize).unwrap();
+        super::super::give_back(&memory, &piece).unwrap();
+
+        assert_eq!(memory.read_obj::<u64>(GuestAddress(3 * MIB)).unwrap(), 7);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         let both = MemoryBacking { mergeable: true, ..HUGE };
         let refused = |layout, backing| allocate(&layout, backing).unwrap_err();
