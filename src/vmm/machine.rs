@@ -46,7 +46,7 @@ use crate::{
     },
 };
 
-use boot::{Beginning, Facts, Starter, Tables};
+use boot::{Beginning, Facts, Starter};
 use chipset::{Chipset, ChipsetConfig};
 use requests::Requests;
 use virtio::VirtioWiring;
@@ -157,7 +157,7 @@ impl Machine {
         let routing = Routing::new(vm.fd.clone()).map_err(refused("route interrupts"))?;
 
         let requests = Requests::new(events);
-        let tables = Tables::new(&config);
+        let tables = boot::tables(&config);
         let facts = Facts {
             memory: &ram,
             layout: &layout,

@@ -7,10 +7,12 @@ use std::{ops::Range, sync::Arc};
 use super::{Boot, DiskConfig, MachineConfig, MachineError, disks, graphics::Graphics};
 use crate::vmm::{
     boot::{
+        Tables,
         acpi::{AcpiConfig, AcpiTables, PM_BASE},
         firmware::{self, Bios, FirmwareConfig},
         fw_cfg::{FwCfg, key},
         linux::{CpuEntry, LinuxBoot},
+        mp,
         smbios::SmbiosConfig,
     },
     bus::Bus,
@@ -31,28 +33,18 @@ const KEYBOARD_COMMAND: u64 = 0x64;
 const WRITE_CONFIGURATION: u8 = 0x60;
 const KEYBOARD_CONFIGURATION: u8 = 0x47;
 
-/// What guests are told of the machine by tables, whichever way they begin.
-pub struct Tables {
-    acpi: AcpiTables,
-    smbios: SmbiosConfig,
-}
-
-impl Tables {
-    /// The tables of the machine `config`.
-    pub fn new(config: &MachineConfig) -> Self {
-        let acpi = AcpiConfig {
-            apic_ids: config.cpu.apic_ids(config.vcpus),
-            pci_window: PCI_HOLE..PCI_END,
-            pci_window_64: None,
-        };
-        let smbios = SmbiosConfig {
-            name: config.name.clone(),
-            uuid: config.uuid,
-            memory: config.memory,
-            topology: config.cpu.topology(config.vcpus),
-        };
-        Self { acpi: AcpiTables::build(&acpi), smbios }
-    }
+/// The tables of the machine `config`.
+pub fn tables(config: &MachineConfig) -> Tables {
+    let apic_ids = config.cpu.apic_ids(config.vcpus);
+    let mp = mp::configuration_table(&apic_ids);
+    let acpi = AcpiConfig { apic_ids, pci_window: PCI_HOLE..PCI_END, pci_window_64: None };
+    let smbios = SmbiosConfig {
+        name: config.name.clone(),
+        uuid: config.uuid,
+        memory: config.memory,
+        topology: config.cpu.topology(config.vcpus),
+    };
+    Tables { acpi: AcpiTables::build(&acpi), smbios, mp }
 }
 
 /// What brings the machine into its state at power-on.
@@ -114,7 +106,7 @@ impl Beginning {
                 let Layout { below_4g, above_4g } = *machine.layout;
                 let mut ram = vec![0..below_4g];
                 ram.extend((above_4g > 0).then_some(HIGH_MEMORY..HIGH_MEMORY + above_4g));
-                let entry = files.load(&*memory, &ram, &tables.acpi, &tables.smbios)?;
+                let entry = files.load(&*memory, &ram, &tables)?;
                 let items = vec![(key::UUID, tables.smbios.uuid.into_bytes().to_vec())];
                 let fw_cfg = FwCfg::new(memory.clone(), items, Vec::new());
                 let direct = DirectBoot { files, tables, memory, ram, entry };
@@ -145,7 +137,7 @@ impl Starter {
             Self::Firmware(bios) => bios.reset()?,
             Self::Linux(direct) => {
                 let DirectBoot { files, tables, memory, ram, entry } = &mut **direct;
-                if files.load(&**memory, ram, &tables.acpi, &tables.smbios)? != *entry {
+                if files.load(&**memory, ram, tables)? != *entry {
                     return Err(MachineError::KernelChanged);
                 }
                 program_chipset(pci, ports);

@@ -16,6 +16,7 @@ use std::ops::Range;
 use acpi_tables::Aml;
 
 pub use link::Link;
+pub(super) use tables::{IOAPIC_ADDRESS, LAPIC_ADDRESS};
 
 /// The interrupt that ACPI events are raised on (GSI and ISA number).
 pub const SCI: u8 = 9;

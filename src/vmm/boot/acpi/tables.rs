@@ -28,8 +28,10 @@ pub const OEM_ID: [u8; 6] = *b"LODGE ";
 /// Which machine they describe.
 pub const OEM_TABLE_ID: [u8; 8] = *b"LODGEPC ";
 
-const LAPIC_ADDRESS: u32 = 0xfee0_0000;
-const IOAPIC_ADDRESS: u32 = 0xfec0_0000;
+/// Of the local APICs' registers.
+pub const LAPIC_ADDRESS: u32 = 0xfee0_0000;
+/// Of the I/O APIC's registers.
+pub const IOAPIC_ADDRESS: u32 = 0xfec0_0000;
 /// The highest APIC ID that a processor local APIC entry can hold; 255 means all of them.
 const LAST_XAPIC_ID: u32 = 254;
 /// Boot architecture: 8042 present, and there are ISA devices (section 5.2.9.3).

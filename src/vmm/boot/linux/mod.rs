@@ -20,10 +20,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, ReadVolatile};
 
 pub use entry::CpuEntry;
 
-use super::{
-    acpi::AcpiTables,
-    smbios::{self, SmbiosConfig},
-};
+use super::{Tables, mp, smbios};
 
 /// Where things lie below 1 MiB; nothing else is there when no firmware runs.
 pub(super) mod layout {
@@ -39,10 +36,14 @@ pub(super) mod layout {
     pub const COMMAND_LINE: u64 = 0x2_0000;
     /// End of the memory below the video window that a kernel may use.
     pub const LOW_END: u64 = 0x9_fc00;
+    /// The MultiProcessor pointer, in the last KiB, where it is looked for first.
+    pub const MP_POINTER: u64 = LOW_END;
     /// The ACPI root pointer, then the tables.
     pub const RSDP: u64 = 0xe_0000;
     /// The ACPI tables.
     pub const ACPI: u64 = 0xe_0040;
+    /// The MultiProcessor configuration table, at most 8 KiB.
+    pub const MP_CONFIGURATION: u64 = 0xe_e000;
     /// The SMBIOS entry point, then the structures.
     pub const SMBIOS: u64 = 0xf_0000;
     /// First byte above 1 MiB: kernels start here or higher.
@@ -117,12 +118,11 @@ impl LinuxBoot {
         &mut self,
         memory: &M,
         ram: &[Range<u64>],
-        acpi: &AcpiTables,
-        smbios: &SmbiosConfig,
+        tables: &Tables,
     ) -> Result<CpuEntry, LinuxBootError> {
         let kind = identify(&mut self.kernel)?;
         self.write_command_line(memory)?;
-        write_tables(memory, acpi, smbios)?;
+        write_tables(memory, tables)?;
         let map = MemoryMap::new(ram);
         match kind {
             Kind::Elf => pvh::load(self, memory, &map),
@@ -191,11 +191,10 @@ fn identify(kernel: &mut File) -> Result<Kind, LinuxBootError> {
     }
 }
 
-fn write_tables<M: GuestMemoryBackend>(
-    memory: &M,
-    acpi: &AcpiTables,
-    smbios: &SmbiosConfig,
-) -> Result<(), LinuxBootError> {
+fn write_tables<M: GuestMemoryBackend>(memory: &M, tables: &Tables) -> Result<(), LinuxBootError> {
+    let Tables { acpi, smbios, mp } = tables;
+    memory.write_slice(&mp::floating_pointer(layout::MP_CONFIGURATION as u32), GuestAddress(layout::MP_POINTER))?;
+    memory.write_slice(mp, GuestAddress(layout::MP_CONFIGURATION))?;
     let (tables, rsdp) = acpi.placed_at(layout::ACPI, layout::RSDP);
     memory.write_slice(&rsdp, GuestAddress(layout::RSDP))?;
     memory.write_slice(&tables, GuestAddress(layout::ACPI))?;

@@ -4,7 +4,13 @@ use uuid::Uuid;
 use vm_memory::GuestMemoryMmap;
 
 use super::*;
-use crate::vmm::{boot::acpi::AcpiConfig, cpu::Topology};
+use crate::vmm::{
+    boot::{
+        acpi::{AcpiConfig, AcpiTables},
+        smbios::SmbiosConfig,
+    },
+    cpu::Topology,
+};
 
 const MEMORY: u64 = 64 << 20;
 
@@ -31,8 +37,12 @@ fn smbios() -> SmbiosConfig {
     }
 }
 
+fn tables() -> Tables {
+    Tables { acpi: acpi(), smbios: smbios(), mp: mp::configuration_table(&[0]) }
+}
+
 fn load(boot: &mut LinuxBoot, memory: &GuestMemoryMmap) -> Result<CpuEntry, LinuxBootError> {
-    boot.load(memory, std::slice::from_ref(&(0..MEMORY)), &acpi(), &smbios())
+    boot.load(memory, std::slice::from_ref(&(0..MEMORY)), &tables())
 }
 
 fn boot(kernel: &[u8]) -> LinuxBoot {
@@ -119,6 +129,8 @@ fn the_start_information_lists_memory_tables_command_line_and_ram_disk() {
     assert_eq!((long(map), long(map + 8), word(map + 16)), (0, layout::LOW_END, 1));
     assert_eq!((long(map + 24), long(map + 32), word(map + 40)), (layout::HIGH, MEMORY - layout::HIGH, 1));
     assert_eq!((long(map + 48), word(map + 64)), (layout::RSDP, 2));
+    assert_eq!(&word(layout::MP_POINTER).to_le_bytes(), b"_MP_");
+    assert_eq!(&word(word(layout::MP_POINTER + 4).into()).to_le_bytes(), b"PCMP");
 }
 
 #[test]
