@@ -21,6 +21,8 @@ pub enum RunState {
     Running,
     /// Stopped by `stop`.
     Paused,
+    /// Stopped because the host could not do what the guest has asked a disk for. It is tried again with `cont`.
+    IoError,
     /// Held because KVM could not go on.
     InternalError,
     /// Held after the guest powered itself off.
@@ -37,7 +39,7 @@ impl RunState {
 }
 
 /// The answer to `query-status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusInfo {
     /// Whether virtual CPUs run.
     pub running: bool,
@@ -45,6 +47,9 @@ pub struct StatusInfo {
     pub singlestep: bool,
     /// The state.
     pub status: RunState,
+    /// Why the guest stands still although nobody has stopped it, for people.
+    #[serde(rename = "x-lodge-reason", default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The answer to `query-name`.
@@ -379,6 +384,34 @@ impl ShutdownCause {
         let guest = matches!(self, Self::GuestShutdown | Self::GuestReset | Self::GuestPanic);
         ShutdownInfo { guest, reason: self }
     }
+}
+
+/// The data of the event BLOCK_IO_ERROR: the host could not do what the guest has asked a disk for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockIoError {
+    /// The disk's name.
+    pub device: String,
+    /// The node's name.
+    pub node_name: String,
+    /// What was asked for.
+    pub operation: IoOperationType,
+    /// What becomes of the request: `report`, `ignore` or `stop`.
+    pub action: String,
+    /// Whether the host has no room left.
+    pub nospace: bool,
+    /// What the host says.
+    pub reason: String,
+}
+
+/// What a disk was asked for (`IoOperationType`); all that is no read counts as a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoOperationType {
+    /// To read.
+    Read,
+    /// To write.
+    Write,
 }
 
 /// The data of the event `x-lodge-internal-error`: where KVM could not go on.

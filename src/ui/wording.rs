@@ -19,7 +19,7 @@ pub fn state(state: &GuestState) -> String {
         GuestState::Off => gettext("Off"),
         GuestState::Starting => gettext("Starting…"),
         GuestState::Running => gettext("Running"),
-        GuestState::Paused => gettext("Paused"),
+        GuestState::Paused { .. } => gettext("Paused"),
         GuestState::Stopping => gettext("Turning off…"),
         GuestState::NotResponding => gettext("Not responding"),
         GuestState::Crashed { .. } => gettext("Crashed"),
@@ -46,7 +46,7 @@ pub fn state_class(view: &GuestView) -> &'static str {
         GuestState::Off => "off",
         GuestState::Running => "running",
         GuestState::Starting | GuestState::Stopping => "changing",
-        GuestState::Paused => "paused",
+        GuestState::Paused { .. } => "paused",
         GuestState::NotResponding | GuestState::Crashed { .. } | GuestState::InternalError { .. } => "failed",
     }
 }

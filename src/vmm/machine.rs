@@ -181,7 +181,7 @@ impl Machine {
             doorbells: Arc::new(KvmDoorbells(vm.fd.clone())),
         };
         let chipset = Chipset::new(&vm, &slots, &requests, &virtio_wiring, chipset_config)?;
-        let disks = disks::plug(config.disks, config.vcpus, &chipset.pci, &virtio_wiring)?;
+        let disks = disks::plug(config.disks, config.vcpus, &chipset.pci, &virtio_wiring, &requests)?;
         let peripherals = config.peripherals.plug(&chipset.pci, &virtio_wiring, chipset.input.clone())?;
         let wiring = Wiring {
             ports: chipset.ports.clone(),
@@ -213,6 +213,7 @@ impl Machine {
             return Err(MachineError::NeedsReset);
         }
         if !self.running {
+            self.disks.iter().for_each(|disk| disk.drive.retry());
             self.chipset.resume();
             self.vcpus.resume();
             self.running = true;

@@ -8,6 +8,8 @@
 //!                      (unless      │ ▲              │          │
 //!                   start_paused)   │ └────cont──────┘          │
 //!                                   │                           │
+//!                                   ├─ the host's disk is full or fails ──▶ io-error ──cont──▶ running
+//!                                   │                           │
 //!                                   ├─ KVM cannot go on ──▶ internal-error ─┤   cont is refused in these,
 //!                                   ├─ guest powers off ──▶ shutdown ───────┤   since there is nothing
 //!                                   └─ guest panics ──────▶ guest-panicked ─┘   to go on with
@@ -46,10 +48,17 @@ use crate::{
     input::InputSink,
     qmp::{
         message::Error,
-        types::{BalloonInfo, InternalErrorInfo, RunState, ShutdownCause},
+        types::{BalloonInfo, BlockIoError, InternalErrorInfo, IoOperationType, RunState, ShutdownCause},
     },
     rfb::server::ViewerEvent,
-    vmm::{cpu::InternalErrorReport, machine::MachineEvent},
+    vmm::{
+        block::{
+            errors::{DiskError, Verdict},
+            statistics::Operation,
+        },
+        cpu::InternalErrorReport,
+        machine::MachineEvent,
+    },
 };
 
 /// Something for the driver to do.
@@ -195,6 +204,9 @@ impl Driver {
     }
 
     fn handle_event(&mut self, event: MachineEvent) {
+        if let MachineEvent::DiskError(error) = event {
+            return self.handle_disk_error(*error);
+        }
         // One CPU's word may still be on its way when another's has already had the machine held.
         if !matches!(self.state, RunState::Running | RunState::Paused) {
             tracing::info!("the machine is held already; this comes too late: {event:?}");
@@ -216,7 +228,66 @@ impl Driver {
                 self.finish_life(ShutdownCause::GuestPanic);
             }
             MachineEvent::InternalError(error) => self.hold_for_internal_error(&error),
+            // See above.
+            MachineEvent::DiskError(_) => {}
         }
+    }
+
+    /// The host could not do what the guest has asked a disk for. If the request is kept, the guest stands still until `cont`.
+    fn handle_disk_error(&mut self, error: DiskError) {
+        let operation = if error.operation == Operation::Read { IoOperationType::Read } else { IoOperationType::Write };
+        self.wiring.events.emit_with(
+            "BLOCK_IO_ERROR",
+            &BlockIoError {
+                device: error.disk.clone(),
+                node_name: error.disk,
+                operation,
+                action: error.verdict.name().to_owned(),
+                nospace: error.full,
+                reason: error.reason,
+            },
+        );
+        // Somebody may have stopped the guest and let it go on meanwhile, so that it was served again.
+        if error.verdict != Verdict::Keep || self.trouble().is_none() {
+            return;
+        }
+        match self.state {
+            RunState::Running => {
+                if let Err(fault) = self.machine.pause() {
+                    tracing::error!("{}", self.could_not("pause", &fault));
+                }
+                self.state = RunState::IoError;
+                self.wiring.events.emit("STOP");
+            }
+            RunState::Paused => self.state = RunState::IoError,
+            _ => return,
+        }
+        if let Some(reason) = self.reason() {
+            tracing::warn!("the guest is paused: {reason}");
+        }
+    }
+
+    /// Why the guest stands still although nobody has stopped it, for people.
+    pub fn reason(&self) -> Option<String> {
+        let (file, error) = self.trouble().filter(|_| self.state == RunState::IoError)?;
+        let disk = &error.disk;
+        Some(match (error.full, error.operation) {
+            (true, _) => format!(
+                "the host's disk is full: nothing more can be written to {file} ({disk}). Make room, then resume"
+            ),
+            (false, Operation::Read) => {
+                format!("{file} ({disk}) cannot be read: {}. Look at the host's disk, then resume", error.reason)
+            }
+            (false, _) => {
+                format!("{file} ({disk}) cannot be written: {}. Look at the host's disk, then resume", error.reason)
+            }
+        })
+    }
+
+    /// The first disk that the guest waits for, by its file's name, and what has gone wrong there.
+    fn trouble(&self) -> Option<(&str, DiskError)> {
+        let disks = self.wiring.guest.disks.iter().zip(self.machine.disks());
+        disks.filter_map(|(disk, figures)| Some((disk.file_name.as_str(), figures.trouble?))).next()
     }
 
     /// The guest has powered itself off, reset itself or panicked: does what the definition says.
@@ -365,7 +436,7 @@ impl Driver {
     pub fn cont(&mut self) -> Result<(), Error> {
         match self.state {
             RunState::Running => Ok(()),
-            RunState::Prelaunch | RunState::Paused => {
+            RunState::Prelaunch | RunState::Paused | RunState::IoError => {
                 self.resume().map_err(|fault| Error::generic(self.could_not("go on", &fault)))
             }
             RunState::InternalError | RunState::Shutdown | RunState::GuestPanicked => {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use crate::vmm::{
+    block::errors::{ReadErrors, WriteErrors},
     cpu::{CpuConfig, CpuConfigError, Topology},
     machine::Graphics,
     memory::{HugePages, MemoryBacking},
@@ -240,6 +241,12 @@ pub struct Disk {
     /// How the host's page cache is used. An image without it is open with `O_DIRECT`.
     #[serde(default)]
     pub cache: CacheMode,
+    /// What to do when the host cannot write.
+    #[serde(default)]
+    pub error_policy: WriteErrors,
+    /// What to do when the host cannot read.
+    #[serde(default)]
+    pub rerror_policy: ReadErrors,
 }
 
 /// How the host's page cache is used for a disk, and when a write is safe; the words are QEMU's and libvirt's.
@@ -371,6 +378,8 @@ mod tests {
                 bootindex: Some(1),
                 serial: "LODGE1".to_owned(),
                 cache: CacheMode::None,
+                error_policy: WriteErrors::Stop,
+                rerror_policy: ReadErrors::Stop,
             }],
             networks: vec![Network {
                 id: "net0".to_owned(),

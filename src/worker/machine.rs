@@ -6,9 +6,12 @@ use crate::{
     qmp::types::BlockDeviceStats,
     vmm::{
         self,
-        block::statistics::{Operation, Statistics},
+        block::{
+            errors::DiskError,
+            statistics::{Operation, Statistics},
+        },
         cpu::VcpuInfo,
-        machine::NetworkInfo,
+        machine::{DiskInfo, NetworkInfo},
         virtio::balloon::BalloonHandle,
     },
 };
@@ -52,6 +55,8 @@ pub struct DiskFigures {
     pub capacity: u64,
     /// What was done since the worker's start.
     pub counters: BlockDeviceStats,
+    /// What the host could not do, so that the machine has to stop.
+    pub trouble: Option<DiskError>,
 }
 
 impl Machine for vmm::machine::Machine {
@@ -85,7 +90,12 @@ impl Machine for vmm::machine::Machine {
 
     fn disks(&self) -> Vec<DiskFigures> {
         let disks = self.disks().into_iter();
-        disks.map(|disk| DiskFigures { capacity: disk.capacity, counters: counters(&disk.statistics) }).collect()
+        let figures = |disk: DiskInfo| DiskFigures {
+            capacity: disk.capacity,
+            counters: counters(disk.drive.statistics()),
+            trouble: disk.drive.trouble(),
+        };
+        disks.map(figures).collect()
     }
 }
 

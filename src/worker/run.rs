@@ -35,7 +35,7 @@ use super::{
 use crate::{
     rfb,
     vmm::{
-        block::{self, Durability, Format, Image, ring::Ring},
+        block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
         boot::linux::LinuxBoot,
         machine::{
             Boot, ConsoleConfig, DiskConfig, Firmware, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig,
@@ -365,6 +365,7 @@ fn disks(
                 CacheMode::Writethrough => Durability::OnWrite,
                 CacheMode::Unsafe => Durability::Never,
             },
+            errors: ErrorPolicy { write: disk.error_policy, read: disk.rerror_policy },
             rings,
         });
     }

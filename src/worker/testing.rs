@@ -33,6 +33,7 @@ use crate::{
     qmp::codec::Decoder,
     screen::{Generation, Rect, Screen, Surface},
     vmm::{
+        block::errors::DiskError,
         cpu::{CpuPlace, VcpuInfo},
         machine::{MachineEvent, NetworkInfo},
         net::none::NoNetwork,
@@ -52,6 +53,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct FakeMachine {
     calls: Sender<&'static str>,
     fails: Arc<Mutex<Option<&'static str>>>,
+    trouble: Arc<Mutex<Option<DiskError>>>,
     balloon: Balloon,
     network: NetworkInfo,
 }
@@ -67,6 +69,7 @@ impl FakeMachine {
 
 impl Machine for FakeMachine {
     fn resume(&mut self) -> Result<(), MachineFault> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.called("resume")
     }
 
@@ -99,7 +102,8 @@ impl Machine for FakeMachine {
     }
 
     fn disks(&self) -> Vec<DiskFigures> {
-        vec![DiskFigures { capacity: 10 << 20, ..DiskFigures::default() }]
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        vec![DiskFigures { capacity: 10 << 20, trouble, ..DiskFigures::default() }]
     }
 }
 
@@ -160,6 +164,7 @@ pub struct FakeWorker {
     server: Arc<ControlServer>,
     calls: Receiver<&'static str>,
     fails: Arc<Mutex<Option<&'static str>>>,
+    trouble: Arc<Mutex<Option<DiskError>>>,
     input: Arc<FakeInput>,
     report: File,
     thread: JoinHandle<ExitReport>,
@@ -176,10 +181,16 @@ impl FakeWorker {
         let (driver, queue) = driver::queue();
         let (sender, calls) = mpsc::channel();
         let fails = Arc::new(Mutex::new(None));
+        let trouble = Arc::new(Mutex::new(None));
         let card = NetConfig { id: "net0".to_owned(), mac: CARD, backends: vec![Box::new(NoNetwork::new()?)] };
         let network = NetworkInfo { id: "net0".to_owned(), card: VirtioNet::new(card)?.1 };
-        let machine =
-            FakeMachine { calls: sender, fails: Arc::clone(&fails), balloon: Balloon::new("balloon0")?, network };
+        let machine = FakeMachine {
+            calls: sender,
+            fails: Arc::clone(&fails),
+            trouble: Arc::clone(&trouble),
+            balloon: Balloon::new("balloon0")?,
+            network,
+        };
         let input = Arc::new(FakeInput::default());
         let screen = FakeScreen(Surface { width: 2, height: 1, pixels: vec![0xff0000, 0x0000ff] });
         let events = Arc::new(EventHub::default());
@@ -194,7 +205,7 @@ impl FakeWorker {
         let thread = thread::spawn(move || Driver::new(Box::new(machine), wiring).run(&queue));
         // Until the driver takes requests, so that no client sees the events of the start.
         driver.execute(|_, _| Ok(Value::Null), Map::new()).map_err(io::Error::other)?;
-        Ok(Self { driver, server, calls, fails, input, report, thread })
+        Ok(Self { driver, server, calls, fails, trouble, input, report, thread })
     }
 
     /// A new connection to the control server.
@@ -216,6 +227,9 @@ impl FakeWorker {
 
     /// The machine reports something.
     pub fn report(&self, event: MachineEvent) {
+        if let MachineEvent::DiskError(error) = &event {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(DiskError::clone(error));
+        }
         self.driver.send(Request::Machine(event));
     }
 

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, Topology};
+pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, ReadErrors, Topology, WriteErrors};
 pub use cpu::CpuDefinition;
 pub use devices::{AGENT_PORT, DevicesDefinition};
 pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
@@ -185,6 +185,14 @@ pub struct DiskDefinition {
     /// How the host's page cache is used, and when a write is safe: `writeback`, `none`, `writethrough` or `unsafe`.
     #[serde(default)]
     pub cache: CacheMode,
+    /// What to do when the host cannot write: `enospace` pauses the guest when there is no room left, and tells it of other
+    /// errors; `stop` pauses it for all of them; `report` tells it; `ignore` tells it that all is well. What could not be
+    /// written is written when the guest is resumed.
+    #[serde(default)]
+    pub error_policy: WriteErrors,
+    /// What to do when the host cannot read: `report`, `stop` or `ignore`.
+    #[serde(default)]
+    pub rerror_policy: ReadErrors,
 }
 
 /// The format of a disk image.
@@ -301,6 +309,8 @@ impl DiskDefinition {
             serial: None,
             boot: None,
             cache: CacheMode::default(),
+            error_policy: WriteErrors::default(),
+            rerror_policy: ReadErrors::default(),
         }
     }
 

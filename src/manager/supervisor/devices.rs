@@ -74,6 +74,8 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
             bootindex: place.and_then(|place| u32::try_from(place).ok()),
             serial: disk.serial.clone().unwrap_or_default(),
             cache: disk.cache,
+            error_policy: disk.error_policy,
+            rerror_policy: disk.rerror_policy,
         });
     }
     if problems.0.is_empty() { Ok(disks) } else { Err(problems) }

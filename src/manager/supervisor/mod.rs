@@ -159,7 +159,7 @@ impl Supervisor {
                     crate::qmp::types::RunState::InternalError => self.live_report(name).await,
                     _ => None,
                 };
-                GuestState::from_status(status.status, report)
+                GuestState::from_status(status.status, status.reason, report)
             }
             Err(ClientError::Closed | ClientError::Connect(_)) => GuestState::Stopping,
             Err(_) => GuestState::NotResponding,

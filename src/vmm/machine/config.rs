@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
 use crate::vmm::{
-    block::{Disk, Durability, ring::Ring},
+    block::{Disk, Durability, errors::ErrorPolicy, ring::Ring},
     boot::linux::LinuxBoot,
     cpu::CpuConfig,
     devices::serial::SerialOutput,
@@ -109,6 +109,8 @@ pub struct DiskConfig {
     pub bootindex: Option<u32>,
     /// When what the guest writes is on stable storage.
     pub durability: Durability,
+    /// What to do when the host cannot do what the guest asks for.
+    pub errors: ErrorPolicy,
     /// One for each of its queues ([`disk_queues`](super::disk_queues)) that is to have many requests in flight at a time.
     pub rings: Vec<Ring>,
 }
@@ -122,6 +124,7 @@ impl DiskConfig {
             serial: String::new(),
             bootindex: None,
             durability: Durability::default(),
+            errors: ErrorPolicy::default(),
             rings: Vec::new(),
         }
     }

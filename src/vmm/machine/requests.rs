@@ -35,6 +35,11 @@ impl Requests {
         }
     }
 
+    /// Tells of something that is not the guest's wish.
+    pub fn tell(&self, event: MachineEvent) {
+        (self.events)(event);
+    }
+
     /// A line by which a device asks for a reset.
     pub fn reset_line(self: &Arc<Self>, cause: ResetCause) -> ResetLine {
         let requests = self.clone();

@@ -18,7 +18,7 @@ use crate::{
 pub(super) fn query_status(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
     no_arguments(arguments)?;
     let status = driver.state();
-    answer(StatusInfo { running: status.is_running(), singlestep: false, status })
+    answer(StatusInfo { running: status.is_running(), singlestep: false, status, reason: driver.reason() })
 }
 
 pub(super) fn query_name(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
@@ -66,7 +66,7 @@ pub(super) fn query_block(driver: &mut Driver, arguments: Map<String, Value>) ->
         removable: false,
         locked: false,
         inserted: Some(block_device_info(disk, figures.capacity)),
-        io_status: Some("ok".to_owned()),
+        io_status: Some(io_status(&figures).to_owned()),
     });
     answer(infos.collect::<Vec<_>>())
 }
@@ -85,6 +85,14 @@ pub(super) fn query_blockstats(driver: &mut Driver, arguments: Map<String, Value
 /// The disks with their figures.
 pub(super) fn disks(driver: &Driver) -> Vec<(&GuestDisk, DiskFigures)> {
     driver.guest().disks.iter().zip(driver.machine().disks()).collect()
+}
+
+fn io_status(figures: &DiskFigures) -> &'static str {
+    match &figures.trouble {
+        None => "ok",
+        Some(error) if error.full => "nospace",
+        Some(_) => "failed",
+    }
 }
 
 fn device_path(disk: &GuestDisk) -> String {

@@ -1,6 +1,7 @@
 //! The device as a driver sees it.
 
 mod in_flight;
+mod keeping;
 
 use std::{fs::File, io::Write, os::unix::fs::FileExt};
 
