@@ -23,6 +23,7 @@ mod manage;
 mod monitor;
 mod output;
 mod screen;
+mod snapshot;
 mod stats;
 mod vnc;
 mod vsock;
@@ -91,6 +92,9 @@ enum Verb {
     /// Make, examine, resize, convert and check disk images
     #[command(subcommand)]
     Disk(disk::DiskVerb),
+    /// Make, list, delete snapshots of a guest, and go back to them
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotVerb),
     /// Save a picture of a guest's screen
     Screenshot(screen::Screenshot),
     /// Press keys of a guest's keyboard together, like ctrl-alt-delete
@@ -159,6 +163,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Clone(verb) => verb.run(&context).await,
         Verb::Edit(verb) => verb.run(&context),
         Verb::Disk(verb) => verb.run(&context).await,
+        Verb::Snapshot(verb) => verb.run(&context).await,
         Verb::Screenshot(verb) => verb.run(&context).await,
         Verb::SendKey(verb) => verb.run(&context).await,
         Verb::Type(verb) => verb.run(&context).await,

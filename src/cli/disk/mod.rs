@@ -142,7 +142,7 @@ impl Create {
             _ => None,
         };
         if backing.is_some() {
-            error::say("warning", "this version starts no guest from an image that is based on another one");
+            error::say("warning", "a guest starts from it only when its definition names the backing file, too");
         }
         let image = NewImage {
             size: self.size.map(Size::bytes),

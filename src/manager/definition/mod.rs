@@ -26,7 +26,8 @@ pub use devices::{AGENT_PORT, DevicesDefinition};
 pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
 pub use text::DefinitionError;
 pub use validate::{
-    HostLimits, MAX_DISKS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review, check_name,
+    HostLimits, MAX_DISKS, MAX_LAYERS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review,
+    check_name,
 };
 
 use super::size::Size;
@@ -193,6 +194,19 @@ pub struct DiskDefinition {
     /// What to do when the host cannot read: `report`, `stop` or `ignore`.
     #[serde(default)]
     pub rerror_policy: ReadErrors,
+    /// What a qcow2 image is based on: from the file that it names down to the base, which is based on nothing. No other
+    /// file is ever opened, whatever the images say.
+    #[serde(default)]
+    pub backing: Vec<Layer>,
+}
+
+/// An image that others are based on. It is only read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Layer {
+    /// The image: an absolute path.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: DiskFormat,
 }
 
 /// The format of a disk image.
@@ -311,12 +325,19 @@ impl DiskDefinition {
             cache: CacheMode::default(),
             error_policy: WriteErrors::default(),
             rerror_policy: ReadErrors::default(),
+            backing: Vec::new(),
         }
     }
 
     /// A CD-ROM with this ISO image in it.
     pub fn cdrom(path: impl Into<PathBuf>) -> Self {
         Self { read_only: true, cdrom: true, ..Self::new(path, DiskFormat::Raw) }
+    }
+
+    /// The images that the disk consists of: its own first, then those below it.
+    pub fn layers(&self) -> impl Iterator<Item = Layer> {
+        let own = Layer { path: self.path.clone(), format: self.format };
+        std::iter::once(own).chain(self.backing.iter().cloned())
     }
 
     /// Whether the guest cannot write to it.

@@ -74,6 +74,9 @@ fn without_empty_arrays(mut text: String) -> String {
         for value in table.values() {
             match value.get_ref() {
                 DeValue::Array(array) if array.is_empty() => found.push(value.span()),
+                DeValue::Array(array) => {
+                    array.iter().filter_map(|item| item.get_ref().as_table()).for_each(|table| find(table, found));
+                }
                 DeValue::Table(table) => find(table, found),
                 _ => {}
             }

@@ -67,6 +67,9 @@ impl Supervisor {
 
         // The lock comes first: of two who start a guest, only one opens its disks.
         let lock = self.take_lock(name)?;
+        // Until then its snapshots could change, and with them its disks.
+        self.library().settled(name)?;
+        let definition = self.library().load(name)?.definition;
         let mut inherited = Inherited::default();
         let run_lock = inherited.add(lock);
         let kvm = inherited.add(kvm::open(&self.root).map_err(|error| refused(kvm::refused(&error)))?);
