@@ -89,7 +89,7 @@ enum Verb {
     Clone(manage::Clone),
     /// Edit a guest's definition in $EDITOR; it applies from its next start
     Edit(edit::Edit),
-    /// Make, examine, resize, convert and check disk images
+    /// Make, examine, resize, convert and check disk images; limit disks of guests
     #[command(subcommand)]
     Disk(disk::DiskVerb),
     /// Make, list, delete snapshots of a guest, and go back to them

@@ -3,11 +3,14 @@
 //! Specification: QEMU QMP Reference Manual. What begins with `x-lodge-` is ours.
 
 mod statistics;
+mod throttle;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use throttle::BlockIoThrottle;
 
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
 
@@ -156,6 +159,45 @@ pub struct BlockDeviceInfo {
     pub iops_rd: u64,
     /// Limit of writes in operations a second, 0 for none.
     pub iops_wr: u64,
+    /// As `bps`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_max: Option<u64>,
+    /// As `bps_rd`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_rd_max: Option<u64>,
+    /// As `bps_wr`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_wr_max: Option<u64>,
+    /// As `iops`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_max: Option<u64>,
+    /// As `iops_rd`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_rd_max: Option<u64>,
+    /// As `iops_wr`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_wr_max: Option<u64>,
+    /// How long a burst of `bps_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_max_length: Option<u64>,
+    /// How long a burst of `bps_rd_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_rd_max_length: Option<u64>,
+    /// How long a burst of `bps_wr_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_wr_max_length: Option<u64>,
+    /// How long a burst of `iops_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_max_length: Option<u64>,
+    /// How long a burst of `iops_rd_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_rd_max_length: Option<u64>,
+    /// How long a burst of `iops_wr_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_wr_max_length: Option<u64>,
+    /// Requests larger than this many bytes count as several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_size: Option<u64>,
     /// The image.
     pub image: ImageInfo,
     /// How the host caches it.

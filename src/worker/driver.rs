@@ -54,6 +54,7 @@ use crate::{
     vmm::{
         block::{
             errors::{DiskError, Verdict},
+            limits::Limits,
             statistics::Operation,
         },
         cpu::InternalErrorReport,
@@ -405,6 +406,15 @@ impl Driver {
     /// The machine, to look at.
     pub fn machine(&self) -> &dyn Machine {
         &*self.machine
+    }
+
+    /// Gives a disk other limits; `false` if there is none of this name.
+    pub fn limit_disk(&mut self, id: &str, limits: Limits) -> bool {
+        let found = self.wiring.guest.disks.iter().position(|disk| disk.id == id);
+        if let Some(index) = found {
+            self.machine.limit_disk(index, limits);
+        }
+        found.is_some()
     }
 
     /// What there is to know about the guest.

@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use crate::vmm::{
-    block::errors::{ReadErrors, WriteErrors},
+    block::{
+        errors::{ReadErrors, WriteErrors},
+        limits::{Limit, Limits},
+    },
     cpu::{CpuConfig, CpuConfigError, Topology},
     machine::Graphics,
     memory::{HugePages, MemoryBacking},
@@ -247,6 +250,9 @@ pub struct Disk {
     /// What to do when the host cannot read.
     #[serde(default)]
     pub rerror_policy: ReadErrors,
+    /// What it may move, and how often it may be asked.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// How the host's page cache is used for a disk, and when a write is safe; the words are QEMU's and libvirt's.
@@ -380,6 +386,7 @@ mod tests {
                 cache: CacheMode::None,
                 error_policy: WriteErrors::Stop,
                 rerror_policy: ReadErrors::Stop,
+                limits: Limits { bytes: Limit { rate: 1, burst: 2, burst_seconds: 3 }, ..Limits::default() },
             }],
             networks: vec![Network {
                 id: "net0".to_owned(),

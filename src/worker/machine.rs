@@ -8,6 +8,7 @@ use crate::{
         self,
         block::{
             errors::DiskError,
+            limits::Limits,
             statistics::{Operation, Statistics},
         },
         cpu::VcpuInfo,
@@ -46,6 +47,9 @@ pub trait Machine {
 
     /// The disks, in the order of the launch description.
     fn disks(&self) -> Vec<DiskFigures>;
+
+    /// Gives disk number `disk` other limits.
+    fn limit_disk(&mut self, disk: usize, limits: Limits);
 }
 
 /// A disk's size and counters.
@@ -57,6 +61,8 @@ pub struct DiskFigures {
     pub counters: BlockDeviceStats,
     /// What the host could not do, so that the machine has to stop.
     pub trouble: Option<DiskError>,
+    /// What it may move, and how often it may be asked.
+    pub limits: Limits,
 }
 
 impl Machine for vmm::machine::Machine {
@@ -94,8 +100,15 @@ impl Machine for vmm::machine::Machine {
             capacity: disk.capacity,
             counters: counters(disk.drive.statistics()),
             trouble: disk.drive.trouble(),
+            limits: disk.drive.throttle().limits(),
         };
         disks.map(figures).collect()
+    }
+
+    fn limit_disk(&mut self, disk: usize, limits: Limits) {
+        if let Some(disk) = self.disks().get(disk) {
+            disk.drive.throttle().set(limits);
+        }
     }
 }
 

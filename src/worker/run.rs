@@ -366,6 +366,7 @@ fn disks(
                 CacheMode::Unsafe => Durability::Never,
             },
             errors: ErrorPolicy { write: disk.error_policy, read: disk.rerror_policy },
+            limits: disk.limits,
             rings,
         });
     }

@@ -33,7 +33,7 @@ use crate::{
     qmp::codec::Decoder,
     screen::{Generation, Rect, Screen, Surface},
     vmm::{
-        block::errors::DiskError,
+        block::{errors::DiskError, limits::Limits},
         cpu::{CpuPlace, VcpuInfo},
         machine::{MachineEvent, NetworkInfo},
         net::none::NoNetwork,
@@ -54,6 +54,7 @@ struct FakeMachine {
     calls: Sender<&'static str>,
     fails: Arc<Mutex<Option<&'static str>>>,
     trouble: Arc<Mutex<Option<DiskError>>>,
+    limits: Limits,
     balloon: Balloon,
     network: NetworkInfo,
 }
@@ -103,7 +104,11 @@ impl Machine for FakeMachine {
 
     fn disks(&self) -> Vec<DiskFigures> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        vec![DiskFigures { capacity: 10 << 20, trouble, ..DiskFigures::default() }]
+        vec![DiskFigures { capacity: 10 << 20, trouble, limits: self.limits, ..DiskFigures::default() }]
+    }
+
+    fn limit_disk(&mut self, _disk: usize, limits: Limits) {
+        self.limits = limits;
     }
 }
 
@@ -188,6 +193,7 @@ impl FakeWorker {
             calls: sender,
             fails: Arc::clone(&fails),
             trouble: Arc::clone(&trouble),
+            limits: Limits::default(),
             balloon: Balloon::new("balloon0")?,
             network,
         };

@@ -16,7 +16,8 @@ use crate::{
         Key,
         keys::{self, Stroke},
     },
-    qmp::types::{AddfdInfo, BalloonInfo, Statistics, StatusInfo},
+    qmp::types::{AddfdInfo, BalloonInfo, BlockIoThrottle, Statistics, StatusInfo},
+    worker::launch::Limits,
 };
 
 /// How long a screenshot may take.
@@ -69,6 +70,36 @@ impl Client {
     /// Plugs the cable of a network card in (`true`) or out (`set_link`).
     pub async fn set_link(&self, card: &str, up: bool) -> Result<(), ClientError> {
         self.execute("set_link", json!({ "name": card, "up": up })).await.map(drop)
+    }
+
+    /// Limits what a disk may move, and how often it may be asked (`block_set_io_throttle`).
+    pub async fn limit_disk(&self, disk: &str, limits: &Limits) -> Result<(), ClientError> {
+        let some = |number: u64| (number != 0).then_some(number);
+        let throttle = BlockIoThrottle {
+            id: Some(disk.to_owned()),
+            device: None,
+            bps: limits.bytes.rate,
+            bps_rd: limits.read_bytes.rate,
+            bps_wr: limits.written_bytes.rate,
+            iops: limits.operations.rate,
+            iops_rd: limits.reads.rate,
+            iops_wr: limits.writes.rate,
+            bps_max: some(limits.bytes.burst),
+            bps_rd_max: some(limits.read_bytes.burst),
+            bps_wr_max: some(limits.written_bytes.burst),
+            iops_max: some(limits.operations.burst),
+            iops_rd_max: some(limits.reads.burst),
+            iops_wr_max: some(limits.writes.burst),
+            bps_max_length: some(limits.bytes.burst_seconds),
+            bps_rd_max_length: some(limits.read_bytes.burst_seconds),
+            bps_wr_max_length: some(limits.written_bytes.burst_seconds),
+            iops_max_length: some(limits.operations.burst_seconds),
+            iops_rd_max_length: some(limits.reads.burst_seconds),
+            iops_wr_max_length: some(limits.writes.burst_seconds),
+            iops_size: some(limits.operation_size),
+            group: None,
+        };
+        self.execute("block_set_io_throttle", json!(throttle)).await.map(drop)
     }
 
     /// Asks the guest to keep so many bytes of its memory and to give the rest back (`balloon`); it does so as it can.

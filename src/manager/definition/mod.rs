@@ -11,6 +11,7 @@
 
 mod cpu;
 mod devices;
+mod limits;
 mod network;
 mod text;
 mod validate;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, ReadErrors, Topology, WriteErrors};
 pub use cpu::CpuDefinition;
 pub use devices::{AGENT_PORT, DevicesDefinition};
+pub use limits::LimitsDefinition;
 pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
 pub use text::DefinitionError;
 pub use validate::{
@@ -194,6 +196,9 @@ pub struct DiskDefinition {
     /// What to do when the host cannot read: `report`, `stop` or `ignore`.
     #[serde(default)]
     pub rerror_policy: ReadErrors,
+    /// What it may move, and how often it may be asked.
+    #[serde(default, skip_serializing_if = "LimitsDefinition::is_none")]
+    pub limits: LimitsDefinition,
     /// What a qcow2 image is based on: from the file that it names down to the base, which is based on nothing. No other
     /// file is ever opened, whatever the images say.
     #[serde(default)]
@@ -326,6 +331,7 @@ impl DiskDefinition {
             error_policy: WriteErrors::default(),
             rerror_policy: ReadErrors::default(),
             backing: Vec::new(),
+            limits: LimitsDefinition::default(),
         }
     }
 

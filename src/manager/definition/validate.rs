@@ -267,6 +267,7 @@ fn validate_disk(disk: &DiskDefinition, field: &dyn Fn(&str) -> String, problems
         let message = "a raw image is based on nothing. Correct its format, or remove what is below it";
         problems.push(Problem::new(field("backing"), message));
     }
+    disk.limits.validate(field, problems);
     if disk.boot == Some(0) {
         problems.push(Problem::new(field("boot"), "places count from 1. Write 1 for the first"));
     }

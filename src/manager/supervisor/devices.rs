@@ -83,6 +83,7 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
             cache: disk.cache,
             error_policy: disk.error_policy,
             rerror_policy: disk.rerror_policy,
+            limits: disk.limits.limits(),
         });
     }
     if problems.0.is_empty() { Ok(disks) } else { Err(problems) }

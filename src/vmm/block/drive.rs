@@ -15,6 +15,7 @@ use std::{
 use super::{
     Disk, Durability,
     errors::{DiskError, ErrorPolicy, Verdict, is_full},
+    limits::{Limits, Throttle},
     statistics::{Operation, Statistics},
 };
 
@@ -31,6 +32,7 @@ pub struct Drive {
     policy: ErrorPolicy,
     observer: Option<Observer>,
     statistics: Arc<Statistics>,
+    throttle: Throttle,
     state: Mutex<State>,
 }
 
@@ -52,6 +54,7 @@ impl Drive {
             policy: ErrorPolicy::default(),
             observer: None,
             statistics: Arc::default(),
+            throttle: Throttle::new(Limits::default(), Instant::now()),
             state: Mutex::new(state),
         }
     }
@@ -64,6 +67,12 @@ impl Drive {
     /// With another policy, whose outcome `observer` is told of.
     pub fn with_policy(self, policy: ErrorPolicy, observer: Observer) -> Self {
         Self { policy, observer: Some(observer), ..self }
+    }
+
+    /// With limits.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.throttle.set(limits);
+        self
     }
 
     /// The disk's name.
@@ -84,6 +93,11 @@ impl Drive {
     /// What it has been asked for.
     pub fn statistics(&self) -> &Arc<Statistics> {
         &self.statistics
+    }
+
+    /// What keeps it within its limits: a device asks before it begins a request.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// Says what is to be done with a request that the host could not carry out, and tells of it.

@@ -7,6 +7,7 @@ mod barrier;
 pub mod drive;
 pub mod errors;
 mod image;
+pub mod limits;
 mod raw;
 pub mod ring;
 pub mod statistics;

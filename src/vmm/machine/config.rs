@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
 use crate::vmm::{
-    block::{Disk, Durability, errors::ErrorPolicy, ring::Ring},
+    block::{Disk, Durability, errors::ErrorPolicy, limits::Limits, ring::Ring},
     boot::linux::LinuxBoot,
     cpu::CpuConfig,
     devices::serial::SerialOutput,
@@ -111,6 +111,8 @@ pub struct DiskConfig {
     pub durability: Durability,
     /// What to do when the host cannot do what the guest asks for.
     pub errors: ErrorPolicy,
+    /// What it may move, and how often it may be asked.
+    pub limits: Limits,
     /// One for each of its queues ([`disk_queues`](super::disk_queues)) that is to have many requests in flight at a time.
     pub rings: Vec<Ring>,
 }
@@ -125,6 +127,7 @@ impl DiskConfig {
             bootindex: None,
             durability: Durability::default(),
             errors: ErrorPolicy::default(),
+            limits: Limits::default(),
             rings: Vec::new(),
         }
     }

@@ -102,13 +102,13 @@ pub fn plug(
     requests: &Arc<Requests>,
 ) -> Result<Vec<DiskInfo>, MachineError> {
     let plug = |(index, config): (usize, DiskConfig)| {
-        let DiskConfig { id, disk, serial, durability, errors, mut rings, .. } = config;
+        let DiskConfig { id, disk, serial, durability, errors, limits, mut rings, .. } = config;
         let (capacity, read_only) = (disk.capacity(), disk.read_only());
         let rings = (0..queues(vcpus)).map(|_| rings.pop()).collect();
         let requests = requests.clone();
         let observer = Arc::new(move |error| requests.tell(MachineEvent::DiskError(Box::new(error))));
         let drive = Drive::new(&id, disk).with_durability(durability).with_policy(errors, observer);
-        let drive = Arc::new(drive);
+        let drive = Arc::new(drive.with_limits(limits));
         let function = wiring.function(Box::new(Block::with_rings(drive.clone(), &serial, rings)))?;
         pci.plug(address(index), Arc::new(Mutex::new(function)), vec![])?;
         Ok(DiskInfo { id, capacity, read_only, drive })

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod balloon;
+mod block;
 mod descriptors;
 mod input;
 mod network;
@@ -55,6 +56,7 @@ pub enum Handler {
 const COMMANDS: &[(&str, Handler)] = &[
     ("add-fd", Handler::Session(descriptors::add_fd)),
     ("balloon", Handler::Driver(balloon::balloon)),
+    ("block_set_io_throttle", Handler::Driver(block::block_set_io_throttle)),
     ("cont", Handler::Driver(run_state::cont)),
     ("input-send-event", Handler::Driver(input::input_send_event)),
     ("qmp_capabilities", Handler::Session(Session::qmp_capabilities)),

@@ -316,6 +316,30 @@ fn an_error_that_the_guest_is_told_of_stops_nothing() {
 }
 
 #[test]
+fn a_disk_is_limited_while_it_is_used() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let none = json!({"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0});
+    let mut limit = |changes: Value| {
+        let mut arguments = none.clone();
+        arguments.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        client.execute(json!({"execute": "block_set_io_throttle", "arguments": arguments})).unwrap()
+    };
+
+    let set = limit(json!({"device": "disk0", "bps": 1 << 20, "bps_max": 2 << 20, "bps_max_length": 5}));
+    let both = limit(json!({"id": "disk0", "iops": 5, "iops_rd": 5}));
+    let missing = limit(json!({"id": "disk7", "iops": 5}));
+    let nameless = limit(json!({"iops": 5}));
+
+    assert_eq!(set, json!({"return": {}}));
+    assert!(error_of(&both).1.contains("together"), "{both}");
+    assert_eq!((error_of(&missing).0, error_of(&nameless).0), ("DeviceNotFound", "GenericError"));
+    let shown = client.ask("query-block").unwrap();
+    let shown = &shown[0]["inserted"];
+    assert_eq!((&shown["bps"], &shown["bps_max"], &shown["iops"]), (&json!(1 << 20), &json!(2 << 20), &json!(0)));
+}
+
+#[test]
 fn an_internal_error_holds_the_guest_and_is_reported_at_once() {
     let worker = worker();
     let mut client = worker.client().unwrap();

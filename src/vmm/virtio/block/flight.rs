@@ -5,7 +5,7 @@
 use std::{io, sync::Arc, time::Instant};
 
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
-use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::{epoll::EventSet, timerfd::TimerFd};
 
 use super::request::{BlockQueue, Done, Ending, Refusal};
 use crate::vmm::{
@@ -23,6 +23,8 @@ use crate::vmm::{
 
 /// The ring, among the sources of the thread.
 const SOURCE_RING: u16 = 0;
+/// The timer, among them.
+const SOURCE_TIMER: u16 = 1;
 
 impl BlockQueue {
     /// Begins a request that can be in flight beside others. `false`: it cannot, and is to be carried out at once.
@@ -81,7 +83,7 @@ impl BlockQueue {
             && let Some(head) = self.kept.pop_front()
         {
             queue.read_again(memory, head, &mut chain)?;
-            if let Served::Done(written) = self.serve(memory, &mut chain, &mut Instant::now())? {
+            if let Served::Done(written) = self.serve(memory, &mut chain, &mut Instant::now(), true)? {
                 queue.complete(memory, head, written)?;
             }
         }
@@ -125,6 +127,9 @@ impl Handler for BlockQueue {
             Durability::OnWrite => true,
             Durability::Never => false,
         };
+        let timer = self.timer.insert(TimerFd::new().map_err(std::io::Error::from)?);
+        // Each expiry wakes, and nothing has to be read.
+        io.add_source(timer, SOURCE_TIMER, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
         match &self.ring {
             Some(ring) => Ok(io.add_source(ring, SOURCE_RING, EventSet::IN)?),
             None => Ok(()),
@@ -138,7 +143,7 @@ impl Handler for BlockQueue {
         let mut turn = Turn::of(queue);
         let mut begun = Instant::now();
         loop {
-            let taken = queue.take(memory, &mut turn, |chain| self.serve(memory, chain, &mut begun))?;
+            let taken = queue.take(memory, &mut turn, |chain| self.serve(memory, chain, &mut begun, false))?;
             if let Some(ring) = &mut self.ring {
                 ring.submit()?;
                 self.complete(queue, memory)?;
@@ -150,7 +155,11 @@ impl Handler for BlockQueue {
         }
     }
 
-    fn ready(&mut self, _source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+    fn ready(&mut self, source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        if source == SOURCE_TIMER {
+            let waiting: Vec<u16> = io.queues.iter().map(Virtqueue::index).collect();
+            return waiting.into_iter().try_for_each(|queue| self.kicked(queue, io));
+        }
         let memory = io.memory;
         io.queues.iter_mut().try_for_each(|queue| {
             self.complete(queue, memory)?;

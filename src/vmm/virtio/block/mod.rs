@@ -67,8 +67,9 @@ impl Block {
         let queues = rings.len();
         let engine = |(index, ring)| {
             let (disk, drive) = (drive.disk(), drive.clone());
-            let (kept, is_held, write_through) = (VecDeque::new(), false, false);
-            let queue = BlockQueue { disk, drive, serial: id, ring, write_through, kept, is_held };
+            let (kept, is_held, write_through, timer) = (VecDeque::new(), false, false, None);
+            let queue =
+                BlockQueue { disk, drive, serial: id, ring, write_through, kept, is_held, timer, waits_since: None };
             Engine::new(&if queues == 1 { label.to_owned() } else { format!("{label}/{index}") }, queue)
         };
         Self {

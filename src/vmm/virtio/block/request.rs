@@ -19,10 +19,11 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
+use vmm_sys_util::timerfd::TimerFd;
 
 use super::{MAX_RANGE_SECTORS, SERIAL};
 use crate::vmm::{
-    block::{Disk, Durability, SECTOR, drive::Drive, errors::Verdict, ring::Ring, statistics::Operation},
+    block::{Disk, Durability, SECTOR, drive::Drive, errors::Verdict, limits::Way, ring::Ring, statistics::Operation},
     memory::{GuestMemory, GuestSlice},
     virtio::queue::{Buffers, Chain, QueueError, Served},
 };
@@ -47,6 +48,10 @@ pub struct BlockQueue {
     pub(super) kept: VecDeque<u16>,
     /// The machine is about to stop: nothing is begun.
     pub(super) is_held: bool,
+    /// Rings when a request may be begun that is not within the limits yet; it is there while the queue is served.
+    pub(super) timer: Option<TimerFd>,
+    /// Since when the next request waits for that.
+    pub(super) waits_since: Option<Instant>,
 }
 
 /// Why a request was not carried out.
@@ -92,12 +97,13 @@ pub(super) struct Ending<'a> {
 }
 
 impl BlockQueue {
-    /// Serves one request.
+    /// Serves one request as soon as it is within the limits.
     pub(super) fn serve(
         &mut self,
         memory: &Arc<GuestMemory>,
         chain: &mut Chain<'_>,
         begun: &mut Instant,
+        again: bool,
     ) -> Result<Served, QueueError> {
         if self.is_held {
             return Ok(Served::NotNow);
@@ -110,6 +116,9 @@ impl BlockQueue {
         };
         let [a, b, c, d, _, _, _, _, sector @ ..] = header;
         let (kind, sector) = (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(sector));
+        if !again && !self.is_due(kind, chain, begun)? {
+            return Ok(Served::NotNow);
+        }
         if self.begin(memory, kind, sector, chain, outcome_byte, *begun)? {
             return Ok(Served::Later);
         }
@@ -120,6 +129,32 @@ impl BlockQueue {
         let now = Instant::now();
         let took = now - std::mem::replace(begun, now);
         Ok(self.conclude(Ending { head: chain.head(), room, took, answer: &outcome_byte }, outcome))
+    }
+
+    /// Whether a request is within the limits. If it is not, the timer rings when it may be.
+    fn is_due(&mut self, kind: u32, chain: &Chain<'_>, begun: &mut Instant) -> Result<bool, QueueError> {
+        let throttle = self.drive.throttle();
+        let cost = match kind {
+            _ if !throttle.is_on() => None,
+            VIRTIO_BLK_T_IN => Some((Way::Read, chain.writable.len() as u64)),
+            VIRTIO_BLK_T_OUT => Some((Way::Write, chain.readable.len() as u64)),
+            // They move nothing, however long they are.
+            VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES => Some((Way::Write, 0)),
+            _ => None,
+        };
+        if let Some((way, bytes)) = cost {
+            let now = Instant::now();
+            if let (Err(later), Some(timer)) = (throttle.admit(way, bytes, now), &mut self.timer) {
+                self.waits_since.get_or_insert(now);
+                timer.reset(later.saturating_duration_since(now), None).map_err(io::Error::from)?;
+                return Ok(false);
+            }
+        }
+        // The time that it had to wait is part of what it took.
+        if let Some(since) = self.waits_since.take() {
+            *begun = since;
+        }
+        Ok(true)
     }
 
     /// Counts a request, and tells the guest how it went, or keeps it.

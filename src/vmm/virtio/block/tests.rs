@@ -2,6 +2,7 @@
 
 mod in_flight;
 mod keeping;
+mod limited;
 
 use std::{fs::File, io::Write, os::unix::fs::FileExt};
 
