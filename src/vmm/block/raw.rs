@@ -16,13 +16,12 @@ use rustix::{
     io::Errno,
 };
 
-use super::{BlockError, Disk, SECTOR, WholeFile, barrier::Barrier, check_range, vectored};
+use super::{BlockError, Disk, SECTOR, WholeFile, check_range, vectored};
 use crate::vmm::memory::GuestSlice;
 
 /// A raw disk.
 pub struct RawDisk {
     file: File,
-    barrier: Barrier,
     capacity: u64,
     read_only: bool,
 }
@@ -37,7 +36,7 @@ impl RawDisk {
         }
         // Block devices tell their size only by seeking. Nothing else uses the file's position.
         let size = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|error| BlockError::Examine(error.into()))?;
-        Ok(Self { file, barrier: Barrier::new(false), capacity: size - size % SECTOR, read_only })
+        Ok(Self { file, capacity: size - size % SECTOR, read_only })
     }
 
     fn check_write(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -92,7 +91,7 @@ impl Disk for RawDisk {
         if self.read_only {
             return Ok(());
         }
-        self.barrier.flush_file(&self.file)
+        self.file.sync_data()
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -120,10 +119,6 @@ impl Disk for RawDisk {
     }
 
     fn file(&self) -> Option<WholeFile<'_>> {
-        Some(WholeFile { file: self.file.as_fd(), direct: false, can_flush: !self.barrier.is_lost() })
-    }
-
-    fn flush_failed(&self) {
-        self.barrier.failed();
+        Some(WholeFile { file: self.file.as_fd(), direct: false })
     }
 }
