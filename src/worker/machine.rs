@@ -2,17 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::Write;
+
 use crate::{
     qmp::types::BlockDeviceStats,
     vmm::{
         self,
-        block::{
-            errors::DiskError,
-            limits::Limits,
-            statistics::{Operation, Statistics},
-        },
+        block::statistics::{Operation, Statistics},
         cpu::VcpuInfo,
-        machine::{DiskInfo, NetworkInfo},
+        machine::{NetworkInfo, SavedMachine},
+        snapshot::Progress,
         virtio::balloon::BalloonHandle,
     },
 };
@@ -29,6 +28,9 @@ pub trait Machine {
 
     /// Stops the virtual CPUs; when it returns, pending I/O is complete and the machine's state does not change.
     fn pause(&mut self) -> Result<(), MachineFault>;
+
+    /// Takes the machine's state, which is paused if it runs. Whoever restores it learns whether it `runs` then.
+    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault>;
 
     /// Puts the machine into its state after power-on. It runs afterwards if it ran before.
     fn reset(&mut self) -> Result<(), MachineFault>;
@@ -47,9 +49,18 @@ pub trait Machine {
 
     /// The disks, in the order of the launch description.
     fn disks(&self) -> Vec<DiskFigures>;
+}
 
-    /// Gives disk number `disk` other limits.
-    fn limit_disk(&mut self, disk: usize, limits: Limits);
+/// A machine's state that is ready to be written.
+pub trait SavedState: Send {
+    /// Writes it. The machine must stand still until this is done; any thread may do it.
+    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault>;
+}
+
+impl SavedState for SavedMachine {
+    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault> {
+        Ok(self.write(to, progress)?)
+    }
 }
 
 /// A disk's size and counters.
@@ -59,10 +70,6 @@ pub struct DiskFigures {
     pub capacity: u64,
     /// What was done since the worker's start.
     pub counters: BlockDeviceStats,
-    /// What the host could not do, so that the machine has to stop.
-    pub trouble: Option<DiskError>,
-    /// What it may move, and how often it may be asked.
-    pub limits: Limits,
 }
 
 impl Machine for vmm::machine::Machine {
@@ -72,6 +79,10 @@ impl Machine for vmm::machine::Machine {
 
     fn pause(&mut self) -> Result<(), MachineFault> {
         Ok(self.pause()?)
+    }
+
+    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault> {
+        Ok(Box::new(self.save(runs)?))
     }
 
     fn reset(&mut self) -> Result<(), MachineFault> {
@@ -96,19 +107,7 @@ impl Machine for vmm::machine::Machine {
 
     fn disks(&self) -> Vec<DiskFigures> {
         let disks = self.disks().into_iter();
-        let figures = |disk: DiskInfo| DiskFigures {
-            capacity: disk.capacity,
-            counters: counters(disk.drive.statistics()),
-            trouble: disk.drive.trouble(),
-            limits: disk.drive.throttle().limits(),
-        };
-        disks.map(figures).collect()
-    }
-
-    fn limit_disk(&mut self, disk: usize, limits: Limits) {
-        if let Some(disk) = self.disks().get(disk) {
-            disk.drive.throttle().set(limits);
-        }
+        disks.map(|disk| DiskFigures { capacity: disk.capacity, counters: counters(&disk.statistics) }).collect()
     }
 }
 

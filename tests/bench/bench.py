@@ -10,7 +10,6 @@ import engines
 import fio
 import idle
 import memory
-import network
 import start
 
 BENCHMARKS = {
@@ -20,7 +19,6 @@ BENCHMARKS = {
     "fio": fio.run,
     "application": application.run,
     "fifty": application.run_fifty,
-    "network": network.run,     # the last: it leaves this network
 }
 
 

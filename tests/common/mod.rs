@@ -8,6 +8,5 @@ pub mod kvm;
 pub mod linux;
 pub mod machine;
 pub mod namespace;
-pub mod picture;
 pub mod qemu;
 pub mod venv;

@@ -1,7 +1,6 @@
 //! `lodgectl disk`: images outside of guests.
 
 mod examine;
-mod limit;
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -30,9 +29,6 @@ pub(super) enum DiskVerb {
     Resize(Resize),
     /// Copy a disk into a new image of another format
     Convert(Convert),
-    /// Show or set how much a guest's disk may move a second, and how often it may be asked
-    #[command(alias = "blkdeviotune")]
-    Limit(Box<limit::Limit>),
     /// Check the structures of a qcow2 image. Its guest must be off
     Check(examine::Check),
 }
@@ -133,7 +129,6 @@ impl DiskVerb {
             Self::List(verb) => verb.run(context, &disks),
             Self::Resize(verb) => verb.run(context, &disks),
             Self::Convert(verb) => verb.run(context, disks).await,
-            Self::Limit(verb) => verb.run(context).await,
             Self::Check(verb) => verb.run(context, disks).await,
         }
     }
@@ -147,7 +142,7 @@ impl Create {
             _ => None,
         };
         if backing.is_some() {
-            error::say("warning", "a guest starts from it only when its definition names the backing file, too");
+            error::say("warning", "this version starts no guest from an image that is based on another one");
         }
         let image = NewImage {
             size: self.size.map(Size::bytes),
