@@ -14,6 +14,7 @@ use std::{
 use common::{
     home::{Home, signal},
     kvm, linux,
+    picture::{BLUE, BLUE_CONSOLE, decode_png, plain},
 };
 use serde_json::json;
 
@@ -482,6 +483,19 @@ fn a_linux_guests_devices_are_reached_by_the_shell() {
     assert!(home.refused(&["vsock", "web", "22"]).contains("nobody in \"web\" listens at port 22"));
     assert!(home.refused(&["set-link", "web", "net1", "up"]).contains("It has net0"));
     assert!(home.refused(&["set-memory", "web", "1GiB"]).contains("256 MiB"));
+
+    // Its console is seen, and it does as its power button says.
+    type_to(&[], BLUE_CONSOLE);
+    let picture = home.path().join("web.png");
+    home.wait_for("a blue screen", || {
+        home.done(&["screenshot", "web", picture.to_str().unwrap()]);
+        decode_png(&fs::read(&picture).unwrap()) == plain(1280, 800, BLUE)
+    });
+    let listen = "exec 9</dev/input/event0; cat /sys/class/input/event0/device/name";
+    home.wait_for("the power button", || type_to(&[], listen).contains("Power Button"));
+    type_to(&[], "head -c 24 <&9 >/dev/null && poweroff -f");
+    home.done(&["shutdown", "web", "--timeout", "60"]);
+    assert_eq!(home.state("web"), "off");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn what_linux_writes_to_its_disks_is_what_it_reads_and_what_is_in_the_image() {
     for disk in guest.guest.machine.disks().iter().filter(|disk| ["raw", "qcow2", "direct"].contains(&disk.id.as_str()))
     {
         for operation in [Operation::Read, Operation::Write, Operation::Flush, Operation::Discard] {
-            let counts = disk.statistics.counts(operation);
+            let counts = disk.drive.statistics().counts(operation);
             assert!(
                 counts.operations > 0 && counts.failed + counts.invalid == 0,
                 "{}: {operation:?} {counts:?}",
@@ -162,7 +162,7 @@ fn requests_in_flight_survive_pauses_and_are_given_up_by_a_reset() {
     };
     let Some(mut guest) = Linux::run(script, &[], change) else { return };
     let disks = guest.guest.machine.disks();
-    let written = || disks.iter().map(|disk| disk.statistics.counts(Operation::Write).operations).sum::<u64>();
+    let written = || disks.iter().map(|disk| disk.drive.statistics().counts(Operation::Write).operations).sum::<u64>();
 
     guest.wait_for("the disks are written to");
     while written() < 1000 {
@@ -188,7 +188,7 @@ fn requests_in_flight_survive_pauses_and_are_given_up_by_a_reset() {
     linux::assert_clean(&text);
     for disk in &disks {
         for operation in [Operation::Read, Operation::Write, Operation::Flush] {
-            let counts = disk.statistics.counts(operation);
+            let counts = disk.drive.statistics().counts(operation);
             assert_eq!(counts.failed + counts.invalid, 0, "{}: {operation:?} {counts:?}", disk.id);
         }
     }

@@ -8,16 +8,20 @@ use std::time::{Duration, Instant};
 use common::{
     linux::{self, Linux},
     machine::PATIENCE,
+    picture::{BLUE, BLUE_CONSOLE, plain},
 };
 use lodge::{screen::Surface, vmm::machine::Graphics};
 
-/// Its console turns blue, without a cursor.
-const BLUE_CONSOLE: &str = r#"
-printf '\033[?25l\033[44m\033[2J' >/dev/tty0
+/// Its console turns blue, which it says; it goes on when a line comes.
+fn blue_console() -> String {
+    format!(
+        r#"
+{BLUE_CONSOLE}
 echo "the console is blue $(cat /sys/class/graphics/fb0/virtual_size) $(./modes preferred)"
 read line
-"#;
-const BLUE: u32 = 0x0000aa;
+"#
+    )
+}
 
 /// The cursor of tests/guest/programs/modes.c: where it is, its size and its colour.
 const CURSOR: (u32, u32, u32, u32) = (100, 50, 64, 0x123456);
@@ -69,11 +73,6 @@ impl Viewer {
     }
 }
 
-/// A screen of one colour.
-fn plain(width: u32, height: u32, colour: u32) -> Surface {
-    Surface { width, height, pixels: vec![colour; (width * height) as usize] }
-}
-
 /// The picture of tests/guest/programs/modes.c.
 fn picture(width: u32, height: u32) -> Surface {
     let mut picture = Surface::new(width, height);
@@ -88,7 +87,7 @@ fn picture(width: u32, height: u32) -> Surface {
 
 #[test]
 fn the_vga_shows_console_and_pictures_in_the_modes_that_linux_sets() {
-    let script = format!("{BLUE_CONSOLE}./modes show 640x480 1024x768 1280x800");
+    let script = format!("{}./modes show 640x480 1024x768 1280x800", blue_console());
     let Some(viewer) = Viewer::start(Graphics::Vga, &script) else { return };
 
     viewer.expect("the console is blue 1280,800 1280x800", &plain(1280, 800, BLUE));
@@ -102,10 +101,11 @@ fn the_vga_shows_console_and_pictures_in_the_modes_that_linux_sets() {
 #[test]
 fn virtio_gpu_shows_console_pictures_and_cursor_and_follows_the_viewers_window() {
     let script = format!(
-        "{BLUE_CONSOLE}./modes show 640x480 1024x768
+        "{}./modes show 640x480 1024x768
         echo 'likes another size'
         until [ \"$(./modes preferred)\" = 1240x720 ]; do usleep 10000; done
-        ./modes cursor 1240x720"
+        ./modes cursor 1240x720",
+        blue_console()
     );
     let Some(viewer) = Viewer::start(Graphics::Virtio, &script) else { return };
 

@@ -13,8 +13,12 @@ use std::{
 use common::{
     guest::{Guest, PATIENCE},
     linux::{self, WORKER_MEMORY as MEMORY},
+    picture::{BLUE, BLUE_CONSOLE, decode_png, plain},
 };
-use lodge::{manager::definition::KernelDefinition, worker::exit_report::Outcome};
+use lodge::{
+    manager::definition::{DisplayModel, KernelDefinition},
+    worker::exit_report::Outcome,
+};
 use serde_json::{Value, json};
 
 /// Waits until `met` holds.
@@ -33,7 +37,8 @@ fn tells_balloon(event: &Value, kept: u64) -> bool {
 
 #[test]
 fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
-    let Some((guest, _folder)) = linux::start_worker(|_| {}) else { return };
+    let start = linux::start_worker(|definition| definition.display.model = DisplayModel::Virtio);
+    let Some((guest, _folder)) = start else { return };
     let mut serial = guest.serial();
     let log = serial.wait_for("GUEST-UP");
     linux::assert_clean(&log);
@@ -59,6 +64,10 @@ fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
         assert!(length > 0, "the console was closed after {said:?}");
         said.push_str(&String::from_utf8_lossy(&bytes[..length]));
     }
+    serial.send("exec 8</dev/hvc0; echo open$((1+1)); read -r word <&8; echo heard $word");
+    serial.wait_for("open2");
+    console.write_all(b"greetings\n").unwrap();
+    serial.wait_for("heard greetings");
 
     // A program of the host and one of the guest talk over the agent's port.
     let mut agent = UnixStream::connect(guest.paths.agent()).unwrap();
@@ -69,6 +78,12 @@ fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
     let mut answer = [0; 6];
     agent.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"answer");
+
+    // What Linux draws on its console is what a picture of the screen shows.
+    serial.send(BLUE_CONSOLE);
+    let client = guest.runtime.block_on(guest.supervisor.attach(&guest.name)).unwrap();
+    let expected = plain(1280, 800, BLUE);
+    wait_until("a blue screen", || decode_png(&guest.runtime.block_on(client.screenshot()).unwrap()) == expected);
 
     // The balloon takes memory and gives it back; its size is told, and what the guest says about its memory.
     let mut control = guest.control();

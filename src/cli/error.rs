@@ -6,7 +6,7 @@ use crate::{
     input::keys::UnknownKey,
     manager::{
         client::ClientError, clone::CloneError, creation::CreationError, library::LibraryError, paths::PathsError,
-        storage::StorageError, supervisor::SupervisorError,
+        snapshots::SnapshotError, storage::StorageError, supervisor::SupervisorError,
     },
 };
 
@@ -25,6 +25,9 @@ pub enum CliError {
     /// A guest could not be cloned.
     #[error(transparent)]
     Clone(#[from] CloneError),
+    /// Something could not be done with a snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// Something could not be done with a disk image.
     #[error(transparent)]
     Storage(#[from] StorageError),

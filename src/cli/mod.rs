@@ -22,8 +22,8 @@ mod long;
 mod manage;
 mod monitor;
 mod output;
-mod saved;
 mod screen;
+mod snapshot;
 mod stats;
 mod vnc;
 mod vsock;
@@ -64,14 +64,8 @@ enum Verb {
     Info(info::Info),
     /// Show what running guests use: CPU, memory, disks, networks
     Stats(stats::Stats),
-    /// Start guests; those that were saved go on where they were
-    Start(lifecycle::Start),
-    /// Save the state of running guests, memory included, and end them; they go on from it at their next start
-    #[command(alias = "managedsave")]
-    Save(saved::Save),
-    /// Remove the saved state of guests; they begin at power-on at their next start
-    #[command(alias = "managedsave-remove")]
-    DiscardSaved(saved::DiscardSaved),
+    /// Start guests
+    Start(lifecycle::Names),
     /// Pause guests: they keep their memory and stop running
     Suspend(lifecycle::Names),
     /// Let paused guests run on
@@ -95,9 +89,12 @@ enum Verb {
     Clone(manage::Clone),
     /// Edit a guest's definition in $EDITOR; it applies from its next start
     Edit(edit::Edit),
-    /// Make, examine, resize, convert and check disk images
+    /// Make, examine, resize, convert and check disk images; limit disks of guests
     #[command(subcommand)]
     Disk(disk::DiskVerb),
+    /// Make, list, delete snapshots of a guest, and go back to them
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotVerb),
     /// Save a picture of a guest's screen
     Screenshot(screen::Screenshot),
     /// Press keys of a guest's keyboard together, like ctrl-alt-delete
@@ -153,9 +150,7 @@ async fn run(cli: Cli) -> Result {
         Verb::List(verb) => verb.run(&context).await,
         Verb::Info(verb) => verb.run(&context).await,
         Verb::Stats(verb) => verb.run(&context).await,
-        Verb::Start(verb) => verb.run(&context).await,
-        Verb::Save(verb) => verb.run(&context).await,
-        Verb::DiscardSaved(verb) => verb.run(&context).await,
+        Verb::Start(names) => names.start(&context).await,
         Verb::Suspend(names) => names.suspend(&context).await,
         Verb::Resume(names) => names.resume(&context).await,
         Verb::Reset(names) => names.reset(&context).await,
@@ -168,6 +163,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Clone(verb) => verb.run(&context).await,
         Verb::Edit(verb) => verb.run(&context),
         Verb::Disk(verb) => verb.run(&context).await,
+        Verb::Snapshot(verb) => verb.run(&context).await,
         Verb::Screenshot(verb) => verb.run(&context).await,
         Verb::SendKey(verb) => verb.run(&context).await,
         Verb::Type(verb) => verb.run(&context).await,

@@ -2,6 +2,8 @@
 //! file system can (Btrfs, XFS, bcachefs), copies share their blocks with the originals until one of them is written;
 //! elsewhere the stored parts are copied and the holes stay holes.
 //!
+//! A disk that is based on other images, as after a snapshot, becomes one qcow2 image of its own. Snapshots are not copied.
+//!
 //! The copies have no names until all of them are whole; then they get them, and then there is the new guest. What the
 //! original only reads (CD-ROMs, read-only disks, kernels) both use.
 
@@ -18,12 +20,12 @@ use rustix::{fs::copy_file_range, io::Errno};
 use uuid::Uuid;
 
 use super::{
-    definition::{Definition, DiskDefinition, DiskFormat},
+    definition::{Definition, DiskDefinition, DiskFormat, Layer},
     library::{Library, LibraryError},
     media,
     paths::Paths,
     storage::{
-        self, Disks, StorageError,
+        self, Disks, StorageError, convert,
         lock::Access,
         new_file::NewFile,
         progress::{self, Watch},
@@ -43,6 +45,30 @@ pub enum CloneError {
     /// A disk could not be copied.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// A disk that is copied.
+struct Source {
+    /// Which disk of the definition.
+    index: usize,
+    image: storage::Image,
+    /// What that is based on.
+    below: Vec<storage::Image>,
+}
+
+impl Source {
+    /// How many bytes of it are stored, at most.
+    fn stored(&self) -> io::Result<u64> {
+        std::iter::once(&self.image).chain(&self.below).map(|image| stored(&image.file)).sum()
+    }
+
+    fn copy(self, to: &File, step: &mut dyn FnMut(u64) -> io::Result<()>) -> Result<(), StorageError> {
+        let path = self.image.path.clone();
+        match self.below.is_empty() {
+            true => copy(&self.image.file, to, step).map_err(StorageError::io(&path)),
+            false => convert::flatten(self.image, self.below, to, step),
+        }
+    }
 }
 
 /// A copy of a disk that has no name yet.
@@ -67,17 +93,17 @@ pub fn clone(paths: &Paths, name: &str, new_name: &str, watch: Watch<'_>) -> Res
         return Err(LibraryError::Exists(new_name.to_owned()).into());
     }
     let sources = open_sources(&disks, &definition)?;
-    let total = sources.iter().map(|(_, image)| stored(&image.file)).sum::<io::Result<u64>>();
+    let total = sources.iter().map(Source::stored).sum::<io::Result<u64>>();
     let total = total.map_err(StorageError::io(disks.pool().folder()))?;
     let (mut copies, mut done) = (Vec::new(), 0);
-    for (index, image) in &sources {
+    for source in sources {
+        let index = source.index;
         let file = disks.pool().new_file().map_err(StorageError::io(disks.pool().folder()))?;
-        copy(&image.file, file.file(), &mut |bytes| {
+        source.copy(file.file(), &mut |bytes| {
             done += bytes;
-            progress::step(watch, done, total)
-        })
-        .map_err(StorageError::io(&image.path))?;
-        copies.push(Copy { index: *index, file });
+            progress::step(watch, done.min(total), total)
+        })?;
+        copies.push(Copy { index, file });
     }
     let mut named = Vec::new();
     let made = publish(&disks, &mut definition, copies, &mut named).and_then(|()| Ok(library.create(&definition)?));
@@ -91,7 +117,7 @@ pub fn clone(paths: &Paths, name: &str, new_name: &str, watch: Watch<'_>) -> Res
 }
 
 /// The images that are copied, locked, with their places in the definition.
-fn open_sources(disks: &Disks, definition: &Definition) -> Result<Vec<(usize, storage::Image)>, StorageError> {
+fn open_sources(disks: &Disks, definition: &Definition) -> Result<Vec<Source>, StorageError> {
     let mut sources = Vec::new();
     for (index, disk) in definition.disks.iter().enumerate().filter(|(_, disk)| !disk.is_read_only()) {
         let path = &disk.path;
@@ -100,11 +126,14 @@ fn open_sources(disks: &Disks, definition: &Definition) -> Result<Vec<(usize, st
             let mend = "Copy it with \"lodgectl disk convert\", and make a guest with the copy";
             return Err(StorageError::refused(path, "it is a block device", mend));
         }
-        if disk.format == DiskFormat::Qcow2 && media::inspect(path).is_ok_and(|media| media.backing.is_some()) {
-            let mend = "Make it whole with \"lodgectl disk convert\" first";
+        let is_based = || media::inspect(path).is_ok_and(|media| media.backing.is_some());
+        if disk.format == DiskFormat::Qcow2 && disk.backing.is_empty() && is_based() {
+            let mend = "Name that in the definition, or make it whole with \"lodgectl disk convert\" first";
             return Err(StorageError::refused(path, "it is based on another image", mend));
         }
-        sources.push((index, image));
+        let open = |layer: &Layer| disks.open(&layer.path, Some(layer.format.into()), Access::Read);
+        let below = disk.backing.iter().map(open).collect::<Result<_, _>>()?;
+        sources.push(Source { index, image, below });
     }
     Ok(sources)
 }
@@ -123,7 +152,7 @@ fn publish(
             .publish(&mut copy.file, &definition.name, disk.format)
             .map_err(StorageError::io(disks.pool().folder()))?;
         named.push(path.clone());
-        *disk = DiskDefinition { path, ..disk.clone() };
+        *disk = DiskDefinition { path, backing: Vec::new(), ..disk.clone() };
     }
     Ok(())
 }

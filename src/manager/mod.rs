@@ -7,6 +7,7 @@
 //! - [`guests`]: the live view of all guests, for the application. [`statistics`]: their graphs.
 //! - [`host`]: what this machine can do, and what is missing.
 //! - [`creation`]: guests together with their disks. [`clone`]: copies of guests. [`storage`]: disk images outside of guests. [`pool`]: disk images. [`media`]: what a file that a person chose is.
+//! - [`snapshots`]: moments that a guest can go back to.
 //! - [`network`]: the host's end of network cards.
 //! - [`testcard`]: the built-in guest.
 
@@ -24,6 +25,7 @@ pub mod paths;
 pub mod pool;
 pub mod run_lock;
 pub mod size;
+pub mod snapshots;
 pub mod socket;
 pub mod statistics;
 pub mod storage;

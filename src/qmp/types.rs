@@ -2,15 +2,16 @@
 //!
 //! Specification: QEMU QMP Reference Manual. What begins with `x-lodge-` is ours.
 
-mod migration;
 mod statistics;
+mod throttle;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
+pub use throttle::BlockIoThrottle;
+
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
 
 /// The state of a guest (`RunState`), as far as this engine has them.
@@ -23,16 +24,14 @@ pub enum RunState {
     Running,
     /// Stopped by `stop`.
     Paused,
+    /// Stopped because the host could not do what the guest has asked a disk for. It is tried again with `cont`.
+    IoError,
     /// Held because KVM could not go on.
     InternalError,
     /// Held after the guest powered itself off.
     Shutdown,
     /// Held after the guest's own system panicked.
     GuestPanicked,
-    /// Held while its state is being saved.
-    FinishMigrate,
-    /// Held after its state was saved.
-    Postmigrate,
 }
 
 impl RunState {
@@ -43,7 +42,7 @@ impl RunState {
 }
 
 /// The answer to `query-status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusInfo {
     /// Whether virtual CPUs run.
     pub running: bool,
@@ -51,6 +50,9 @@ pub struct StatusInfo {
     pub singlestep: bool,
     /// The state.
     pub status: RunState,
+    /// Why the guest stands still although nobody has stopped it, for people.
+    #[serde(rename = "x-lodge-reason", default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The answer to `query-name`.
@@ -157,6 +159,45 @@ pub struct BlockDeviceInfo {
     pub iops_rd: u64,
     /// Limit of writes in operations a second, 0 for none.
     pub iops_wr: u64,
+    /// As `bps`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_max: Option<u64>,
+    /// As `bps_rd`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_rd_max: Option<u64>,
+    /// As `bps_wr`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_wr_max: Option<u64>,
+    /// As `iops`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_max: Option<u64>,
+    /// As `iops_rd`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_rd_max: Option<u64>,
+    /// As `iops_wr`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_wr_max: Option<u64>,
+    /// How long a burst of `bps_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_max_length: Option<u64>,
+    /// How long a burst of `bps_rd_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_rd_max_length: Option<u64>,
+    /// How long a burst of `bps_wr_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_wr_max_length: Option<u64>,
+    /// How long a burst of `iops_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_max_length: Option<u64>,
+    /// How long a burst of `iops_rd_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_rd_max_length: Option<u64>,
+    /// How long a burst of `iops_wr_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_wr_max_length: Option<u64>,
+    /// Requests larger than this many bytes count as several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_size: Option<u64>,
     /// The image.
     pub image: ImageInfo,
     /// How the host caches it.
@@ -385,6 +426,34 @@ impl ShutdownCause {
         let guest = matches!(self, Self::GuestShutdown | Self::GuestReset | Self::GuestPanic);
         ShutdownInfo { guest, reason: self }
     }
+}
+
+/// The data of the event BLOCK_IO_ERROR: the host could not do what the guest has asked a disk for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockIoError {
+    /// The disk's name.
+    pub device: String,
+    /// The node's name.
+    pub node_name: String,
+    /// What was asked for.
+    pub operation: IoOperationType,
+    /// What becomes of the request: `report`, `ignore` or `stop`.
+    pub action: String,
+    /// Whether the host has no room left.
+    pub nospace: bool,
+    /// What the host says.
+    pub reason: String,
+}
+
+/// What a disk was asked for (`IoOperationType`); all that is no read counts as a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoOperationType {
+    /// To read.
+    Read,
+    /// To write.
+    Write,
 }
 
 /// The data of the event `x-lodge-internal-error`: where KVM could not go on.

@@ -62,9 +62,9 @@ impl Operation {
     /// Whether it makes sense for a guest in this state.
     pub fn allowed(self, state: &GuestState) -> bool {
         match (self, state) {
-            (Self::Run, GuestState::Off | GuestState::Saved | GuestState::Crashed { .. } | GuestState::Paused) => true,
+            (Self::Run, GuestState::Off | GuestState::Crashed { .. } | GuestState::Paused { .. }) => true,
             (Self::Pause | Self::ShutDown, GuestState::Running) => true,
-            (Self::Reset, GuestState::Running | GuestState::Paused | GuestState::InternalError { .. }) => true,
+            (Self::Reset, GuestState::Running | GuestState::Paused { .. } | GuestState::InternalError { .. }) => true,
             (Self::ForceOff, state) => state.is_active(),
             _ => false,
         }
@@ -136,7 +136,9 @@ impl Backend {
         let guest = self.guests.get(id).ok_or_else(|| anyhow!("the guest is gone"))?;
         let supervisor = self.guests.supervisor();
         match operation {
-            Operation::Run if guest.state != GuestState::Paused => drop(supervisor.start(&guest.name).await?),
+            Operation::Run if !matches!(guest.state, GuestState::Paused { .. }) => {
+                drop(supervisor.start(&guest.name).await?)
+            }
             Operation::Run => supervisor.attach(&guest.name).await?.resume().await?,
             Operation::Pause => supervisor.attach(&guest.name).await?.pause().await?,
             Operation::Reset => supervisor.attach(&guest.name).await?.reset().await?,

@@ -19,10 +19,8 @@ pub fn state(state: &GuestState) -> String {
         GuestState::Off => gettext("Off"),
         GuestState::Starting => gettext("Starting…"),
         GuestState::Running => gettext("Running"),
-        GuestState::Paused => gettext("Paused"),
+        GuestState::Paused { .. } => gettext("Paused"),
         GuestState::Stopping => gettext("Turning off…"),
-        GuestState::Saving => gettext("Saving…"),
-        GuestState::Saved => gettext("Saved"),
         GuestState::NotResponding => gettext("Not responding"),
         GuestState::Crashed { .. } => gettext("Crashed"),
         GuestState::InternalError { .. } => gettext("Stopped by an internal error"),
@@ -45,10 +43,10 @@ pub fn status(view: &GuestView) -> String {
 pub fn state_class(view: &GuestView) -> &'static str {
     match view.state {
         _ if view.definition.is_err() => "failed",
-        GuestState::Off | GuestState::Saved => "off",
+        GuestState::Off => "off",
         GuestState::Running => "running",
-        GuestState::Starting | GuestState::Stopping | GuestState::Saving => "changing",
-        GuestState::Paused => "paused",
+        GuestState::Starting | GuestState::Stopping => "changing",
+        GuestState::Paused { .. } => "paused",
         GuestState::NotResponding | GuestState::Crashed { .. } | GuestState::InternalError { .. } => "failed",
     }
 }

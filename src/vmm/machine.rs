@@ -22,7 +22,6 @@ mod graphics;
 mod input;
 mod peripherals;
 mod requests;
-mod saved;
 mod screen;
 mod virtio;
 
@@ -50,7 +49,6 @@ use crate::{
 use boot::{Beginning, Facts, Starter};
 use chipset::{Chipset, ChipsetConfig};
 use requests::Requests;
-use saved::Make;
 use virtio::VirtioWiring;
 
 pub use config::{Boot, DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
@@ -58,8 +56,6 @@ pub use disks::{DiskInfo, MAX_DISKS, queues as disk_queues};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 pub use graphics::Graphics;
 use peripherals::PluggedPeripherals;
-
-pub use saved::SavedMachine;
 
 pub use peripherals::{ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, Peripherals, VsockConfig};
 
@@ -144,17 +140,15 @@ pub struct Machine {
     power_on: ChipState,
     peripherals: PluggedPeripherals,
     starter: Starter,
-    make: Make,
     vm: Vm,
     /// Kept until no vCPU can touch it.
-    ram: Arc<GuestMemory>,
+    _ram: Arc<GuestMemory>,
 }
 
 impl Machine {
     /// Makes the machine, paused at power-on. `kvm` is an open `/dev/kvm`.
     pub fn new(kvm: OwnedFd, config: MachineConfig, events: EventSink) -> Result<Self, MachineError> {
         config.check()?;
-        let make = Make::of(&config);
         let vm = Vm::new(kvm)?;
         let layout = Layout::new(config.memory);
         let ram = memory::allocate(&layout, config.memory_backing)?;
@@ -187,7 +181,7 @@ impl Machine {
             doorbells: Arc::new(KvmDoorbells(vm.fd.clone())),
         };
         let chipset = Chipset::new(&vm, &slots, &requests, &virtio_wiring, chipset_config)?;
-        let disks = disks::plug(config.disks, config.vcpus, &chipset.pci, &virtio_wiring)?;
+        let disks = disks::plug(config.disks, config.vcpus, &chipset.pci, &virtio_wiring, &requests)?;
         let peripherals = config.peripherals.plug(&chipset.pci, &virtio_wiring, chipset.input.clone())?;
         let wiring = Wiring {
             ports: chipset.ports.clone(),
@@ -199,7 +193,7 @@ impl Machine {
         let vcpus = Vcpus::new(&vm, config.vcpus, &config.cpu, entry, &wiring)?;
         let power_on = ChipState::take(&vm.fd)?;
         let mut machine =
-            Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, make, vm, ram };
+            Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, vm, _ram: ram };
         machine.starter.reset(&machine.chipset.pci, &machine.chipset.ports)?;
         Ok(machine)
     }
@@ -219,6 +213,7 @@ impl Machine {
             return Err(MachineError::NeedsReset);
         }
         if !self.running {
+            self.disks.iter().for_each(|disk| disk.drive.retry());
             self.chipset.resume();
             self.vcpus.resume();
             self.running = true;
@@ -228,16 +223,12 @@ impl Machine {
 
     /// Stops the vCPUs; returns when all of them stand still with their I/O completed. Nothing when they do already.
     pub fn pause(&mut self) -> Result<(), MachineError> {
-        self.halt();
-        Ok(())
-    }
-
-    fn halt(&mut self) {
         if self.running {
             self.vcpus.pause();
             self.chipset.pause();
             self.running = false;
         }
+        Ok(())
     }
 
     /// Puts the machine into its state at power-on. Afterwards it runs if it did before; after an internal error it is paused.

@@ -8,13 +8,11 @@
 //!                      (unless      │ ▲              │          │
 //!                   start_paused)   │ └────cont──────┘          │
 //!                                   │                           │
+//!                                   ├─ the host's disk is full or fails ──▶ io-error ──cont──▶ running
+//!                                   │                           │
 //!                                   ├─ KVM cannot go on ──▶ internal-error ─┤   cont is refused in these,
 //!                                   ├─ guest powers off ──▶ shutdown ───────┤   since there is nothing
 //!                                   └─ guest panics ──────▶ guest-panicked ─┘   to go on with
-//!
-//!  running, paused, prelaunch ──migrate──▶ finish-migrate ──saved──▶ postmigrate ──cont──▶ running
-//!            ▲                                   │            └─ x-lodge-save: the driver ends
-//!            └───────── failed, cancelled ───────┘
 //!
 //!  running: the guest's reset and system_reset reset in place, it stays running.
 //!  any state: quit, a signal, or an action "destroy" ──▶ the driver ends with an exit report.
@@ -25,7 +23,6 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    fs::File,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
@@ -44,7 +41,6 @@ use super::{
     launch::Action,
     machine::{Machine, MachineFault},
     reporter::Reporter,
-    saving::{Ended, Saving, Then, consume},
     typing::Typist,
     usage::Usage,
 };
@@ -52,10 +48,18 @@ use crate::{
     input::InputSink,
     qmp::{
         message::Error,
-        types::{BalloonInfo, InternalErrorInfo, MigrationInfo, RunState, ShutdownCause},
+        types::{BalloonInfo, BlockIoError, InternalErrorInfo, IoOperationType, RunState, ShutdownCause},
     },
     rfb::server::ViewerEvent,
-    vmm::{cpu::InternalErrorReport, machine::MachineEvent},
+    vmm::{
+        block::{
+            errors::{DiskError, Verdict},
+            limits::Limits,
+            statistics::Operation,
+        },
+        cpu::InternalErrorReport,
+        machine::MachineEvent,
+    },
 };
 
 /// Something for the driver to do.
@@ -69,17 +73,6 @@ pub enum Request {
         /// Where the result goes.
         reply: SyncSender<Result<Value, Error>>,
     },
-    /// The guest's state is to be saved.
-    Save {
-        /// Where it goes.
-        file: File,
-        /// What becomes of the guest.
-        then: Then,
-        /// Where it is told whether that has begun.
-        reply: SyncSender<Result<(), Error>>,
-    },
-    /// The guest's state is saved, or could not be.
-    Saved(Result<(), MachineFault>),
     /// The machine has something to say.
     Machine(MachineEvent),
     /// The balloon has another size.
@@ -114,15 +107,6 @@ impl DriverHandle {
     }
 }
 
-impl DriverHandle {
-    /// Has the guest's state saved to `file`. Returns when that has begun.
-    pub fn save(&self, file: File, then: Then) -> Result<(), Error> {
-        let (reply, result) = mpsc::sync_channel(1);
-        self.send(Request::Save { file, then, reply });
-        result.recv().unwrap_or_else(|_| Err(Error::generic("the guest has ended")))
-    }
-}
-
 /// A queue for a driver that is yet to be made: the machine needs the handle first.
 pub fn queue() -> (DriverHandle, Receiver<Request>) {
     let (sender, receiver) = mpsc::channel();
@@ -141,18 +125,6 @@ pub struct Wiring {
     pub reporter: Arc<Reporter>,
     /// What the worker uses of the host.
     pub usage: Usage,
-    /// The way to the driver itself.
-    pub handle: DriverHandle,
-    /// The state in which the machine is, when that was a saved one.
-    pub restored: Option<Restored>,
-}
-
-/// What there is to know about a state that was restored.
-pub struct Restored {
-    /// Whether the guest ran when it was saved.
-    pub runs: bool,
-    /// The file, when the state is worth nothing once the guest runs.
-    pub consumed: Option<File>,
 }
 
 /// The driver; see the module.
@@ -162,10 +134,6 @@ pub struct Driver {
     state: RunState,
     typist: Typist,
     balloon_watch: BalloonWatch,
-    /// The guest's state is being saved.
-    saving: Option<Saving>,
-    /// How that went the last time.
-    saved: Option<Ended>,
     /// Where the pointer was last put, in 1/32767 of the screen.
     pub(super) pointer: (u16, u16),
     /// The numbers of the viewers that are through their handshake.
@@ -177,15 +145,12 @@ pub struct Driver {
 impl Driver {
     /// A driver for a machine whose virtual CPUs do not run yet.
     pub fn new(machine: Box<dyn Machine>, wiring: Wiring) -> Self {
-        let state = if wiring.restored.is_some() { RunState::Paused } else { RunState::Prelaunch };
         Self {
             machine,
             wiring,
-            state,
+            state: RunState::Prelaunch,
             typist: Typist::default(),
             balloon_watch: BalloonWatch::default(),
-            saving: None,
-            saved: None,
             pointer: (0, 0),
             viewers: Vec::new(),
             ending: None,
@@ -195,9 +160,7 @@ impl Driver {
     /// Starts the guest, unless it is to wait for `cont`, and works off the queue until the worker is to end. Returns how
     /// the guest ended; by then the machine is gone.
     pub fn run(mut self, queue: &Receiver<Request>) -> ExitReport {
-        let runs = self.wiring.restored.as_ref().is_none_or(|restored| restored.runs);
-        if runs
-            && !self.wiring.guest.start_paused
+        if !self.wiring.guest.start_paused
             && let Err(fault) = self.resume()
         {
             self.ending = Some(ExitReport::new(Outcome::LaunchFailed, self.could_not("start", &fault)));
@@ -231,10 +194,6 @@ impl Driver {
                 // A client that has gone needs no answer.
                 let _ = reply.try_send(run(self, arguments));
             }
-            Request::Save { file, then, reply } => {
-                let _ = reply.try_send(self.save(file, then));
-            }
-            Request::Saved(outcome) => self.handle_saved(outcome),
             Request::Machine(event) => self.handle_event(event),
             Request::BalloonChanged => self.balloon_watch.changed(Instant::now()),
             Request::Viewer(event) => self.handle_viewer(event),
@@ -246,6 +205,9 @@ impl Driver {
     }
 
     fn handle_event(&mut self, event: MachineEvent) {
+        if let MachineEvent::DiskError(error) = event {
+            return self.handle_disk_error(*error);
+        }
         // One CPU's word may still be on its way when another's has already had the machine held.
         if !matches!(self.state, RunState::Running | RunState::Paused) {
             tracing::info!("the machine is held already; this comes too late: {event:?}");
@@ -267,7 +229,66 @@ impl Driver {
                 self.finish_life(ShutdownCause::GuestPanic);
             }
             MachineEvent::InternalError(error) => self.hold_for_internal_error(&error),
+            // See above.
+            MachineEvent::DiskError(_) => {}
         }
+    }
+
+    /// The host could not do what the guest has asked a disk for. If the request is kept, the guest stands still until `cont`.
+    fn handle_disk_error(&mut self, error: DiskError) {
+        let operation = if error.operation == Operation::Read { IoOperationType::Read } else { IoOperationType::Write };
+        self.wiring.events.emit_with(
+            "BLOCK_IO_ERROR",
+            &BlockIoError {
+                device: error.disk.clone(),
+                node_name: error.disk,
+                operation,
+                action: error.verdict.name().to_owned(),
+                nospace: error.full,
+                reason: error.reason,
+            },
+        );
+        // Somebody may have stopped the guest and let it go on meanwhile, so that it was served again.
+        if error.verdict != Verdict::Keep || self.trouble().is_none() {
+            return;
+        }
+        match self.state {
+            RunState::Running => {
+                if let Err(fault) = self.machine.pause() {
+                    tracing::error!("{}", self.could_not("pause", &fault));
+                }
+                self.state = RunState::IoError;
+                self.wiring.events.emit("STOP");
+            }
+            RunState::Paused => self.state = RunState::IoError,
+            _ => return,
+        }
+        if let Some(reason) = self.reason() {
+            tracing::warn!("the guest is paused: {reason}");
+        }
+    }
+
+    /// Why the guest stands still although nobody has stopped it, for people.
+    pub fn reason(&self) -> Option<String> {
+        let (file, error) = self.trouble().filter(|_| self.state == RunState::IoError)?;
+        let disk = &error.disk;
+        Some(match (error.full, error.operation) {
+            (true, _) => format!(
+                "the host's disk is full: nothing more can be written to {file} ({disk}). Make room, then resume"
+            ),
+            (false, Operation::Read) => {
+                format!("{file} ({disk}) cannot be read: {}. Look at the host's disk, then resume", error.reason)
+            }
+            (false, _) => {
+                format!("{file} ({disk}) cannot be written: {}. Look at the host's disk, then resume", error.reason)
+            }
+        })
+    }
+
+    /// The first disk that the guest waits for, by its file's name, and what has gone wrong there.
+    fn trouble(&self) -> Option<(&str, DiskError)> {
+        let disks = self.wiring.guest.disks.iter().zip(self.machine.disks());
+        disks.filter_map(|(disk, figures)| Some((disk.file_name.as_str(), figures.trouble?))).next()
     }
 
     /// The guest has powered itself off, reset itself or panicked: does what the definition says.
@@ -387,6 +408,15 @@ impl Driver {
         &*self.machine
     }
 
+    /// Gives a disk other limits; `false` if there is none of this name.
+    pub fn limit_disk(&mut self, id: &str, limits: Limits) -> bool {
+        let found = self.wiring.guest.disks.iter().position(|disk| disk.id == id);
+        if let Some(index) = found {
+            self.machine.limit_disk(index, limits);
+        }
+        found.is_some()
+    }
+
     /// What there is to know about the guest.
     pub fn guest(&self) -> &Guest {
         &self.wiring.guest
@@ -416,10 +446,9 @@ impl Driver {
     pub fn cont(&mut self) -> Result<(), Error> {
         match self.state {
             RunState::Running => Ok(()),
-            RunState::Prelaunch | RunState::Paused | RunState::Postmigrate => {
+            RunState::Prelaunch | RunState::Paused | RunState::IoError => {
                 self.resume().map_err(|fault| Error::generic(self.could_not("go on", &fault)))
             }
-            RunState::FinishMigrate => Err(is_being_saved()),
             RunState::InternalError | RunState::Shutdown | RunState::GuestPanicked => {
                 Err(Error::generic("Resetting the Virtual Machine is required"))
             }
@@ -427,11 +456,6 @@ impl Driver {
     }
 
     fn resume(&mut self) -> Result<(), MachineFault> {
-        // From now on its saved state would not fit its disks.
-        if let Some(file) = self.wiring.restored.as_ref().and_then(|restored| restored.consumed.as_ref()) {
-            consume(file).map_err(|error| format!("its saved state could not be removed: {error}"))?;
-        }
-        self.wiring.restored = None;
         self.machine.resume()?;
         self.state = RunState::Running;
         self.wiring.events.emit("RESUME");
@@ -461,9 +485,6 @@ impl Driver {
 
     /// QMP `system_reset`.
     pub fn system_reset(&mut self) -> Result<(), Error> {
-        if self.saving.is_some() {
-            return Err(is_being_saved());
-        }
         self.reset(ShutdownCause::HostQmpSystemReset).map_err(|fault| Error::generic(self.could_not("reset", &fault)))
     }
 
@@ -473,88 +494,9 @@ impl Driver {
         self.wiring.events.emit("POWERDOWN");
     }
 
-    /// Begins to save the guest's state; a running one is stopped.
-    fn save(&mut self, file: File, then: Then) -> Result<(), Error> {
-        let before = self.state;
-        let runs = match before {
-            RunState::FinishMigrate => return Err(is_being_saved()),
-            RunState::InternalError | RunState::Shutdown | RunState::GuestPanicked => {
-                return Err(Error::generic("the guest has come to an end, which is not worth saving"));
-            }
-            state => state.is_running(),
-        };
-        self.stop()?;
-        let handle = self.wiring.handle.clone();
-        let tell = move |outcome| handle.send(Request::Saved(outcome));
-        let begun = self.machine.save(runs).and_then(|state| Ok(Saving::begin(state, file, then, before, tell)?));
-        match begun {
-            Ok(saving) => {
-                self.state = RunState::FinishMigrate;
-                self.saving = Some(saving);
-                self.tell_saving();
-                Ok(())
-            }
-            Err(fault) => {
-                self.go_on_as(before);
-                Err(Error::generic(self.could_not("be saved", &fault)))
-            }
-        }
-    }
-
-    fn handle_saved(&mut self, outcome: Result<(), MachineFault>) {
-        let Some(saving) = self.saving.take() else { return };
-        let (then, before) = (saving.then, saving.before);
-        self.saved = Some(saving.ended(&outcome));
-        self.state = RunState::Postmigrate;
-        match (outcome, then) {
-            (Ok(()), Then::Stay) => {}
-            (Ok(()), Then::End) => {
-                self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostQmpQuit.info());
-                self.end(Outcome::Saved, "its state was saved".to_owned());
-            }
-            (Err(fault), _) => {
-                tracing::warn!("{}", self.could_not("be saved", &fault));
-                self.go_on_as(before);
-            }
-        }
-        self.tell_saving();
-    }
-
-    /// The guest, which is stopped, does what it did before.
-    fn go_on_as(&mut self, before: RunState) {
-        self.state = if before.is_running() { RunState::Paused } else { before };
-        if before.is_running()
-            && let Err(fault) = self.resume()
-        {
-            tracing::error!("{}", self.could_not("go on", &fault));
-        }
-    }
-
-    fn tell_saving(&self) {
-        let status = self.saving_info().and_then(|info| info.status);
-        self.wiring.events.emit_with("MIGRATION", &serde_json::json!({ "status": status }));
-    }
-
-    /// How the saving of the guest's state goes, or went the last time.
-    pub fn saving_info(&self) -> Option<MigrationInfo> {
-        let now = self.saving.as_ref().map(Saving::info);
-        now.or_else(|| self.saved.as_ref().map(Ended::info))
-    }
-
-    /// Has the saving of the guest's state end, if there is one.
-    pub fn cancel_saving(&mut self) {
-        if let Some(saving) = &self.saving {
-            saving.cancel();
-        }
-    }
-
     /// Ends the worker.
     pub fn quit(&mut self) {
         self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostQmpQuit.info());
         self.end(Outcome::Quit, "forced off".to_owned());
     }
-}
-
-fn is_being_saved() -> Error {
-    Error::generic("the guest's state is being saved. wait, or cancel that with migrate_cancel")
 }

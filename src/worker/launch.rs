@@ -15,10 +15,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use crate::vmm::{
+    block::{
+        errors::{ReadErrors, WriteErrors},
+        limits::{Limit, Limits},
+    },
     cpu::{CpuConfig, CpuConfigError, Topology},
     machine::Graphics,
     memory::{HugePages, MemoryBacking},
-    snapshot::is_complete as is_complete_state,
 };
 
 /// The file descriptor on which the worker finds its launch description.
@@ -98,20 +101,6 @@ pub struct LaunchDescription {
     /// Sockets between guest and host, if there are.
     #[serde(default)]
     pub vsock: Option<Vsock>,
-    /// The saved state from which the guest goes on, instead of its beginning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restore: Option<Restore>,
-}
-
-/// A saved state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Restore {
-    /// The state, open for reading; for writing too if it is consumed.
-    pub state: RawFd,
-    /// Whether it is worth nothing once the guest runs. It is emptied then, so that nobody restores it again.
-    #[serde(default)]
-    pub consume: bool,
 }
 
 /// How a guest begins.
@@ -255,6 +244,15 @@ pub struct Disk {
     /// How the host's page cache is used. An image without it is open with `O_DIRECT`.
     #[serde(default)]
     pub cache: CacheMode,
+    /// What to do when the host cannot write.
+    #[serde(default)]
+    pub error_policy: WriteErrors,
+    /// What to do when the host cannot read.
+    #[serde(default)]
+    pub rerror_policy: ReadErrors,
+    /// What it may move, and how often it may be asked.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// How the host's page cache is used for a disk, and when a write is safe; the words are QEMU's and libvirt's.
@@ -386,6 +384,9 @@ mod tests {
                 bootindex: Some(1),
                 serial: "LODGE1".to_owned(),
                 cache: CacheMode::None,
+                error_policy: WriteErrors::Stop,
+                rerror_policy: ReadErrors::Stop,
+                limits: Limits { bytes: Limit { rate: 1, burst: 2, burst_seconds: 3 }, ..Limits::default() },
             }],
             networks: vec![Network {
                 id: "net0".to_owned(),
@@ -399,7 +400,6 @@ mod tests {
             console: Some(17),
             ports: vec![Port { name: "org.qemu.guest_agent.0".to_owned(), listener: 18 }],
             vsock: Some(Vsock { cid: 3, listener: 19 }),
-            restore: Some(Restore { state: 20, consume: true }),
         }
     }
 

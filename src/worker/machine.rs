@@ -2,16 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::Write;
-
 use crate::{
     qmp::types::BlockDeviceStats,
     vmm::{
         self,
-        block::statistics::{Operation, Statistics},
+        block::{
+            errors::DiskError,
+            limits::Limits,
+            statistics::{Operation, Statistics},
+        },
         cpu::VcpuInfo,
-        machine::{NetworkInfo, SavedMachine},
-        snapshot::Progress,
+        machine::{DiskInfo, NetworkInfo},
         virtio::balloon::BalloonHandle,
     },
 };
@@ -28,9 +29,6 @@ pub trait Machine {
 
     /// Stops the virtual CPUs; when it returns, pending I/O is complete and the machine's state does not change.
     fn pause(&mut self) -> Result<(), MachineFault>;
-
-    /// Takes the machine's state, which is paused if it runs. Whoever restores it learns whether it `runs` then.
-    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault>;
 
     /// Puts the machine into its state after power-on. It runs afterwards if it ran before.
     fn reset(&mut self) -> Result<(), MachineFault>;
@@ -49,18 +47,9 @@ pub trait Machine {
 
     /// The disks, in the order of the launch description.
     fn disks(&self) -> Vec<DiskFigures>;
-}
 
-/// A machine's state that is ready to be written.
-pub trait SavedState: Send {
-    /// Writes it. The machine must stand still until this is done; any thread may do it.
-    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault>;
-}
-
-impl SavedState for SavedMachine {
-    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault> {
-        Ok(self.write(to, progress)?)
-    }
+    /// Gives disk number `disk` other limits.
+    fn limit_disk(&mut self, disk: usize, limits: Limits);
 }
 
 /// A disk's size and counters.
@@ -70,6 +59,10 @@ pub struct DiskFigures {
     pub capacity: u64,
     /// What was done since the worker's start.
     pub counters: BlockDeviceStats,
+    /// What the host could not do, so that the machine has to stop.
+    pub trouble: Option<DiskError>,
+    /// What it may move, and how often it may be asked.
+    pub limits: Limits,
 }
 
 impl Machine for vmm::machine::Machine {
@@ -79,10 +72,6 @@ impl Machine for vmm::machine::Machine {
 
     fn pause(&mut self) -> Result<(), MachineFault> {
         Ok(self.pause()?)
-    }
-
-    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault> {
-        Ok(Box::new(self.save(runs)?))
     }
 
     fn reset(&mut self) -> Result<(), MachineFault> {
@@ -107,7 +96,19 @@ impl Machine for vmm::machine::Machine {
 
     fn disks(&self) -> Vec<DiskFigures> {
         let disks = self.disks().into_iter();
-        disks.map(|disk| DiskFigures { capacity: disk.capacity, counters: counters(&disk.statistics) }).collect()
+        let figures = |disk: DiskInfo| DiskFigures {
+            capacity: disk.capacity,
+            counters: counters(disk.drive.statistics()),
+            trouble: disk.drive.trouble(),
+            limits: disk.drive.throttle().limits(),
+        };
+        disks.map(figures).collect()
+    }
+
+    fn limit_disk(&mut self, disk: usize, limits: Limits) {
+        if let Some(disk) = self.disks().get(disk) {
+            disk.drive.throttle().set(limits);
+        }
     }
 }
 

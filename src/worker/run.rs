@@ -21,7 +21,7 @@ use std::{
 use super::{
     control::{ControlServer, events::EventHub},
     descriptors::{DescriptorError, Inherited},
-    driver::{self, Driver, DriverHandle, Request, Restored, Wiring},
+    driver::{self, Driver, DriverHandle, Request, Wiring},
     exit_report::{ExitReport, Outcome},
     guest::{Guest, GuestDisk},
     launch::{self, CacheMode, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription, Vsock},
@@ -35,7 +35,7 @@ use super::{
 use crate::{
     rfb,
     vmm::{
-        block::{self, Durability, Format, Image, ring::Ring},
+        block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
         boot::linux::LinuxBoot,
         machine::{
             Boot, ConsoleConfig, DiskConfig, Firmware, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig,
@@ -144,8 +144,6 @@ struct GuestFiles {
     networks: Vec<NetworkConfig>,
     /// Each disk's image, with those below it.
     disks: Vec<(File, Vec<File>)>,
-    /// A saved state.
-    restore: Option<File>,
 }
 
 impl Files {
@@ -191,10 +189,6 @@ impl Files {
                 })
                 .collect::<Result<_, Failure>>()?,
             disks,
-            restore: match &launch.restore {
-                Some(restore) => Some(take(restore.state, "the saved state")?.into()),
-                None => None,
-            },
         };
         Ok(Self { log, exit_report, run_lock, rest })
     }
@@ -283,17 +277,7 @@ fn run_guest(
         debug_log: Box::new(LineWriter::new(Arc::clone(log), "firmware: ")),
         boot_menu: launch.boot_menu,
     };
-    let mut machine = Machine::new(files.kvm, config, machine_events(handle.clone()))?;
-    let restored = match files.restore {
-        Some(file) => {
-            let begun = Instant::now();
-            let runs = machine.restore(&mut &file)?;
-            tracing::info!("the saved state was restored in {:.1} s", begun.elapsed().as_secs_f32());
-            let is_consumed = launch.restore.is_some_and(|restore| restore.consume);
-            Some(Restored { runs, consumed: is_consumed.then_some(file) })
-        }
-        None => None,
-    };
+    let machine = Machine::new(files.kvm, config, machine_events(handle.clone()))?;
 
     if let Some(balloon) = machine.balloon() {
         let handle = handle.clone();
@@ -310,17 +294,11 @@ fn run_guest(
     let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
     let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen));
     let (control, vnc) = Porter::acceptors(files.control, files.vnc)?;
-    let porter = Porter {
-        control,
-        vnc,
-        signals,
-        control_server: Arc::clone(&control_server),
-        vnc_server,
-        driver: handle.clone(),
-    };
+    let porter =
+        Porter { control, vnc, signals, control_server: Arc::clone(&control_server), vnc_server, driver: handle };
     porter.start()?;
 
-    let wiring = Wiring { guest, input, events, reporter: Arc::clone(reporter), usage, handle, restored };
+    let wiring = Wiring { guest, input, events, reporter: Arc::clone(reporter), usage };
     let report = Driver::new(Box::new(machine), wiring).run(&queue);
     let deadline = Instant::now() + FAREWELL;
     control_server.drain(deadline);
@@ -387,6 +365,8 @@ fn disks(
                 CacheMode::Writethrough => Durability::OnWrite,
                 CacheMode::Unsafe => Durability::Never,
             },
+            errors: ErrorPolicy { write: disk.error_policy, read: disk.rerror_policy },
+            limits: disk.limits,
             rings,
         });
     }

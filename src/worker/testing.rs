@@ -24,7 +24,7 @@ use super::{
     exit_report::ExitReport,
     guest::{Guest, GuestDisk},
     launch::Action,
-    machine::{DiskFigures, Machine, MachineFault, SavedState},
+    machine::{DiskFigures, Machine, MachineFault},
     reporter::Reporter,
     usage::Usage,
 };
@@ -33,10 +33,10 @@ use crate::{
     qmp::codec::Decoder,
     screen::{Generation, Rect, Screen, Surface},
     vmm::{
+        block::{errors::DiskError, limits::Limits},
         cpu::{CpuPlace, VcpuInfo},
         machine::{MachineEvent, NetworkInfo},
         net::none::NoNetwork,
-        snapshot::Progress,
         virtio::{
             balloon::{Balloon, BalloonHandle},
             net::{MacAddress, NetConfig, VirtioNet},
@@ -53,6 +53,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct FakeMachine {
     calls: Sender<&'static str>,
     fails: Arc<Mutex<Option<&'static str>>>,
+    trouble: Arc<Mutex<Option<DiskError>>>,
+    limits: Limits,
     balloon: Balloon,
     network: NetworkInfo,
 }
@@ -68,16 +70,12 @@ impl FakeMachine {
 
 impl Machine for FakeMachine {
     fn resume(&mut self) -> Result<(), MachineFault> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.called("resume")
     }
 
     fn pause(&mut self) -> Result<(), MachineFault> {
         self.called("pause")
-    }
-
-    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault> {
-        self.called("save")?;
-        Ok(Box::new(FakeState { runs, fails: Arc::clone(&self.fails) }))
     }
 
     fn reset(&mut self) -> Result<(), MachineFault> {
@@ -105,28 +103,12 @@ impl Machine for FakeMachine {
     }
 
     fn disks(&self) -> Vec<DiskFigures> {
-        vec![DiskFigures { capacity: 10 << 20, ..DiskFigures::default() }]
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        vec![DiskFigures { capacity: 10 << 20, trouble, limits: self.limits, ..DiskFigures::default() }]
     }
-}
 
-/// A state that is written as one word: `running` or `paused`. While [`FakeWorker::fail`] says `wait`, writing it takes for ever, but
-/// it can be cancelled; with `write` it fails.
-struct FakeState {
-    runs: bool,
-    fails: Arc<Mutex<Option<&'static str>>>,
-}
-
-impl SavedState for FakeState {
-    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault> {
-        let fails = || *self.fails.lock().unwrap_or_else(PoisonError::into_inner);
-        to.write_all(if self.runs { b"running" } else { b"paused" })?;
-        while fails() == Some("wait") {
-            if progress.is_cancelled() {
-                return Err("writing was cancelled".into());
-            }
-            thread::yield_now();
-        }
-        if fails() == Some("write") { Err("write fails on purpose".into()) } else { Ok(()) }
+    fn limit_disk(&mut self, _disk: usize, limits: Limits) {
+        self.limits = limits;
     }
 }
 
@@ -187,6 +169,7 @@ pub struct FakeWorker {
     server: Arc<ControlServer>,
     calls: Receiver<&'static str>,
     fails: Arc<Mutex<Option<&'static str>>>,
+    trouble: Arc<Mutex<Option<DiskError>>>,
     input: Arc<FakeInput>,
     report: File,
     thread: JoinHandle<ExitReport>,
@@ -203,10 +186,17 @@ impl FakeWorker {
         let (driver, queue) = driver::queue();
         let (sender, calls) = mpsc::channel();
         let fails = Arc::new(Mutex::new(None));
+        let trouble = Arc::new(Mutex::new(None));
         let card = NetConfig { id: "net0".to_owned(), mac: CARD, backends: vec![Box::new(NoNetwork::new()?)] };
         let network = NetworkInfo { id: "net0".to_owned(), card: VirtioNet::new(card)?.1 };
-        let machine =
-            FakeMachine { calls: sender, fails: Arc::clone(&fails), balloon: Balloon::new("balloon0")?, network };
+        let machine = FakeMachine {
+            calls: sender,
+            fails: Arc::clone(&fails),
+            trouble: Arc::clone(&trouble),
+            limits: Limits::default(),
+            balloon: Balloon::new("balloon0")?,
+            network,
+        };
         let input = Arc::new(FakeInput::default());
         let screen = FakeScreen(Surface { width: 2, height: 1, pixels: vec![0xff0000, 0x0000ff] });
         let events = Arc::new(EventHub::default());
@@ -216,14 +206,12 @@ impl FakeWorker {
             events: Arc::clone(&events),
             reporter: Arc::new(Reporter::new(report.try_clone()?, None)),
             usage: Usage::open(),
-            handle: driver.clone(),
-            restored: None,
         };
         let server = Arc::new(ControlServer::new(driver.clone(), events, Arc::new(screen)));
         let thread = thread::spawn(move || Driver::new(Box::new(machine), wiring).run(&queue));
         // Until the driver takes requests, so that no client sees the events of the start.
         driver.execute(|_, _| Ok(Value::Null), Map::new()).map_err(io::Error::other)?;
-        Ok(Self { driver, server, calls, fails, input, report, thread })
+        Ok(Self { driver, server, calls, fails, trouble, input, report, thread })
     }
 
     /// A new connection to the control server.
@@ -245,6 +233,9 @@ impl FakeWorker {
 
     /// The machine reports something.
     pub fn report(&self, event: MachineEvent) {
+        if let MachineEvent::DiskError(error) = &event {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(DiskError::clone(error));
+        }
         self.driver.send(Request::Machine(event));
     }
 

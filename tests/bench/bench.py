@@ -10,6 +10,7 @@ import engines
 import fio
 import idle
 import memory
+import network
 import start
 
 BENCHMARKS = {
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "fio": fio.run,
     "application": application.run,
     "fifty": application.run_fifty,
+    "network": network.run,     # the last: it leaves this network
 }
 
 

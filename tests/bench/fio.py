@@ -1,12 +1,13 @@
 """fio in the guest, on a raw disk of the host's file system."""
 
 import collections
+import os
 import statistics
 
 import engines
 import linux
 
-ROUNDS = int(__import__("os").environ.get("ROUNDS", 3))
+ROUNDS = 3
 SECONDS = 2
 CACHES = ("none", "writeback")
 # What is done, how much at once, how many requests at a time.
@@ -31,25 +32,30 @@ def measure(guest, shell, work, size, depth):
     return rate, 1e6 * used / max(operations, 1)
 
 
+def prepare(data):
+    """Writes what is to be written, and has the page cache hold all of the disk, whoever comes next."""
+    os.sync()
+    with open(data, "rb") as file:
+        while file.read(1 << 20):
+            pass
+
+
 def run(lodge):
     root, data = linux.root(lodge.folder), linux.data(lodge.folder)
     found = collections.defaultdict(list)
-    names = []
     for cache in CACHES:
         for _ in range(ROUNDS):
-            for make in linux.engines_with(lodge, [(root, "writeback"), (data, cache)]):
+            for name, make in zip(linux.NAMES, linux.engines_with(lodge, [(root, "writeback"), (data, cache)])):
+                prepare(data)
                 with make() as guest, guest.shell() as shell:
-                    if guest.name not in names:
-                        names.append(guest.name)
                     for work, size, depth in WORK:
-                        found[cache, work, size, depth, guest.name].append(measure(guest, shell, work, size, depth))
+                        found[cache, work, size, depth, name].append(measure(guest, shell, work, size, depth))
     rows = []
     for cache in CACHES:
         for work, size, depth in WORK:
             cells = []
-            for name in names:
+            for name in linux.NAMES:
                 rates, costs = zip(*found[cache, work, size, depth, name])
                 cells.append(f"{statistics.median(rates):,.0f}/s {statistics.median(costs):.1f} us")
-            others = "; ".join(f"{cell} ({name})" for cell, name in zip(cells[1:], names[1:]))
-            rows.append((f"{work} {size} depth {depth}, cache {cache}: operations, CPU of each", cells[0], others, "ahead"))
+            rows.append(linux.row(f"{work} {size} depth {depth}, cache {cache}: operations, CPU of each", cells, "ahead"))
     return rows

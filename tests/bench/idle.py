@@ -1,10 +1,12 @@
-"""The processor time of a guest that has nothing to do: halted, and the test card, whose clock ticks once a second."""
+"""The processor time of a guest that has nothing to do: halted, the test card, whose clock ticks once a second, and Linux."""
 
 import time
 
 import engines
+import linux
 
 SECONDS = 20
+SETTLED = 3
 
 
 def load(pid):
@@ -29,7 +31,13 @@ def run(lodge):
     time.sleep(2)
     card = load(int((lodge.runtime(lodge.uuid("card")) / "worker.pid").read_text()))
     lodge.stop("card")
+    cells = []
+    for make in linux.engines_with(lodge, [(linux.root(lodge.folder), "writeback")]):
+        with make() as guest, guest.shell():
+            time.sleep(SETTLED)
+            cells.append(f"{load(guest.pid):.2f} %")
     return [
         ("CPU of a halted guest", f"{ours:.2f} %", f"{theirs:.2f} % (QEMU)", "0"),
         ("CPU of the test card", f"{card:.2f} %", "-", "-"),
+        linux.row("CPU of Linux at its prompt", cells, "ahead"),
     ]

@@ -23,7 +23,7 @@ def kernel():
         os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lodge-test"
     folder = pathlib.Path(cache) / "guest-kernel"
     if not (folder / "vmlinux").exists():
-        raise SystemExit(f"{folder}/vmlinux is missing. Run: bash tests/run.sh build_guest")
+        raise SystemExit(f"{folder}/vmlinux is missing. Run: bash tests/run.sh linux")
     return folder
 
 
@@ -67,18 +67,20 @@ class Shell:
 
 
 class LodgeGuest:
-    """A Linux guest of Lodge's. `disks` are (path, cache mode); `tap` is the name of a TAP interface."""
+    """A Linux guest of Lodge's. `disks` are (path, cache mode); `tap` is the name of a TAP interface; a `bare` one has what can't
+    be left out."""
 
-    name = "Lodge"
-
-    def __init__(self, lodge, disks, tap=None, command_line=""):
+    def __init__(self, lodge, disks, tap=None, command_line="", bare=False):
         self.lodge, self.guest = lodge, f"linux{len(lodge.guests)}"
         folder = kernel()
         arguments = ["--memory", f"{MEMORY}MiB", "--vcpus", "1", "--kernel", folder / "vmlinux"]
         arguments += ["--cmdline", f"console=ttyS0 quiet root=/dev/vda rw init=/init {command_line}"]
         for path, cache in disks:
             arguments += ["--disk", f"{path},cache={cache}"]
-        arguments += ["--network", f"tap={tap}" if tap else "none"]
+        if bare:
+            arguments += ["--without", "balloon,rng,tablet,console,agent"]
+        else:
+            arguments += ["--network", f"tap={tap}" if tap else "none"]
         lodge.ctl("create", self.guest, *map(str, arguments))
         lodge.guests.append(self.guest)
         self.serial = lodge.runtime(lodge.uuid(self.guest)) / "serial.sock"
@@ -107,7 +109,6 @@ class QemuGuest:
     """The same guest of QEMU's, on machine `machine`: microvm (virtio-mmio) or pc (virtio-pci)."""
 
     def __init__(self, machine, folder, disks, tap=None, command_line=""):
-        self.name = f"QEMU -M {machine}"
         self.serial = folder / "qemu-serial.sock"
         kernel_folder = kernel()
         transport = "device" if machine == "microvm" else "pci"
@@ -166,10 +167,18 @@ def data(folder):
     return path
 
 
+NAMES = ("Lodge", "QEMU -M microvm", "QEMU -M pc")
+
+
 def engines_with(lodge, disks, tap=None):
-    """The guests that are compared."""
+    """The guests that are compared, in the order of `NAMES`."""
     return [
         lambda: LodgeGuest(lodge, disks, tap),
         lambda: QemuGuest("microvm", lodge.folder, disks, tap),
         lambda: QemuGuest("pc", lodge.folder, disks, tap),
     ]
+
+
+def row(what, cells, promise):
+    """A row of the table: Lodge's cell, then the others with their names."""
+    return what, cells[0], "; ".join(f"{cell} ({name})" for cell, name in zip(cells[1:], NAMES[1:])), promise

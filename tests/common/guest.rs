@@ -1,7 +1,7 @@
 //! A guest that runs in a worker of its own, started as `lodge` and `lodgectl` start it.
 
 use std::{
-    io::{self, Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::PathBuf,
     time::{Duration, Instant},
@@ -137,8 +137,8 @@ impl Serial {
             match self.stream.read(&mut bytes) {
                 Ok(0) => panic!("the serial port was closed before {wanted:?}, after {:?}", self.text),
                 Ok(length) => self.text.push_str(&String::from_utf8_lossy(&bytes[..length])),
-                // The host was stopped for a while.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // One with a timeout is not begun anew after a signal, not even after a stop.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("{wanted:?} has not come, but {:?}: {error}", self.text),
             }
         }

@@ -8,5 +8,6 @@ pub mod kvm;
 pub mod linux;
 pub mod machine;
 pub mod namespace;
+pub mod picture;
 pub mod qemu;
 pub mod venv;

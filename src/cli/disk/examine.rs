@@ -103,6 +103,7 @@ fn user_text(user: &User) -> String {
     let purpose = match user.purpose {
         Use::Disk(_) => "as disk",
         Use::Backing => "as base of a disk",
+        Use::Snapshot => "for a snapshot",
         Use::Boot => "to boot",
     };
     let running = if user.running { ", running" } else { "" };

@@ -1,6 +1,7 @@
 //! `lodgectl disk`: images outside of guests.
 
 mod examine;
+mod limit;
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -29,6 +30,9 @@ pub(super) enum DiskVerb {
     Resize(Resize),
     /// Copy a disk into a new image of another format
     Convert(Convert),
+    /// Show or set how much a guest's disk may move a second, and how often it may be asked
+    #[command(alias = "blkdeviotune")]
+    Limit(Box<limit::Limit>),
     /// Check the structures of a qcow2 image. Its guest must be off
     Check(examine::Check),
 }
@@ -129,6 +133,7 @@ impl DiskVerb {
             Self::List(verb) => verb.run(context, &disks),
             Self::Resize(verb) => verb.run(context, &disks),
             Self::Convert(verb) => verb.run(context, disks).await,
+            Self::Limit(verb) => verb.run(context).await,
             Self::Check(verb) => verb.run(context, disks).await,
         }
     }
@@ -142,7 +147,7 @@ impl Create {
             _ => None,
         };
         if backing.is_some() {
-            error::say("warning", "this version starts no guest from an image that is based on another one");
+            error::say("warning", "a guest starts from it only when its definition names the backing file, too");
         }
         let image = NewImage {
             size: self.size.map(Size::bytes),

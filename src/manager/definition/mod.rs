@@ -11,6 +11,7 @@
 
 mod cpu;
 mod devices;
+mod limits;
 mod network;
 mod text;
 mod validate;
@@ -20,13 +21,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, Topology};
+pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, ReadErrors, Topology, WriteErrors};
 pub use cpu::CpuDefinition;
 pub use devices::{AGENT_PORT, DevicesDefinition};
+pub use limits::LimitsDefinition;
 pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
 pub use text::DefinitionError;
 pub use validate::{
-    HostLimits, MAX_DISKS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review, check_name,
+    HostLimits, MAX_DISKS, MAX_LAYERS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review,
+    check_name,
 };
 
 use super::size::Size;
@@ -185,6 +188,30 @@ pub struct DiskDefinition {
     /// How the host's page cache is used, and when a write is safe: `writeback`, `none`, `writethrough` or `unsafe`.
     #[serde(default)]
     pub cache: CacheMode,
+    /// What to do when the host cannot write: `enospace` pauses the guest when there is no room left, and tells it of other
+    /// errors; `stop` pauses it for all of them; `report` tells it; `ignore` tells it that all is well. What could not be
+    /// written is written when the guest is resumed.
+    #[serde(default)]
+    pub error_policy: WriteErrors,
+    /// What to do when the host cannot read: `report`, `stop` or `ignore`.
+    #[serde(default)]
+    pub rerror_policy: ReadErrors,
+    /// What it may move, and how often it may be asked.
+    #[serde(default, skip_serializing_if = "LimitsDefinition::is_none")]
+    pub limits: LimitsDefinition,
+    /// What a qcow2 image is based on: from the file that it names down to the base, which is based on nothing. No other
+    /// file is ever opened, whatever the images say.
+    #[serde(default)]
+    pub backing: Vec<Layer>,
+}
+
+/// An image that others are based on. It is only read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Layer {
+    /// The image: an absolute path.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: DiskFormat,
 }
 
 /// The format of a disk image.
@@ -301,12 +328,22 @@ impl DiskDefinition {
             serial: None,
             boot: None,
             cache: CacheMode::default(),
+            error_policy: WriteErrors::default(),
+            rerror_policy: ReadErrors::default(),
+            backing: Vec::new(),
+            limits: LimitsDefinition::default(),
         }
     }
 
     /// A CD-ROM with this ISO image in it.
     pub fn cdrom(path: impl Into<PathBuf>) -> Self {
         Self { read_only: true, cdrom: true, ..Self::new(path, DiskFormat::Raw) }
+    }
+
+    /// The images that the disk consists of: its own first, then those below it.
+    pub fn layers(&self) -> impl Iterator<Item = Layer> {
+        let own = Layer { path: self.path.clone(), format: self.format };
+        std::iter::once(own).chain(self.backing.iter().cloned())
     }
 
     /// Whether the guest cannot write to it.

@@ -74,6 +74,9 @@ fn without_empty_arrays(mut text: String) -> String {
         for value in table.values() {
             match value.get_ref() {
                 DeValue::Array(array) if array.is_empty() => found.push(value.span()),
+                DeValue::Array(array) => {
+                    array.iter().filter_map(|item| item.get_ref().as_table()).for_each(|table| find(table, found));
+                }
                 DeValue::Table(table) => find(table, found),
                 _ => {}
             }
@@ -249,13 +252,13 @@ mod tests {
         let text = full()
             .to_toml()
             .replace("vcpus = 1", "vcpus = 0\ncolour = \"red\"\nname = \"x\"")
-            .replace("format = \"qcow2\"", "format = \"qcow2\"\ncache = \"none\"");
+            .replace("format = \"qcow2\"", "format = \"qcow2\"\ncolour = \"red\"");
 
         let DefinitionError::Invalid(problems) = Definition::from_toml(&text, "a/b").unwrap_err() else { panic!() };
 
         let mut fields: Vec<_> = problems.0.iter().map(|problem| problem.field.as_str()).collect();
         fields.sort_unstable();
-        assert_eq!(fields, ["colour", "disk[0].cache", "name", "name", "vcpus"]);
+        assert_eq!(fields, ["colour", "disk[0].colour", "name", "name", "vcpus"]);
         for problem in &problems.0 {
             let line = text.lines().nth(problem.line.unwrap() - 1).unwrap();
             let key = problem.field.rsplit('.').next().unwrap();

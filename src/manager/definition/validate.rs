@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, path::Path};
 
-use super::{Definition, DiskDefinition, VERSION};
+use super::{Definition, DiskDefinition, DiskFormat, VERSION};
 use crate::manager::size::{MIB, Size};
 
 /// Longest name, in characters.
@@ -13,6 +13,8 @@ pub const NAME_MAX_BYTES: usize = 200;
 pub const MAX_VCPUS: u32 = 254;
 /// Most disks of a guest: the slots of PCI bus 0 that the machine leaves free. Each network card takes one of them.
 pub const MAX_DISKS: usize = 22;
+/// Most images below a disk's own: each is an open file, and one more place to look for what a guest reads.
+pub const MAX_LAYERS: usize = 64;
 
 /// Something wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -231,6 +233,12 @@ impl Definition {
                 problems.push(Problem::new(field("path"), message));
             }
         }
+        for (index, disk) in self.disks.iter().enumerate() {
+            if let Some(layer) = disk.backing.iter().find(|layer| writable.contains(&layer.path)) {
+                let message = format!("the guest writes to {}. Remove one of them", layer.path.display());
+                problems.push(Problem::new(format!("disk[{index}].backing"), message));
+            }
+        }
     }
 }
 
@@ -247,6 +255,19 @@ fn validate_disk(disk: &DiskDefinition, field: &dyn Fn(&str) -> String, problems
     {
         problems.push(Problem::new(field("serial"), "it is no serial number. Use up to 20 letters and digits"));
     }
+    for (index, layer) in disk.backing.iter().enumerate() {
+        check_path(&field(&format!("backing[{index}].path")), &layer.path, problems);
+    }
+    if disk.backing.len() > MAX_LAYERS {
+        let message = format!("{} images below it are too many. Keep at most {MAX_LAYERS}", disk.backing.len());
+        problems.push(Problem::new(field("backing"), message));
+    }
+    let above = disk.backing.len().checked_sub(1).map(|above| disk.layers().take(above + 1));
+    if above.is_some_and(|mut above| above.any(|layer| layer.format == DiskFormat::Raw)) {
+        let message = "a raw image is based on nothing. Correct its format, or remove what is below it";
+        problems.push(Problem::new(field("backing"), message));
+    }
+    disk.limits.validate(field, problems);
     if disk.boot == Some(0) {
         problems.push(Problem::new(field("boot"), "places count from 1. Write 1 for the first"));
     }
@@ -288,7 +309,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::manager::{
-        definition::{DiskFormat, NetworkDefinition, NetworkKind},
+        definition::{DiskFormat, Layer, NetworkDefinition, NetworkKind},
         size::{GIB, TIB},
     };
 
@@ -365,6 +386,24 @@ mod tests {
         assert_eq!(review(17 * GIB, 5), (String::new(), "memory,vcpus".into()));
         assert_eq!(review(9 * GIB, 4), (String::new(), "memory".into()));
         assert_eq!(review(u64::MAX / MIB * MIB, 1).0, "memory");
+    }
+
+    #[test]
+    fn what_a_disk_is_based_on_is_qcow2_down_to_the_base_and_never_written() {
+        let layer = |path: &str, format| Layer { path: path.into(), format };
+        let mut guest = Definition::new("web");
+        guest.add_disk(DiskDefinition {
+            backing: vec![layer("/b", DiskFormat::Qcow2), layer("/a", DiskFormat::Raw)],
+            ..DiskDefinition::new("/c", DiskFormat::Qcow2)
+        });
+        assert_eq!(guest.validate(), Ok(()));
+
+        guest.disks[0].backing.swap(0, 1);
+        guest.disks[0].backing.push(layer("c", DiskFormat::Raw));
+        guest.add_disk(DiskDefinition::new("/a", DiskFormat::Raw));
+        let problems = guest.validate().unwrap_err();
+
+        assert_eq!(fields(&problems), ["disk[0].backing[2].path", "disk[0].backing", "disk[0].backing"], "{problems}");
     }
 
     #[test]

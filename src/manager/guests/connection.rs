@@ -80,5 +80,8 @@ fn is_end(event: &Event) -> bool {
 }
 
 fn changes_state(event: &Event) -> bool {
-    matches!(event.event.as_str(), "STOP" | "RESUME" | "RESET" | "GUEST_PANICKED" | "x-lodge-internal-error")
+    matches!(
+        event.event.as_str(),
+        "STOP" | "BLOCK_IO_ERROR" | "RESUME" | "RESET" | "GUEST_PANICKED" | "x-lodge-internal-error"
+    )
 }

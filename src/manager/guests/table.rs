@@ -110,7 +110,7 @@ impl Table {
         };
         row.unanswered = 0;
         if row.view.state == GuestState::NotResponding {
-            self.set_row_state(row, GuestState::from_status(figures.status, None));
+            self.set_row_state(row, GuestState::from_status(figures.status, figures.reason.clone(), None));
         }
         let reading = Reading::from(figures);
         if let Some(point) = row.last.as_ref().and_then(|last| reading.since(last, time)) {

@@ -136,7 +136,7 @@ async fn a_guest_is_followed_through_its_life_whoever_acts_on_it() {
     let client = fixture.supervisor.start("web").await.unwrap();
     until(&mut changes, &web, |state| *state == GuestState::Running).await;
     client.pause().await.unwrap();
-    until(&mut changes, &web, |state| *state == GuestState::Paused).await;
+    until(&mut changes, &web, |state| *state == GuestState::PAUSED).await;
     client.resume().await.unwrap();
     until(&mut changes, &web, |state| *state == GuestState::Running).await;
     fixture.supervisor.force_off("web").await.unwrap();

@@ -8,6 +8,7 @@ use super::{Entry, Library, LibraryError, trash};
 use crate::manager::{
     atomic_file,
     definition::{Definition, DiskDefinition},
+    snapshots::{self, Tree},
     storage::users,
 };
 
@@ -29,6 +30,7 @@ impl Library {
     pub fn delete(&self, name: &str, disks: bool) -> Result<Deleted, LibraryError> {
         let _change = self.lock()?;
         let _off = self.keep_off(name)?;
+        self.settled(name)?;
         self.remove_old();
         let stored = self.load(name).ok();
         let definition = stored.as_ref().map(|stored| &stored.definition);
@@ -63,38 +65,44 @@ impl Library {
     fn plan(&self, definition: &Definition) -> Result<Deleted, LibraryError> {
         let others: Vec<Entry> = self.list()?.into_iter().filter(|entry| entry.name != definition.name).collect();
         let mut plan = Deleted::default();
-        for disk in &definition.disks {
-            match reason_to_keep(disk, &others) {
-                Some(reason) => plan.kept.push((disk.path.clone(), reason)),
-                None => plan.removed.push(disk.path.clone()),
+        let tree = snapshots::read_tree(&self.paths.guest_folder(&definition.name));
+        let frozen = tree.as_ref().map(Tree::own_files).unwrap_or_default();
+        let frozen = frozen.into_iter().map(|layer| DiskDefinition::new(layer.path, layer.format));
+        for disk in definition.disks.iter().cloned().chain(frozen) {
+            if plan.removed.contains(&disk.path) || plan.kept.iter().any(|(path, _)| *path == disk.path) {
+                continue;
+            }
+            match self.reason_to_keep(&disk, &others) {
+                Some(reason) => plan.kept.push((disk.path, reason)),
+                None => plan.removed.push(disk.path),
             }
         }
         Ok(plan)
     }
-}
 
-fn reason_to_keep(disk: &DiskDefinition, others: &[Entry]) -> Option<String> {
-    if disk.cdrom {
-        return Some("it is a CD-ROM image".to_owned());
-    }
-    if disk.read_only {
-        return Some("the guest could only read it".to_owned());
-    }
-    match fs::symlink_metadata(&disk.path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Some("it is not a plain file".to_owned()),
-        Err(error) => return Some(error.to_string()),
-    }
-    for other in others {
-        match &other.definition {
-            Ok(stored) if !users::purposes(&stored.definition, &disk.path).is_empty() => {
-                return Some(format!("\"{}\" uses it", other.name));
-            }
-            Ok(_) => {}
-            Err(_) => {
-                return Some(format!("\"{}\" cannot be read and may use it", other.name));
+    fn reason_to_keep(&self, disk: &DiskDefinition, others: &[Entry]) -> Option<String> {
+        if disk.cdrom {
+            return Some("it is a CD-ROM image".to_owned());
+        }
+        if disk.read_only {
+            return Some("the guest could only read it".to_owned());
+        }
+        match fs::symlink_metadata(&disk.path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Some("it is not a plain file".to_owned()),
+            Err(error) => return Some(error.to_string()),
+        }
+        for other in others {
+            match &other.definition {
+                Ok(stored) if !users::purposes(self, &stored.definition, &disk.path).is_empty() => {
+                    return Some(format!("\"{}\" uses it", other.name));
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    return Some(format!("\"{}\" cannot be read and may use it", other.name));
+                }
             }
         }
+        None
     }
-    None
 }

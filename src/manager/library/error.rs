@@ -49,6 +49,9 @@ pub enum LibraryError {
     /// Somebody else has changed the definition since it was read.
     #[error("\"{0}\" was changed by another program meanwhile. Read it again and repeat your change")]
     Changed(String),
+    /// Its snapshots are being changed.
+    #[error("the snapshots of \"{0}\" are being changed at this moment. Repeat this when that is done")]
+    Busy(String),
     /// The guest runs, so this cannot be done.
     #[error("\"{0}\" is running. Turn it off first")]
     Running(String),

@@ -30,6 +30,7 @@ use super::{
     definition::{Definition, DefinitionError, Problem, Problems, check_name},
     paths::Paths,
     run_lock::{self, RunLock},
+    snapshots::journal::{self, Settled},
 };
 
 pub use delete::Deleted;
@@ -133,6 +134,8 @@ impl Library {
         if check_name(name).is_err() || !self.paths.guest_folder(name).is_dir() {
             return Err(LibraryError::NotFound(name.to_owned()));
         }
+        // A change of its snapshots that was interrupted. One that goes on has not changed anything yet.
+        self.settle(name)?;
         let path = self.paths.definition(name);
         let mend = "Mend or delete this guest's folder";
         atomic_file::read_text(&path).map(Revision).map_err(LibraryError::io(&path, mend))
@@ -193,6 +196,7 @@ impl Library {
     pub fn save_text(&self, name: &str, text: &str, revision: &Revision) -> Result<Stored, LibraryError> {
         let definition = parse(name, text)?;
         let _change = self.lock()?;
+        self.settled(name)?;
         if self.read(name)? != *revision {
             return Err(LibraryError::Changed(name.to_owned()));
         }
@@ -221,6 +225,7 @@ impl Library {
         }
         let _change = self.lock()?;
         let _off = self.keep_off(name)?;
+        self.settled(name)?;
         let (from, to) = (self.paths.guest_folder(name), self.paths.guest_folder(new_name));
         atomic_file::move_to_free(&from, &to).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => LibraryError::Exists(new_name.to_owned()),
@@ -245,8 +250,24 @@ impl Library {
             .ok_or_else(|| LibraryError::Running(name.to_owned()))
     }
 
+    /// Brings a change of a guest's snapshots to its end that was interrupted.
+    fn settle(&self, name: &str) -> Result<Settled, LibraryError> {
+        let folder = self.paths.guest_folder(name);
+        let mend =
+            "Make room, and make the guest's folder writable for you: a change of its snapshots waits to be finished";
+        journal::settle(&folder).map_err(LibraryError::io(&folder, mend))
+    }
+
+    /// Refuses while a guest's snapshots are being changed: its definition is about to change.
+    pub(in crate::manager) fn settled(&self, name: &str) -> Result<(), LibraryError> {
+        match self.settle(name)? {
+            Settled::Clean => Ok(()),
+            Settled::Busy => Err(LibraryError::Busy(name.to_owned())),
+        }
+    }
+
     /// Takes the library's lock and removes what a crash has left.
-    fn lock(&self) -> Result<File, LibraryError> {
+    pub(in crate::manager) fn lock(&self) -> Result<File, LibraryError> {
         let folder = self.paths.guests();
         let refused = LibraryError::io(&folder, "Make the library writable for you");
         self.paths.create().map_err(|error| refused(io::Error::other(error)))?;

@@ -111,6 +111,40 @@ impl Disks {
     }
 }
 
+/// Makes `to`, an empty file, a qcow2 image of the disk in `image` over `backing`. `step` is told how many bytes are done.
+pub(in crate::manager) fn flatten(
+    image: Image,
+    backing: Vec<Image>,
+    to: &File,
+    step: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> Result {
+    let path = image.path.clone();
+    let mut source = source::open(image, backing)?;
+    let (target, format) = (PathBuf::new(), DiskFormat::Qcow2);
+    let wanted = Conversion { target, format, cluster_size: None, replace: false };
+    let mut sink = Sink::new(to, source.size(), &wanted).map_err(StorageError::io(&path))?;
+    let mut buffer = Vec::new();
+    let mut pass = || -> io::Result<()> {
+        let (mut offset, size) = (0, source.size());
+        while offset < size {
+            let (stored, end) = source.extent(offset)?;
+            if end <= offset {
+                return Err(io::Error::other("the image does not end"));
+            }
+            let end = if stored { end.min((offset + 1).next_multiple_of(CHUNK as u64)) } else { end };
+            if stored {
+                buffer.resize((end - offset) as usize, 0);
+                source.read(offset, &mut buffer)?;
+                sink.write(offset, &buffer)?;
+                step(end - offset)?;
+            }
+            offset = end;
+        }
+        Ok(())
+    };
+    pass().and_then(|()| sink.finish()).map_err(StorageError::io(&path))
+}
+
 /// On which side a copy has failed.
 enum Failure {
     Read(io::Error),

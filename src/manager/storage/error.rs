@@ -107,7 +107,7 @@ impl StorageError {
         }
     }
 
-    pub(super) fn qcow2(path: &Path) -> impl FnOnce(Qcow2Error) -> Self {
+    pub(in crate::manager) fn qcow2(path: &Path) -> impl FnOnce(Qcow2Error) -> Self {
         let path = path.to_owned();
         move |source| match source {
             Qcow2Error::Io(source) => Self::io(&path)(source),

@@ -144,8 +144,10 @@ impl Disks {
         let users = self.users(path);
         let file = open_file(path, access).map_err(StorageError::io(path))?;
         let format = known_format(path, &file, format, &users, access)?;
-        if let (Access::Write, Some(user)) = (access, users.iter().find(|user| user.purpose == Use::Backing)) {
-            let reason = format!("a disk of \"{}\" is based on it, and would be damaged by any change", user.guest);
+        let based = |user: &&User| matches!(user.purpose, Use::Backing | Use::Snapshot);
+        if let (Access::Write, Some(user)) = (access, users.iter().find(based)) {
+            let what = if user.purpose == Use::Backing { "a disk" } else { "a snapshot" };
+            let reason = format!("{what} of \"{}\" is based on it, and would be damaged by any change", user.guest);
             return Err(StorageError::refused(path, reason, "Make a copy with \"lodgectl disk convert\""));
         }
         if !lock::acquire(&file, access).map_err(StorageError::io(path))? {
@@ -164,7 +166,7 @@ fn is_path(word: &Path) -> bool {
 }
 
 /// Opens a file or a block device; nothing else is an image, and a pipe would be waited for.
-fn open_file(path: &Path, access: Access) -> io::Result<File> {
+pub(in crate::manager) fn open_file(path: &Path, access: Access) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).write(access == Access::Write).custom_flags(flags).open(path)?;
     let kind = file.metadata()?.file_type();
@@ -213,7 +215,7 @@ fn looks_like(file: &File) -> Option<ImageFormat> {
 }
 
 /// The length of a file or block device, in bytes.
-fn length(mut file: &File) -> io::Result<u64> {
+pub(in crate::manager) fn length(mut file: &File) -> io::Result<u64> {
     // Nothing here uses the file's position.
     file.seek(SeekFrom::End(0))
 }

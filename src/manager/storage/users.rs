@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::manager::{
     definition::{Definition, DiskFormat},
     library::Library,
-    media,
+    media, snapshots,
 };
 
 /// What a guest needs a file for.
@@ -20,6 +20,8 @@ pub enum Use {
     Disk(DiskFormat),
     /// One of its disks is based on it.
     Backing,
+    /// One of its snapshots needs it.
+    Snapshot,
     /// The kernel or initial RAM disk that it boots.
     Boot,
 }
@@ -42,7 +44,7 @@ pub fn users(library: &Library, path: &Path) -> Vec<User> {
     let mut users = Vec::new();
     for entry in library.list().unwrap_or_default() {
         let Ok(stored) = entry.definition else { continue };
-        let purposes = purposes(&stored.definition, path);
+        let purposes = purposes(library, &stored.definition, path);
         let running = !purposes.is_empty() && library.is_running(&entry.name).unwrap_or(false);
         users.extend(purposes.into_iter().map(|purpose| User { guest: entry.name.clone(), purpose, running }));
     }
@@ -50,14 +52,21 @@ pub fn users(library: &Library, path: &Path) -> Vec<User> {
 }
 
 /// What a guest needs the file at `path` for.
-pub fn purposes(definition: &Definition, path: &Path) -> Vec<Use> {
+pub fn purposes(library: &Library, definition: &Definition, path: &Path) -> Vec<Use> {
     let mut purposes = Vec::new();
     if let Some(disk) = definition.disks.iter().find(|disk| same_file(&disk.path, path)) {
         purposes.push(Use::Disk(disk.format));
     }
-    let based = definition.disks.iter().filter(|disk| disk.format == DiskFormat::Qcow2);
-    if based.flat_map(|disk| media::backing_files(&disk.path)).any(|file| same_file(&file, path)) {
+    let named = definition.disks.iter().flat_map(|disk| &disk.backing).any(|layer| same_file(&layer.path, path));
+    let mut based = definition.disks.iter().filter(|disk| disk.format == DiskFormat::Qcow2);
+    // The images may know of more than the definition does.
+    if named || based.any(|disk| media::backing_files(&disk.path).iter().any(|file| same_file(file, path))) {
         purposes.push(Use::Backing);
+    }
+    let tree = snapshots::read_tree(&library.paths().guest_folder(&definition.name));
+    // A list that cannot be read may have any file in it.
+    if tree.map_or(true, |tree| tree.needs(path, &same_file)) {
+        purposes.push(Use::Snapshot);
     }
     if let Some(kernel) = &definition.kernel
         && [Some(&kernel.path), kernel.initrd.as_ref()].into_iter().flatten().any(|file| same_file(file, path))

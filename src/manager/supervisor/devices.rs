@@ -15,7 +15,7 @@ use crate::{
         host::Root,
         network, storage,
     },
-    worker::launch::{Disk, DiskFormat as LaunchFormat, Kernel, Network, Port, Vsock},
+    worker::launch::{BackingImage, Disk, DiskFormat as LaunchFormat, Kernel, Network, Port, Vsock},
 };
 
 /// Opens the files of a kernel that is booted directly.
@@ -53,30 +53,47 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
     let order = definition.boot_order();
     let (mut disks, mut problems) = (Vec::new(), Problems::default());
     for (index, disk) in definition.disks.iter().enumerate() {
-        let image = match images::open(disk).and_then(|image| mend(disk).map(|()| image)) {
-            Ok(image) => image,
+        let mut images = match images::open(disk).and_then(|images| mend(disk).map(|()| images)) {
+            Ok(images) => images.into_iter(),
             Err(message) => {
                 problems.0.push(Problem::new(format!("disk[{index}].path"), message));
                 continue;
             }
         };
+        let Some(image) = images.next() else { continue };
         let place = order.iter().position(|other| other.id == disk.id);
         disks.push(Disk {
             id: disk.id.clone(),
             image: inherited.add(image),
-            format: match disk.format {
-                DiskFormat::Raw => LaunchFormat::Raw,
-                DiskFormat::Qcow2 => LaunchFormat::Qcow2,
-            },
-            backing: Vec::new(),
+            format: format(disk.format),
+            backing: disk
+                .backing
+                .iter()
+                .zip(images)
+                .map(|(layer, image)| BackingImage {
+                    image: inherited.add(image),
+                    format: format(layer.format),
+                    file_name: layer.path.to_string_lossy().into_owned(),
+                })
+                .collect(),
             file_name: disk.path.to_string_lossy().into_owned(),
             read_only: disk.is_read_only(),
             bootindex: place.and_then(|place| u32::try_from(place).ok()),
             serial: disk.serial.clone().unwrap_or_default(),
             cache: disk.cache,
+            error_policy: disk.error_policy,
+            rerror_policy: disk.rerror_policy,
+            limits: disk.limits.limits(),
         });
     }
     if problems.0.is_empty() { Ok(disks) } else { Err(problems) }
+}
+
+fn format(format: DiskFormat) -> LaunchFormat {
+    match format {
+        DiskFormat::Raw => LaunchFormat::Raw,
+        DiskFormat::Qcow2 => LaunchFormat::Qcow2,
+    }
 }
 
 /// Mends an image that was not closed properly, before a guest writes to it.

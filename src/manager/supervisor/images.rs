@@ -1,5 +1,5 @@
-//! Opening disk images, and keeping others from them for as long as the guest runs: the worker inherits the locks with the
-//! descriptor.
+//! Opening disk images with those below them, and keeping others from them for as long as the guest runs: the worker
+//! inherits the locks with the descriptors. What is below is only read, so that several guests can be based on it.
 
 #![forbid(unsafe_code)]
 
@@ -7,64 +7,82 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
 };
 
 use crate::manager::{
-    definition::{DiskDefinition, DiskFormat},
+    definition::{DiskDefinition, DiskFormat, Layer},
     media::{self, MediaKind},
     storage::lock::{self, Access},
 };
 
-/// Opens the image of a disk and locks it; says what is wrong and how to mend it otherwise.
-pub(super) fn open(disk: &DiskDefinition) -> Result<File, String> {
-    let path = disk.path.display();
-    let kind = fs::metadata(&disk.path).map_err(|error| refused(disk, &error))?.file_type();
+/// Opens the images of a disk, its own first, and locks them; says what is wrong and how to mend it otherwise.
+pub(super) fn open(disk: &DiskDefinition) -> Result<Vec<File>, String> {
+    let last = disk.backing.len();
+    let open = |(number, layer): (usize, Layer)| {
+        let access = if number > 0 || disk.is_read_only() { Access::Read } else { Access::Write };
+        open_layer(&layer, access, number < last, disk.cache.is_direct())
+    };
+    disk.layers().enumerate().map(open).collect()
+}
+
+/// Opens one image. `based`: the definition names one below it.
+fn open_layer(layer: &Layer, access: Access, based: bool, direct: bool) -> Result<File, String> {
+    let path = layer.path.display();
+    let refused = |error: io::Error| refused(&layer.path, direct, &error);
+    let kind = fs::metadata(&layer.path).map_err(refused)?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
         return Err(format!("{path} is not a file. Choose a disk image"));
     }
-    let read_only = disk.is_read_only();
     let mut options = OpenOptions::new();
-    options.read(true).write(!read_only);
-    if disk.cache.is_direct() {
+    options.read(true).write(access == Access::Write);
+    if direct {
         options.custom_flags(libc::O_DIRECT);
     }
-    let image = options.open(&disk.path).map_err(|error| refused(disk, &error))?;
+    let image = options.open(&layer.path).map_err(refused)?;
     if kind.is_file() {
-        check_content(disk)?;
+        check_content(layer, based)?;
     }
-    match lock::acquire(&image, if read_only { Access::Read } else { Access::Write }) {
+    match lock::acquire(&image, access) {
         Ok(true) => Ok(image),
         Ok(false) => Err(format!("{path} is in use by another guest or program. End that one, or use a copy")),
         Err(error) => Err(format!("{path} cannot be locked: {error}. Look at its file system")),
     }
 }
 
-fn refused(disk: &DiskDefinition, error: &io::Error) -> String {
+fn refused(path: &Path, direct: bool, error: &io::Error) -> String {
     let mend = match error.kind() {
         io::ErrorKind::NotFound => "Put it back, or choose another one",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "Make it readable for you, and writable unless read_only = true"
         }
-        io::ErrorKind::InvalidInput if disk.cache.is_direct() => {
+        io::ErrorKind::InvalidInput if direct => {
             "Its file system may need the host's page cache: choose another cache mode than none"
         }
         _ => "Look at the file and its disk",
     };
-    format!("{}: {error}. {mend}", disk.path.display())
+    format!("{}: {error}. {mend}", path.display())
 }
 
 /// What would only fail later, and less clearly. A raw image is taken as it is, whatever its content looks like.
-fn check_content(disk: &DiskDefinition) -> Result<(), String> {
-    let media = media::inspect(&disk.path);
-    match (disk.format, media) {
+fn check_content(layer: &Layer, based: bool) -> Result<(), String> {
+    let path = layer.path.display();
+    match (layer.format, media::inspect(&layer.path)) {
         (DiskFormat::Qcow2, Ok(media)) if media.kind != MediaKind::Qcow2 => {
-            Err(format!("{} is no qcow2 image. Correct its format", disk.path.display()))
+            Err(format!("{path} is no qcow2 image. Correct its format"))
         }
-        // Whoever made the image could name any file of this host as the one below it.
-        (DiskFormat::Qcow2, Ok(media)) if media.backing.is_some() => Err(format!(
-            "{} is based on another image, which this version does not open. Make it whole: \"qemu-img rebase -b ''\"",
-            disk.path.display()
-        )),
+        (DiskFormat::Qcow2, Ok(media)) => match (media.backing, based) {
+            // Whoever made the image could name any file of this host as the one below it.
+            (Some(below), false) => Err(format!(
+                "{path} is based on {}, which the definition does not name. If you trust it, name it as backing, or make \
+                 the disk whole with \"lodgectl disk convert\"",
+                below.display()
+            )),
+            (None, true) => {
+                Err(format!("{path} is based on nothing, but the definition names a backing file. Remove that"))
+            }
+            _ => Ok(()),
+        },
         (DiskFormat::Qcow2, Err(error)) => Err(error.to_string()),
         (DiskFormat::Raw, Err(error @ (media::MediaError::Empty(_) | media::MediaError::Truncated { .. }))) => {
             Err(error.to_string())
@@ -75,8 +93,6 @@ fn check_content(disk: &DiskDefinition) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn image(folder: &Path, name: &str, content: &[u8]) -> DiskDefinition {
@@ -91,7 +107,7 @@ mod tests {
         let disk = image(folder.path(), "disk.raw", &[0; 512]);
         let reader = DiskDefinition { read_only: true, ..disk.clone() };
         let first = open(&disk).unwrap();
-        let inherited = first.try_clone().unwrap();
+        let inherited = first[0].try_clone().unwrap();
         drop(first);
 
         assert!(open(&disk).unwrap_err().contains("in use"));
@@ -113,6 +129,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_below_a_disk_can_be_read_by_many_and_written_by_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = image(folder.path(), "base.raw", &[0; 512]);
+        let mut header = vec![0; 1024];
+        header[..4].copy_from_slice(b"QFI\xfb");
+        (header[15], header[19]) = (128, 4);
+        header[128..132].copy_from_slice(b"base");
+        let overlay = |name: &str| DiskDefinition {
+            format: DiskFormat::Qcow2,
+            backing: vec![Layer { path: base.path.clone(), format: DiskFormat::Raw }],
+            ..image(folder.path(), name, &header)
+        };
+
+        let (one, other) = (open(&overlay("one")).unwrap(), open(&overlay("other")).unwrap());
+
+        assert_eq!((one.len(), other.len()), (2, 2));
+        assert!(open(&base).unwrap_err().contains("in use"));
+        drop((one, other));
+        let written = open(&base).unwrap();
+        assert!(open(&overlay("one")).unwrap_err().contains("base.raw is in use"));
+        drop(written);
+    }
+
+    #[test]
     fn bad_images_are_refused_before_anything_starts() {
         let folder = tempfile::tempdir().unwrap();
         let mut based = vec![0; 1024];
@@ -120,6 +160,9 @@ mod tests {
         based[15] = 0x80;
         based[19] = 4;
         based[128..132].copy_from_slice(b"base");
+        let mut whole = based.clone();
+        whole[8..20].fill(0);
+        let base = image(folder.path(), "base", &[0; 512]);
         let qcow2 = |disk| DiskDefinition { format: DiskFormat::Qcow2, ..disk };
 
         for (disk, reason) in [
@@ -129,7 +172,14 @@ mod tests {
             (DiskDefinition::new("/dev/null", DiskFormat::Raw), "is not a file"),
             (DiskDefinition::new(folder.path().join("missing"), DiskFormat::Raw), "Put it back"),
             (qcow2(image(folder.path(), "raw", &[0; 512])), "is no qcow2 image"),
-            (qcow2(image(folder.path(), "based", &based)), "based on another image"),
+            (qcow2(image(folder.path(), "based", &based)), "which the definition does not name"),
+            (
+                DiskDefinition {
+                    backing: vec![Layer { path: base.path.clone(), format: DiskFormat::Raw }],
+                    ..qcow2(image(folder.path(), "whole", &whole))
+                },
+                "is based on nothing",
+            ),
         ] {
             let message = open(&disk).unwrap_err();
 

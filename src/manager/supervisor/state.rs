@@ -21,13 +21,13 @@ pub enum GuestState {
     /// It runs.
     Running,
     /// It is paused and can be resumed.
-    Paused,
+    Paused {
+        /// Why, for a person, if it was not a person who has paused it: the host's disk is full.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// It is being ended.
     Stopping,
-    /// It stands still while its state is being saved.
-    Saving,
-    /// It does not run, and goes on from its saved state at its next start.
-    Saved,
     /// Its worker lives but has not answered for some seconds.
     NotResponding,
     /// It does not run: its last run ended badly.
@@ -50,10 +50,8 @@ impl GuestState {
             Self::Off => "off",
             Self::Starting => "starting",
             Self::Running => "running",
-            Self::Paused => "paused",
+            Self::Paused { .. } => "paused",
             Self::Stopping => "stopping",
-            Self::Saving => "saving",
-            Self::Saved => "saved",
             Self::NotResponding => "not responding",
             Self::Crashed { .. } => "crashed",
             Self::InternalError { .. } => "internal error",
@@ -71,24 +69,28 @@ impl GuestState {
 
     /// Whether there is a worker.
     pub fn is_active(&self) -> bool {
-        !matches!(self, Self::Off | Self::Saved | Self::Crashed { .. })
+        !matches!(self, Self::Off | Self::Crashed { .. })
     }
 
     /// What went wrong, if anything.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Crashed { reason } | Self::InternalError { reason } => Some(reason),
+            Self::Paused { reason } => reason.as_deref(),
             _ => None,
         }
     }
 
-    /// The state of a guest whose worker says `status`; `report` is the one that it wrote when it could not go on.
-    pub(crate) fn from_status(status: RunState, report: Option<ExitReport>) -> Self {
+    /// Paused by a person.
+    pub const PAUSED: Self = Self::Paused { reason: None };
+
+    /// The state of a guest whose worker says `status`, and why it stands still; `report` is the one that it wrote when it could
+    /// not go on.
+    pub(crate) fn from_status(status: RunState, reason: Option<String>, report: Option<ExitReport>) -> Self {
         match status {
             RunState::Running => Self::Running,
             // One that has turned itself off and is kept for a look waits, too.
-            RunState::Prelaunch | RunState::Paused | RunState::Postmigrate | RunState::Shutdown => Self::Paused,
-            RunState::FinishMigrate => Self::Saving,
+            RunState::Prelaunch | RunState::Paused | RunState::Shutdown | RunState::IoError => Self::Paused { reason },
             RunState::InternalError => Self::InternalError {
                 reason: report
                     .map_or_else(|| "KVM could not go on. Reset it or force it off".to_owned(), |r| r.message),
@@ -134,10 +136,8 @@ mod tests {
             GuestState::Off,
             GuestState::Starting,
             GuestState::Running,
-            GuestState::Paused,
+            GuestState::Paused { reason: Some(reason()) },
             GuestState::Stopping,
-            GuestState::Saving,
-            GuestState::Saved,
             GuestState::NotResponding,
             GuestState::Crashed { reason: reason() },
             GuestState::InternalError { reason: reason() },
@@ -150,7 +150,7 @@ mod tests {
     fn a_guest_that_could_not_go_on_says_why() {
         let report = ExitReport::new(Outcome::InternalError, "0f 0b at 0x7c00");
 
-        let state = GuestState::from_status(RunState::InternalError, Some(report));
+        let state = GuestState::from_status(RunState::InternalError, None, Some(report));
 
         assert_eq!(state.reason(), Some("0f 0b at 0x7c00"));
         assert!(state.is_active());

@@ -71,7 +71,7 @@ async fn a_started_guest_runs_is_found_again_and_ends_when_asked() {
     drop(client);
     let again = fixture.supervisor.attach("web").await.unwrap();
     again.pause().await.unwrap();
-    assert_eq!(fixture.supervisor.state("web").await.unwrap(), GuestState::Paused);
+    assert_eq!(fixture.supervisor.state("web").await.unwrap(), GuestState::PAUSED);
     fixture.supervisor.force_off("web").await.unwrap();
     assert_eq!(fixture.supervisor.state("web").await.unwrap(), GuestState::Off);
     assert!(!fixture.folder_of(uuid).exists());

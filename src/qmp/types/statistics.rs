@@ -12,6 +12,9 @@ pub struct Statistics {
     pub time_ns: u64,
     /// The guest's state.
     pub status: RunState,
+    /// Why it stands still although nobody has stopped it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What the worker has used of the host's CPUs, virtual CPUs included, in nanoseconds.
     pub cpu_time_ns: u64,
     /// The virtual CPUs.

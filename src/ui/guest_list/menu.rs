@@ -104,7 +104,7 @@ fn model(state: &GuestState) -> gio::Menu {
         let section = gio::Menu::new();
         for action in actions {
             let item = action.menu_item();
-            if (*action, state) == (Action::Run, &GuestState::Paused) {
+            if matches!((action, state), (Action::Run, GuestState::Paused { .. })) {
                 item.set_label(Some(&gettext("_Resume")));
             }
             section.append_item(&item);

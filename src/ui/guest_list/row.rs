@@ -288,7 +288,7 @@ mod tests {
             assert_eq!(row.imp().status.label(), "Running");
 
             row.unbind();
-            item.set_view(GuestView { state: GuestState::Paused, ..off });
+            item.set_view(GuestView { state: GuestState::PAUSED, ..off });
 
             assert_eq!(row.imp().status.label(), "Running");
         });

@@ -124,7 +124,8 @@ impl ScreenPage {
     /// What must be known of a guest whose picture stands still.
     fn show_notice(&self, guest: &GuestView) {
         let text = match &guest.state {
-            GuestState::Paused => Some(gettext("Paused")),
+            GuestState::Paused { reason: None } => Some(gettext("Paused")),
+            GuestState::Paused { reason: Some(reason) } => Some(gettext_f("Paused: {reason}.", &[("reason", reason)])),
             GuestState::NotResponding => Some(gettext("The guest's process does not answer")),
             GuestState::InternalError { reason } => Some(gettext_f(
                 "The guest ran into an internal error and stands still: {reason}. Reset it, or force it off.",

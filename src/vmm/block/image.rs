@@ -21,7 +21,7 @@ use imago::{
     raw::Raw,
 };
 
-use super::{BlockError, Disk, Format, Image, SECTOR, WholeFile, check_range, is_direct};
+use super::{BlockError, Disk, Format, Image, SECTOR, WholeFile, barrier::Barrier, check_range, is_direct};
 use crate::vmm::memory::GuestSlice;
 
 type Access = FormatAccess<ImageFile>;
@@ -30,6 +30,8 @@ type Access = FormatAccess<ImageFile>;
 pub struct ImageDisk {
     /// Reads and writes share it; a discard moves clusters under them and needs it alone.
     image: RwLock<Access>,
+    /// Of the topmost file.
+    barrier: Barrier,
     /// The file, if it is the disk and takes requests of any sector.
     whole: Option<File>,
     capacity: u64,
@@ -47,11 +49,12 @@ impl ImageDisk {
         }
         let file = (image.format == Format::Raw).then(|| image.file.try_clone()).transpose();
         let file = file.map_err(BlockError::Examine)?;
+        let barrier = Barrier::new(is_direct(&image.file).map_err(BlockError::Examine)?);
         let access = open_layer(image, !read_only, below, Chain { level: 0, given })?;
         let size = access.size();
         // Parts of larger blocks have to be merged, one after the other: only imago does that.
         let whole = file.filter(|_| access.req_align() as u64 <= SECTOR);
-        Ok(Self { image: RwLock::new(access), whole, capacity: size - size % SECTOR, read_only })
+        Ok(Self { image: RwLock::new(access), barrier, whole, capacity: size - size % SECTOR, read_only })
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, Access> {
@@ -130,8 +133,9 @@ impl Disk for ImageDisk {
             return Ok(());
         }
         let image = self.shared();
+        // What this cannot write it keeps.
         image.flush()?;
-        image.sync()
+        self.barrier.flush(|| image.sync())
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -152,6 +156,6 @@ impl Disk for ImageDisk {
     }
 
     fn file(&self) -> Option<WholeFile<'_>> {
-        self.whole.as_ref().map(|file| WholeFile { file: file.as_fd(), direct: true })
+        self.whole.as_ref().map(|file| WholeFile { file: file.as_fd(), direct: true, can_flush: true })
     }
 }

@@ -3,7 +3,11 @@
 //! Nothing here opens a file by name or guesses a format: a disk is made of files that are open already, and its format is
 //! what the caller says.
 
+mod barrier;
+pub mod drive;
+pub mod errors;
 mod image;
+pub mod limits;
 mod raw;
 pub mod ring;
 pub mod statistics;
@@ -51,6 +55,9 @@ pub trait Disk: Send + Sync {
     fn file(&self) -> Option<WholeFile<'_>> {
         None
     }
+
+    /// A flush of that file has failed.
+    fn flush_failed(&self) {}
 }
 
 /// A file that is a disk.
@@ -60,6 +67,8 @@ pub struct WholeFile<'a> {
     pub file: BorrowedFd<'a>,
     /// Whether it goes past the host's page cache (O_DIRECT). A write to the cache is only a copy, quickest done at once.
     pub direct: bool,
+    /// Whether it may be flushed past the disk.
+    pub can_flush: bool,
 }
 
 /// When what a guest writes is on stable storage.

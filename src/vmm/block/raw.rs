@@ -16,12 +16,13 @@ use rustix::{
     io::Errno,
 };
 
-use super::{BlockError, Disk, SECTOR, WholeFile, check_range, vectored};
+use super::{BlockError, Disk, SECTOR, WholeFile, barrier::Barrier, check_range, vectored};
 use crate::vmm::memory::GuestSlice;
 
 /// A raw disk.
 pub struct RawDisk {
     file: File,
+    barrier: Barrier,
     capacity: u64,
     read_only: bool,
 }
@@ -36,7 +37,7 @@ impl RawDisk {
         }
         // Block devices tell their size only by seeking. Nothing else uses the file's position.
         let size = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|error| BlockError::Examine(error.into()))?;
-        Ok(Self { file, capacity: size - size % SECTOR, read_only })
+        Ok(Self { file, barrier: Barrier::new(false), capacity: size - size % SECTOR, read_only })
     }
 
     fn check_write(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -91,7 +92,7 @@ impl Disk for RawDisk {
         if self.read_only {
             return Ok(());
         }
-        self.file.sync_data()
+        self.barrier.flush_file(&self.file)
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -119,6 +120,10 @@ impl Disk for RawDisk {
     }
 
     fn file(&self) -> Option<WholeFile<'_>> {
-        Some(WholeFile { file: self.file.as_fd(), direct: false })
+        Some(WholeFile { file: self.file.as_fd(), direct: false, can_flush: !self.barrier.is_lost() })
+    }
+
+    fn flush_failed(&self) {
+        self.barrier.failed();
     }
 }

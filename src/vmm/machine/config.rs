@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
 use crate::vmm::{
-    block::{Disk, Durability, ring::Ring},
+    block::{Disk, Durability, errors::ErrorPolicy, limits::Limits, ring::Ring},
     boot::linux::LinuxBoot,
     cpu::CpuConfig,
     devices::serial::SerialOutput,
@@ -109,6 +109,10 @@ pub struct DiskConfig {
     pub bootindex: Option<u32>,
     /// When what the guest writes is on stable storage.
     pub durability: Durability,
+    /// What to do when the host cannot do what the guest asks for.
+    pub errors: ErrorPolicy,
+    /// What it may move, and how often it may be asked.
+    pub limits: Limits,
     /// One for each of its queues ([`disk_queues`](super::disk_queues)) that is to have many requests in flight at a time.
     pub rings: Vec<Ring>,
 }
@@ -122,6 +126,8 @@ impl DiskConfig {
             serial: String::new(),
             bootindex: None,
             durability: Durability::default(),
+            errors: ErrorPolicy::default(),
+            limits: Limits::default(),
             rings: Vec::new(),
         }
     }

@@ -7,9 +7,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{DiskConfig, MachineError, virtio::VirtioWiring};
+use super::{DiskConfig, MachineError, MachineEvent, requests::Requests, virtio::VirtioWiring};
 use crate::vmm::{
-    block::{Disk, SECTOR, statistics::Statistics},
+    block::{Disk, SECTOR, drive::Drive},
     memory::GuestSlice,
     pci::{PCI_SLOTS, PciAddress, bus::PciBus},
     virtio::block::Block,
@@ -38,8 +38,8 @@ pub struct DiskInfo {
     pub capacity: u64,
     /// Whether the guest cannot write to it.
     pub read_only: bool,
-    /// What it has been asked for.
-    pub statistics: Arc<Statistics>,
+    /// What it has been asked for, and how that goes.
+    pub drive: Arc<Drive>,
 }
 
 /// Refuses disks that cannot be together in a machine; other devices have the slots from `end` on.
@@ -99,16 +99,19 @@ pub fn plug(
     vcpus: u32,
     pci: &PciBus,
     wiring: &VirtioWiring,
+    requests: &Arc<Requests>,
 ) -> Result<Vec<DiskInfo>, MachineError> {
     let plug = |(index, config): (usize, DiskConfig)| {
-        let DiskConfig { id, disk, serial, durability, mut rings, .. } = config;
+        let DiskConfig { id, disk, serial, durability, errors, limits, mut rings, .. } = config;
         let (capacity, read_only) = (disk.capacity(), disk.read_only());
         let rings = (0..queues(vcpus)).map(|_| rings.pop()).collect();
-        let block = Block::with_rings(&id, disk, &serial, durability, rings);
-        let statistics = block.statistics();
-        let function = wiring.function(Box::new(block))?;
+        let requests = requests.clone();
+        let observer = Arc::new(move |error| requests.tell(MachineEvent::DiskError(Box::new(error))));
+        let drive = Drive::new(&id, disk).with_durability(durability).with_policy(errors, observer);
+        let drive = Arc::new(drive.with_limits(limits));
+        let function = wiring.function(Box::new(Block::with_rings(drive.clone(), &serial, rings)))?;
         pci.plug(address(index), Arc::new(Mutex::new(function)), vec![])?;
-        Ok(DiskInfo { id, capacity, read_only, statistics })
+        Ok(DiskInfo { id, capacity, read_only, drive })
     };
     disks.into_iter().enumerate().map(plug).collect()
 }

@@ -2,12 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::vmm::cpu::InternalErrorReport;
+use crate::vmm::{block::errors::DiskError, cpu::InternalErrorReport};
 
-/// Something the guest has done that is for the driver to decide on. It comes from the thread of a vCPU or device; the receiver
+/// Something that the guest has done, or that has happened to it, and is for the driver to decide on. It comes from the thread of a vCPU or device; the receiver
 /// only notes it down and never calls the machine from there.
 ///
-/// After all but the last the vCPUs stop at their next exit, and no second such event comes before [`Machine::reset`](super::Machine::reset).
+/// After all but the last two the vCPUs stop at their next exit, and no second such event comes before [`Machine::reset`](super::Machine::reset).
 #[derive(Debug, Clone)]
 pub enum MachineEvent {
     /// The guest wants a reset: call [`Machine::reset`](super::Machine::reset), or end the machine.
@@ -24,6 +24,9 @@ pub enum MachineEvent {
     GuestPanicked,
     /// A vCPU cannot go on. It is stopped already; call [`Machine::pause`](super::Machine::pause) for the others.
     InternalError(Box<InternalErrorReport>),
+    /// The host could not do what the guest has asked a disk for. If the request is kept, call
+    /// [`Machine::pause`](super::Machine::pause): it is served again when the machine goes on.
+    DiskError(Box<DiskError>),
 }
 
 /// How a guest has reset itself.

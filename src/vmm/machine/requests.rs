@@ -35,6 +35,11 @@ impl Requests {
         }
     }
 
+    /// Tells of something that is not the guest's wish.
+    pub fn tell(&self, event: MachineEvent) {
+        (self.events)(event);
+    }
+
     /// A line by which a device asks for a reset.
     pub fn reset_line(self: &Arc<Self>, cause: ResetCause) -> ResetLine {
         let requests = self.clone();
@@ -45,11 +50,6 @@ impl Requests {
     pub fn power_line(self: &Arc<Self>, cause: ShutdownCause) -> PowerLine {
         let requests = self.clone();
         Arc::new(move || requests.raise(MachineEvent::Shutdown { cause }))
-    }
-
-    /// Whether the guest has asked for something on which the driver has to decide.
-    pub fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
     }
 
     /// Whether a vCPU cannot go on.
@@ -66,7 +66,7 @@ impl Requests {
 
 impl Governor for Requests {
     fn must_stop(&self) -> bool {
-        self.is_pending()
+        self.pending.load(Ordering::Acquire)
     }
 
     fn triple_fault(&self) {

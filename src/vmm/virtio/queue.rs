@@ -14,7 +14,7 @@ use std::sync::{
 
 use serde::{Deserialize, Serialize};
 use virtio_bindings::bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
-use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use virtio_queue::{Queue, QueueOwnedT, QueueT, desc::split::Descriptor};
 use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemory as _, Permissions};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -156,9 +156,26 @@ impl Virtqueue {
         let index = self.index;
         let next = self.queue.iter(memory).map_err(|source| QueueError::Ring { queue: index, source })?.next();
         let Some(descriptors) = next else { return Ok(false) };
-        let broken = |reason| QueueError::Chain { queue: index, reason };
-
         chain.head = descriptors.head_index();
+        self.fill(memory, chain, descriptors)?;
+        Ok(true)
+    }
+
+    /// Reads a chain once more that was popped before and has not been given back.
+    pub fn read_again<'m>(&self, memory: &'m GuestMemory, head: u16, chain: &mut Chain<'m>) -> Result<(), QueueError> {
+        chain.head = head;
+        let table = Table { address: self.queue.desc_table(), size: self.queue.size().into(), is_indirect: false };
+        self.fill(memory, chain, Walk { memory, table, next: Some(head) })
+    }
+
+    /// Judges a chain, and fills in its buffers.
+    fn fill<'m>(
+        &self,
+        memory: &'m GuestMemory,
+        chain: &mut Chain<'m>,
+        descriptors: impl Iterator<Item = Descriptor>,
+    ) -> Result<(), QueueError> {
+        let broken = |reason| QueueError::Chain { queue: self.index, reason };
         chain.readable.clear();
         chain.writable.clear();
         // The iterator ends at the first descriptor it cannot follow, so one that announced another tells of a broken chain.
@@ -187,7 +204,7 @@ impl Virtqueue {
         if more {
             return Err(broken("it loops, is cut off or leads outside of the descriptor table"));
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Gives back the chain that was popped last, to be popped again later.
@@ -234,36 +251,40 @@ impl Virtqueue {
     ) -> Result<(), QueueError> {
         let mut turn = Turn::of(self);
         loop {
-            let over = self.take(memory, &mut turn, |chain| serve(chain).map(Some))?;
+            let taken = self.take(memory, &mut turn, |chain| serve(chain).map(Served::Done))?;
             self.announce(memory)?;
-            if over || !self.want_kicks(memory)? {
+            if taken != Taken::All || !self.want_kicks(memory)? {
                 return Ok(());
             }
         }
     }
 
-    /// Takes the available chains: `serve` gets each and returns how many bytes it has written to it, or `None` if it is
-    /// completed later. The driver is not asked for kicks meanwhile and not interrupted. Returns whether the turn is over: then the
-    /// queue has been kicked again.
+    /// Takes the available chains: `serve` gets each and says what has become of it. The driver is not asked for kicks meanwhile
+    /// and not interrupted.
     pub fn take<'m>(
         &mut self,
         memory: &'m GuestMemory,
         turn: &mut Turn<'m>,
-        mut serve: impl FnMut(&mut Chain<'m>) -> Result<Option<usize>, QueueError>,
-    ) -> Result<bool, QueueError> {
+        mut serve: impl FnMut(&mut Chain<'m>) -> Result<Served, QueueError>,
+    ) -> Result<Taken, QueueError> {
         self.suppress_kicks(memory)?;
         while self.pop_into(memory, &mut turn.chain)? {
-            if let Some(written) = serve(&mut turn.chain)? {
-                self.complete(memory, turn.chain.head(), written)?;
+            match serve(&mut turn.chain)? {
+                Served::Done(written) => self.complete(memory, turn.chain.head(), written)?,
+                Served::Later => {}
+                Served::NotNow => {
+                    self.undo_pop();
+                    return Ok(Taken::NotNow);
+                }
             }
             turn.left -= 1;
             if turn.left == 0 {
                 // A counter that is full has kicked already.
                 let _ = self.kick.write(1);
-                return Ok(true);
+                return Ok(Taken::TurnOver);
             }
         }
-        Ok(false)
+        Ok(Taken::All)
     }
 
     fn interrupt_wanted(&mut self, memory: &GuestMemory) -> Result<bool, QueueError> {
@@ -277,6 +298,66 @@ impl Virtqueue {
             .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
             .map_err(|error| ring(virtio_queue::Error::GuestMemory(error)))?;
         Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+    }
+}
+
+/// What has become of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// It is done, and so many bytes were written to it.
+    Done(usize),
+    /// It will be completed later.
+    Later,
+    /// It goes back to the queue, of which nothing is taken for now.
+    NotNow,
+}
+
+/// Why no more chains were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// There are none.
+    All,
+    /// The turn is over, and the queue has been kicked again.
+    TurnOver,
+    /// The device cannot serve more for now. The driver has not been asked for kicks.
+    NotNow,
+}
+
+/// A table of descriptors.
+struct Table {
+    address: u64,
+    size: u32,
+    is_indirect: bool,
+}
+
+/// The descriptors of a chain, from its head on. It ends at the first that it cannot follow.
+struct Walk<'m> {
+    memory: &'m GuestMemory,
+    table: Table,
+    next: Option<u16>,
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Descriptor;
+
+    fn next(&mut self) -> Option<Descriptor> {
+        const SIZE: u32 = size_of::<Descriptor>() as u32;
+        loop {
+            let index = self.next.take().filter(|&index| u32::from(index) < self.table.size)?;
+            let address = self.table.address.checked_add(u64::from(index) * u64::from(SIZE))?;
+            let descriptor: Descriptor = self.memory.read_obj(GuestAddress(address)).ok()?;
+            if !descriptor.refers_to_indirect_table() {
+                self.next = descriptor.has_next().then(|| descriptor.next());
+                return Some(descriptor);
+            }
+            // An indirect table lies in no other (section 2.7.5.3.1).
+            let length = descriptor.len();
+            if self.table.is_indirect || length == 0 || !length.is_multiple_of(SIZE) {
+                return None;
+            }
+            self.table = Table { address: descriptor.addr().0, size: length / SIZE, is_indirect: true };
+            self.next = Some(0);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 pub(super) fn query_status(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
     no_arguments(arguments)?;
     let status = driver.state();
-    answer(StatusInfo { running: status.is_running(), singlestep: false, status })
+    answer(StatusInfo { running: status.is_running(), singlestep: false, status, reason: driver.reason() })
 }
 
 pub(super) fn query_name(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
@@ -65,8 +65,8 @@ pub(super) fn query_block(driver: &mut Driver, arguments: Map<String, Value>) ->
         kind: "unknown".to_owned(),
         removable: false,
         locked: false,
-        inserted: Some(block_device_info(disk, figures.capacity)),
-        io_status: Some("ok".to_owned()),
+        inserted: Some(block_device_info(disk, &figures)),
+        io_status: Some(io_status(&figures).to_owned()),
     });
     answer(infos.collect::<Vec<_>>())
 }
@@ -87,11 +87,21 @@ pub(super) fn disks(driver: &Driver) -> Vec<(&GuestDisk, DiskFigures)> {
     driver.guest().disks.iter().zip(driver.machine().disks()).collect()
 }
 
+fn io_status(figures: &DiskFigures) -> &'static str {
+    match &figures.trouble {
+        None => "ok",
+        Some(error) if error.full => "nospace",
+        Some(_) => "failed",
+    }
+}
+
 fn device_path(disk: &GuestDisk) -> String {
     format!("/machine/peripheral/{}/virtio-backend", disk.id)
 }
 
-fn block_device_info(disk: &GuestDisk, capacity: u64) -> BlockDeviceInfo {
+fn block_device_info(disk: &GuestDisk, figures: &DiskFigures) -> BlockDeviceInfo {
+    let limits = &figures.limits;
+    let some = |number: u64| (number != 0).then_some(number);
     BlockDeviceInfo {
         file: disk.file_name.clone(),
         node_name: disk.id.clone(),
@@ -100,16 +110,29 @@ fn block_device_info(disk: &GuestDisk, capacity: u64) -> BlockDeviceInfo {
         backing_file_depth: disk.backing_depth,
         encrypted: false,
         detect_zeroes: "off".to_owned(),
-        bps: 0,
-        bps_rd: 0,
-        bps_wr: 0,
-        iops: 0,
-        iops_rd: 0,
-        iops_wr: 0,
+        bps: limits.bytes.rate,
+        bps_rd: limits.read_bytes.rate,
+        bps_wr: limits.written_bytes.rate,
+        iops: limits.operations.rate,
+        iops_rd: limits.reads.rate,
+        iops_wr: limits.writes.rate,
+        bps_max: some(limits.bytes.burst),
+        bps_rd_max: some(limits.read_bytes.burst),
+        bps_wr_max: some(limits.written_bytes.burst),
+        iops_max: some(limits.operations.burst),
+        iops_rd_max: some(limits.reads.burst),
+        iops_wr_max: some(limits.writes.burst),
+        bps_max_length: some(limits.bytes.burst_seconds),
+        bps_rd_max_length: some(limits.read_bytes.burst_seconds),
+        bps_wr_max_length: some(limits.written_bytes.burst_seconds),
+        iops_max_length: some(limits.operations.burst_seconds),
+        iops_rd_max_length: some(limits.reads.burst_seconds),
+        iops_wr_max_length: some(limits.writes.burst_seconds),
+        iops_size: some(limits.operation_size),
         image: ImageInfo {
             filename: disk.file_name.clone(),
             format: disk.format.to_owned(),
-            virtual_size: capacity,
+            virtual_size: figures.capacity,
             actual_size: disk.actual_size(),
         },
         cache: BlockdevCacheInfo { writeback: true, direct: false, no_flush: false },

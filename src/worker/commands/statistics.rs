@@ -28,6 +28,7 @@ pub(super) fn statistics(driver: &mut Driver, arguments: Map<String, Value>) -> 
     answer(Statistics {
         time_ns: usage::monotonic_time(),
         status: driver.state(),
+        reason: driver.reason(),
         cpu_time_ns: usage::process_cpu_time(),
         vcpus: vcpus
             .map(|vcpu| VcpuStatistics { index: vcpu.index, cpu_time_ns: usage::thread_cpu_time(vcpu.thread_id) })

@@ -22,7 +22,6 @@ use crate::{
     screen::Screen,
     worker::{
         commands::{self, Handler},
-        driver::DriverHandle,
         fdset::FdSets,
     },
 };
@@ -137,11 +136,6 @@ impl Session {
     /// The connection's number.
     pub fn number(&self) -> u64 {
         self.number
-    }
-
-    /// The way to the driver.
-    pub fn driver(&self) -> &DriverHandle {
-        &self.services.driver
     }
 
     /// The guest's screen.

@@ -3,6 +3,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     vmm::{
+        block::{
+            errors::{DiskError, Verdict},
+            statistics::Operation,
+        },
         cpu::InternalErrorReport,
         machine::{MachineEvent, ResetCause, ShutdownCause},
     },
@@ -261,6 +265,78 @@ fn a_guest_that_panics_is_told_of() {
     assert_eq!(client.event().unwrap()["data"], json!({"action": "pause"}));
     assert_eq!(client.ask("query-status").unwrap()["status"], "guest-panicked");
     assert_eq!(worker.exit_report().unwrap().outcome, Outcome::GuestPanicked);
+}
+
+fn full(verdict: Verdict) -> MachineEvent {
+    MachineEvent::DiskError(Box::new(DiskError {
+        disk: "disk0".to_owned(),
+        operation: Operation::Write,
+        verdict,
+        full: true,
+        reason: "No space left on device".to_owned(),
+    }))
+}
+
+#[test]
+fn a_full_disk_pauses_the_guest_until_it_is_resumed() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    worker.report(full(Verdict::Keep));
+
+    let event = client.event().unwrap();
+    let data = &event["data"];
+    assert_eq!((&event["event"], &data["device"]), (&json!("BLOCK_IO_ERROR"), &json!("disk0")));
+    assert_eq!(
+        (&data["operation"], &data["action"], &data["nospace"]),
+        (&json!("write"), &json!("stop"), &json!(true))
+    );
+    assert_eq!(client.event().unwrap()["event"], "STOP");
+    let status = client.ask("query-status").unwrap();
+    assert_eq!((&status["status"], &status["running"]), (&json!("io-error"), &json!(false)));
+    assert!(status["x-lodge-reason"].as_str().unwrap().contains("fake.img"), "{status}");
+    assert_eq!(client.ask("query-block").unwrap()[0]["io-status"], "nospace");
+    assert_eq!(client.ask("x-lodge-statistics").unwrap()["reason"], status["x-lodge-reason"]);
+    client.ask("cont").unwrap();
+    assert_eq!(client.event().unwrap()["event"], "RESUME");
+    let status = client.ask("query-status").unwrap();
+    assert_eq!((&status["status"], &status["x-lodge-reason"]), (&json!("running"), &json!(null)));
+    assert_eq!(client.ask("query-block").unwrap()[0]["io-status"], "ok");
+}
+
+#[test]
+fn an_error_that_the_guest_is_told_of_stops_nothing() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+
+    worker.report(full(Verdict::Report));
+
+    assert_eq!(client.event().unwrap()["data"]["action"], "report");
+    assert_eq!(client.ask("query-status").unwrap()["status"], "running");
+}
+
+#[test]
+fn a_disk_is_limited_while_it_is_used() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let none = json!({"bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0});
+    let mut limit = |changes: Value| {
+        let mut arguments = none.clone();
+        arguments.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        client.execute(json!({"execute": "block_set_io_throttle", "arguments": arguments})).unwrap()
+    };
+
+    let set = limit(json!({"device": "disk0", "bps": 1 << 20, "bps_max": 2 << 20, "bps_max_length": 5}));
+    let both = limit(json!({"id": "disk0", "iops": 5, "iops_rd": 5}));
+    let missing = limit(json!({"id": "disk7", "iops": 5}));
+    let nameless = limit(json!({"iops": 5}));
+
+    assert_eq!(set, json!({"return": {}}));
+    assert!(error_of(&both).1.contains("together"), "{both}");
+    assert_eq!((error_of(&missing).0, error_of(&nameless).0), ("DeviceNotFound", "GenericError"));
+    let shown = client.ask("query-block").unwrap();
+    let shown = &shown[0]["inserted"];
+    assert_eq!((&shown["bps"], &shown["bps_max"], &shown["iops"]), (&json!(1 << 20), &json!(2 << 20), &json!(0)));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 
 use super::{MAGIC, Qcow2Error, malformed, read_padded};
 
+/// Where the place and length of the backing file's name lie.
+pub(super) const BACKING_OFFSET: u64 = 8;
 /// Where the size lies, followed by the encryption method and the L1 table's size and place: what a resize changes.
 const SIZE_OFFSET: u64 = 24;
 /// Where the features are that a program must know to open an image.
@@ -29,7 +31,7 @@ const EXTENDED_L2: u64 = 1 << 4;
 const BITMAPS: u64 = 1;
 
 /// Header extensions.
-const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
+pub(super) const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 const EXTENSION_BITMAPS: u32 = 0x2385_2875;
 const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
 

@@ -4,7 +4,7 @@
 //! - [`tables`]: entries of the L1, L2 and refcount tables.
 //! - [`census`]: which cluster is used by what, by walking everything the header leads to.
 //! - [`check`]: compares that with the reference counts. [`repair`]: makes them agree.
-//! - [`grow`], [`shrink`]: other sizes.
+//! - [`grow`], [`shrink`]: other sizes. [`rebase`]: another backing file's name.
 //!
 //! Nothing that a file says is trusted: offsets are checked against the file's length, sizes of tables against limits.
 //!
@@ -16,6 +16,7 @@ pub mod census;
 pub mod check;
 pub mod grow;
 pub mod header;
+pub mod rebase;
 pub mod repair;
 pub mod shrink;
 pub mod tables;

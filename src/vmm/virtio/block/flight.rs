@@ -5,9 +5,9 @@
 use std::{io, sync::Arc, time::Instant};
 
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
-use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::{epoll::EventSet, timerfd::TimerFd};
 
-use super::request::{BlockQueue, Done, Refusal};
+use super::request::{BlockQueue, Done, Ending, Refusal};
 use crate::vmm::{
     block::{
         Durability, WholeFile,
@@ -16,13 +16,15 @@ use crate::vmm::{
     },
     memory::{GuestMemory, GuestSlice},
     virtio::{
-        queue::{Chain, QueueError, Turn, Virtqueue},
+        queue::{Chain, QueueError, Served, Taken, Turn, Virtqueue},
         worker::{Handler, Io},
     },
 };
 
 /// The ring, among the sources of the thread.
 const SOURCE_RING: u16 = 0;
+/// The timer, among them.
+const SOURCE_TIMER: u16 = 1;
 
 impl BlockQueue {
     /// Begins a request that can be in flight beside others. `false`: it cannot, and is to be carried out at once.
@@ -35,12 +37,14 @@ impl BlockQueue {
         answer: GuestSlice<'_>,
         begun: Instant,
     ) -> Result<bool, QueueError> {
-        let Some(WholeFile { file, direct }) = self.disk.file() else { return Ok(false) };
+        let Some(WholeFile { file, direct, can_flush }) = self.disk.file() else { return Ok(false) };
         let writable = !self.disk.read_only();
         let task = match kind {
             VIRTIO_BLK_T_IN => self.offset(sector, chain.writable.len() as u64).map(Task::Read),
             VIRTIO_BLK_T_OUT if direct && writable => self.offset(sector, chain.readable.len() as u64).map(Task::Write),
-            VIRTIO_BLK_T_FLUSH if writable && self.durability != Durability::Never => Some(Task::Flush),
+            VIRTIO_BLK_T_FLUSH if can_flush && writable && self.drive.durability() != Durability::Never => {
+                Some(Task::Flush)
+            }
             _ => None,
         };
         let buffers = match task {
@@ -62,8 +66,26 @@ impl BlockQueue {
     fn complete(&mut self, queue: &mut Virtqueue, memory: &GuestMemory) -> Result<(), QueueError> {
         while let Some(finished) = self.ring.as_mut().and_then(Ring::next_finished) {
             let outcome = self.outcome(&finished);
-            let written = self.conclude(outcome, finished.begun.elapsed(), finished.held.answer());
-            queue.complete(memory, finished.token, written)?;
+            let (head, took, answer) = (finished.token, finished.begun.elapsed(), finished.held.answer());
+            let room = finished.held.buffers().iter().map(GuestSlice::len).sum();
+            if let Served::Done(written) = self.conclude(Ending { head, room, took, answer }, outcome) {
+                queue.complete(memory, head, written)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves what was kept when the machine stopped.
+    fn serve_kept(&mut self, queue: &mut Virtqueue, memory: &Arc<GuestMemory>) -> Result<(), QueueError> {
+        let mut chain = Chain::default();
+        // What fails again goes to the end, and nothing else is begun then.
+        while !self.is_held
+            && let Some(head) = self.kept.pop_front()
+        {
+            queue.read_again(memory, head, &mut chain)?;
+            if let Served::Done(written) = self.serve(memory, &mut chain, &mut Instant::now(), true)? {
+                queue.complete(memory, head, written)?;
+            }
         }
         Ok(())
     }
@@ -82,7 +104,10 @@ impl BlockQueue {
             // Not again: the kernel tells of what it has lost once only.
             Task::Flush => match &finished.result {
                 Ok(_) => Ok(Done::flushed()),
-                Err(error) => Err(Refusal::Failed(Operation::Flush, copy(error))),
+                Err(error) => {
+                    self.disk.flush_failed();
+                    Err(Refusal::Failed(Operation::Flush, copy(error)))
+                }
             },
         }
     }
@@ -95,11 +120,16 @@ fn copy(error: &io::Error) -> io::Error {
 impl Handler for BlockQueue {
     fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let flushes = io.features & (1 << VIRTIO_BLK_F_FLUSH) != 0;
-        self.write_through = match self.durability {
+        self.is_held = false;
+        self.disk = self.drive.disk();
+        self.write_through = match self.drive.durability() {
             Durability::OnFlush => !flushes,
             Durability::OnWrite => true,
             Durability::Never => false,
         };
+        let timer = self.timer.insert(TimerFd::new().map_err(std::io::Error::from)?);
+        // Each expiry wakes, and nothing has to be read.
+        io.add_source(timer, SOURCE_TIMER, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
         match &self.ring {
             Some(ring) => Ok(io.add_source(ring, SOURCE_RING, EventSet::IN)?),
             None => Ok(()),
@@ -109,22 +139,27 @@ impl Handler for BlockQueue {
     fn kicked(&mut self, queue: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let memory = io.memory;
         let Some(queue) = io.queue(queue) else { return Ok(()) };
+        self.serve_kept(queue, memory)?;
         let mut turn = Turn::of(queue);
         let mut begun = Instant::now();
         loop {
-            let over = queue.take(memory, &mut turn, |chain| self.serve(memory, chain, &mut begun))?;
+            let taken = queue.take(memory, &mut turn, |chain| self.serve(memory, chain, &mut begun, false))?;
             if let Some(ring) = &mut self.ring {
                 ring.submit()?;
                 self.complete(queue, memory)?;
             }
             queue.announce(memory)?;
-            if over || !queue.want_kicks(memory)? {
+            if taken != Taken::All || !queue.want_kicks(memory)? {
                 return Ok(());
             }
         }
     }
 
-    fn ready(&mut self, _source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+    fn ready(&mut self, source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        if source == SOURCE_TIMER {
+            let waiting: Vec<u16> = io.queues.iter().map(Virtqueue::index).collect();
+            return waiting.into_iter().try_for_each(|queue| self.kicked(queue, io));
+        }
         let memory = io.memory;
         io.queues.iter_mut().try_for_each(|queue| {
             self.complete(queue, memory)?;

@@ -10,7 +10,10 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_GEOMETRY, VIRTIO_BLK_F_MQ,
@@ -23,7 +26,10 @@ use super::{
     queue::Queues,
     worker::{Engine, share},
 };
-use crate::vmm::block::{Disk, Durability, SECTOR, ring::Ring, statistics::Statistics};
+use crate::vmm::{
+    block::{Disk, Durability, SECTOR, drive::Drive, ring::Ring, statistics::Statistics},
+    device::{StateError, restore_state, save_state},
+};
 
 /// Descriptors of a queue.
 const QUEUE_SIZE: u16 = 256;
@@ -33,16 +39,16 @@ const SERIAL: usize = 20;
 const MAX_RANGE_SECTORS: u32 = 1 << 21;
 /// What hosts read and write best: pages.
 const PHYSICAL_BLOCK: u32 = 4096;
+/// The version of the saved state.
+const STATE_VERSION: u32 = 1;
 
 /// A disk of the guest.
 pub struct Block {
     // Fixed configuration
     label: String,
     queue_sizes: Vec<u16>,
-    durability: Durability,
     // Wiring
-    disk: Arc<dyn Disk>,
-    statistics: Arc<Statistics>,
+    drive: Arc<Drive>,
     engines: Vec<Engine<BlockQueue>>,
 }
 
@@ -50,45 +56,38 @@ impl Block {
     /// The disk `disk` as device `label`, with `queues` queues. The guest sees the first 20 bytes of `serial`.
     pub fn new(label: &str, disk: impl Into<Arc<dyn Disk>>, serial: &str, queues: u16) -> Self {
         let rings = (0..queues).map(|_| None).collect();
-        Self::with_rings(label, disk, serial, Durability::default(), rings)
+        Self::with_rings(Drive::new(label, disk).into(), serial, rings)
     }
 
     /// A disk with a queue for each of `rings`; queues that have one have many requests in flight at a time.
-    pub fn with_rings(
-        label: &str,
-        disk: impl Into<Arc<dyn Disk>>,
-        serial: &str,
-        durability: Durability,
-        rings: Vec<Option<Ring>>,
-    ) -> Self {
-        let disk = disk.into();
-        let statistics = Arc::new(Statistics::default());
+    pub fn with_rings(drive: Arc<Drive>, serial: &str, rings: Vec<Option<Ring>>) -> Self {
+        let label = drive.id();
         let mut id = [0; SERIAL];
         id.iter_mut().zip(serial.bytes()).for_each(|(to, from)| *to = from);
         let queues = rings.len();
         let engine = |(index, ring)| {
-            let (disk, statistics) = (disk.clone(), statistics.clone());
-            let queue = BlockQueue { disk, serial: id, statistics, durability, ring, write_through: false };
+            let (disk, drive) = (drive.disk(), drive.clone());
+            let (kept, is_held, write_through, timer) = (VecDeque::new(), false, false, None);
+            let queue =
+                BlockQueue { disk, drive, serial: id, ring, write_through, kept, is_held, timer, waits_since: None };
             Engine::new(&if queues == 1 { label.to_owned() } else { format!("{label}/{index}") }, queue)
         };
         Self {
             label: label.to_owned(),
             queue_sizes: vec![QUEUE_SIZE; queues],
-            durability,
             engines: rings.into_iter().enumerate().map(engine).collect(),
-            disk,
-            statistics,
+            drive,
         }
     }
 
     /// What the disk has been asked for.
     pub fn statistics(&self) -> Arc<Statistics> {
-        self.statistics.clone()
+        self.drive.statistics().clone()
     }
 
     /// The configuration structure (section 5.2.4).
     fn config(&self) -> [u8; 60] {
-        let sectors = self.disk.capacity() / SECTOR;
+        let sectors = self.drive.disk().capacity() / SECTOR;
         // The customary geometry of a disk that has none; SeaBIOS goes by it for programs that know no other addresses.
         const HEADS: u8 = 16;
         const SECTORS_A_TRACK: u8 = 63;
@@ -134,9 +133,9 @@ impl VirtioDevice for Block {
             | 1 << VIRTIO_BLK_F_BLK_SIZE
             | 1 << VIRTIO_BLK_F_TOPOLOGY;
         // A disk without it has no cache that could lose what was written.
-        let cached = if self.durability == Durability::OnWrite { 0 } else { 1 << VIRTIO_BLK_F_FLUSH };
+        let cached = if self.drive.durability() == Durability::OnWrite { 0 } else { 1 << VIRTIO_BLK_F_FLUSH };
         let several = if self.queue_sizes.len() > 1 { 1 << VIRTIO_BLK_F_MQ } else { 0 };
-        let writable = match self.disk.read_only() {
+        let writable = match self.drive.disk().read_only() {
             true => 1 << VIRTIO_BLK_F_RO,
             false => 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES,
         };
@@ -150,9 +149,10 @@ impl VirtioDevice for Block {
     fn activate(&mut self, mut activation: Activation) -> io::Result<()> {
         for (index, engine) in (0..).zip(&mut self.engines) {
             let its_share = share(&mut activation, [index]);
-            if !its_share.queues.is_empty()
-                && let Err(error) = engine.start(its_share)
-            {
+            if its_share.queues.is_empty() {
+                // What it has kept belongs to a queue that the driver has reset.
+                engine.handler_mut().into_iter().for_each(|queue| queue.kept.clear());
+            } else if let Err(error) = engine.start(its_share) {
                 self.deactivate();
                 return Err(error);
             }
@@ -167,4 +167,32 @@ impl VirtioDevice for Block {
         }
         queues
     }
+
+    fn reset(&mut self) {
+        self.engines.iter_mut().filter_map(Engine::handler_mut).for_each(|queue| queue.kept.clear());
+    }
+
+    fn save(&self) -> Result<Value, StateError> {
+        let kept = |engine: &Engine<BlockQueue>| engine.handler().map(|queue| queue.kept.clone()).unwrap_or_default();
+        save_state(&self.label, STATE_VERSION, State { kept: self.engines.iter().map(kept).collect() })
+    }
+
+    fn restore(&mut self, state: Value) -> Result<(), StateError> {
+        let State { kept } = restore_state(&self.label, STATE_VERSION, state)?;
+        let is_sound = kept.len() == self.engines.len() && kept.iter().flatten().all(|&head| head < QUEUE_SIZE);
+        if !is_sound {
+            let reason = "it keeps requests of queues that it does not have".to_owned();
+            return Err(StateError::Damaged { device: self.label.clone(), reason });
+        }
+        for (engine, kept) in self.engines.iter_mut().zip(kept) {
+            engine.handler_mut().into_iter().for_each(|queue| queue.kept = kept.clone());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    /// The requests of each queue that the host could not carry out, by their first descriptors.
+    kept: Vec<VecDeque<u16>>,
 }

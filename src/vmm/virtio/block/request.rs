@@ -3,11 +3,13 @@
 //! A request is a header to read, data to read or write, and a byte to write the outcome to. Data goes between the disk and the
 //! guest's memory without a copy. Where the disk is a file and the host has io_uring, many requests are in flight at a time, and
 //! are done in any order; others are done one after the other. A request that makes no sense as a request (no header, no room for the outcome) is the
-//! driver's fault and stops the device; one that cannot be done gets an outcome that says so.
+//! driver's fault and stops the device; one that cannot be done gets an outcome that says so, unless the drive has it kept: then
+//! it is served again, before any other, when the machine goes on.
 
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::VecDeque,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,16 +19,13 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
+use vmm_sys_util::timerfd::TimerFd;
 
 use super::{MAX_RANGE_SECTORS, SERIAL};
 use crate::vmm::{
-    block::{
-        Disk, Durability, SECTOR,
-        ring::Ring,
-        statistics::{Operation, Statistics},
-    },
+    block::{Disk, Durability, SECTOR, drive::Drive, errors::Verdict, limits::Way, ring::Ring, statistics::Operation},
     memory::{GuestMemory, GuestSlice},
-    virtio::queue::{Buffers, Chain, QueueError},
+    virtio::queue::{Buffers, Chain, QueueError, Served},
 };
 
 /// Ranges of one discard or write of zeroes.
@@ -37,14 +36,22 @@ const RANGE_UNMAP: u32 = 1;
 
 /// What serves one queue.
 pub struct BlockQueue {
+    pub(super) drive: Arc<Drive>,
+    /// The drive's content, for as long as the queue is served.
     pub(super) disk: Arc<dyn Disk>,
     pub(super) serial: [u8; SERIAL],
-    pub(super) statistics: Arc<Statistics>,
-    pub(super) durability: Durability,
     /// For requests that are in flight together.
     pub(super) ring: Option<Ring>,
     /// The driver cannot flush, so every write has to be on stable storage when it is done (section 5.2.6.2).
     pub(super) write_through: bool,
+    /// Requests that the host could not carry out, by their first descriptors.
+    pub(super) kept: VecDeque<u16>,
+    /// The machine is about to stop: nothing is begun.
+    pub(super) is_held: bool,
+    /// Rings when a request may be begun that is not within the limits yet; it is there while the queue is served.
+    pub(super) timer: Option<TimerFd>,
+    /// Since when the next request waits for that.
+    pub(super) waits_since: Option<Instant>,
 }
 
 /// Why a request was not carried out.
@@ -78,14 +85,29 @@ impl Done {
     }
 }
 
+/// The end of a request.
+pub(super) struct Ending<'a> {
+    /// Its first descriptor.
+    pub(super) head: u16,
+    /// How many bytes there is room for in its buffers.
+    pub(super) room: usize,
+    pub(super) took: Duration,
+    /// Where its outcome goes.
+    pub(super) answer: &'a GuestSlice<'a>,
+}
+
 impl BlockQueue {
-    /// Serves one request and returns how many bytes were written to its buffers; `None` if it is in flight now.
+    /// Serves one request as soon as it is within the limits.
     pub(super) fn serve(
         &mut self,
         memory: &Arc<GuestMemory>,
         chain: &mut Chain<'_>,
         begun: &mut Instant,
-    ) -> Result<Option<usize>, QueueError> {
+        again: bool,
+    ) -> Result<Served, QueueError> {
+        if self.is_held {
+            return Ok(Served::NotNow);
+        }
         let outcome_byte = chain.writable.split_last()?;
         let header: [u8; 16] = {
             let mut bytes = [0; 16];
@@ -94,39 +116,81 @@ impl BlockQueue {
         };
         let [a, b, c, d, _, _, _, _, sector @ ..] = header;
         let (kind, sector) = (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(sector));
-        if self.begin(memory, kind, sector, chain, outcome_byte, *begun)? {
-            return Ok(None);
+        if !again && !self.is_due(kind, chain, begun)? {
+            return Ok(Served::NotNow);
         }
+        if self.begin(memory, kind, sector, chain, outcome_byte, *begun)? {
+            return Ok(Served::Later);
+        }
+        let room = chain.writable.len();
         let outcome = self.execute(kind, sector, chain);
 
         // The end of one request is the beginning of the next: the clock is read once for each.
         let now = Instant::now();
         let took = now - std::mem::replace(begun, now);
-        Ok(Some(self.conclude(outcome, took, &outcome_byte)))
+        Ok(self.conclude(Ending { head: chain.head(), room, took, answer: &outcome_byte }, outcome))
     }
 
-    /// Counts a request, and tells the guest how it went; returns how many bytes were written to its buffers.
-    pub(super) fn conclude(&self, outcome: Result<Done, Refusal>, took: Duration, answer: &GuestSlice<'_>) -> usize {
+    /// Whether a request is within the limits. If it is not, the timer rings when it may be.
+    fn is_due(&mut self, kind: u32, chain: &Chain<'_>, begun: &mut Instant) -> Result<bool, QueueError> {
+        let throttle = self.drive.throttle();
+        let cost = match kind {
+            _ if !throttle.is_on() => None,
+            VIRTIO_BLK_T_IN => Some((Way::Read, chain.writable.len() as u64)),
+            VIRTIO_BLK_T_OUT => Some((Way::Write, chain.readable.len() as u64)),
+            // They move nothing, however long they are.
+            VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES => Some((Way::Write, 0)),
+            _ => None,
+        };
+        if let Some((way, bytes)) = cost {
+            let now = Instant::now();
+            if let (Err(later), Some(timer)) = (throttle.admit(way, bytes, now), &mut self.timer) {
+                self.waits_since.get_or_insert(now);
+                timer.reset(later.saturating_duration_since(now), None).map_err(io::Error::from)?;
+                return Ok(false);
+            }
+        }
+        // The time that it had to wait is part of what it took.
+        if let Some(since) = self.waits_since.take() {
+            *begun = since;
+        }
+        Ok(true)
+    }
+
+    /// Counts a request, and tells the guest how it went, or keeps it.
+    pub(super) fn conclude(&mut self, ending: Ending<'_>, outcome: Result<Done, Refusal>) -> Served {
+        let Ending { head, room, took, answer } = ending;
+        let statistics = self.drive.statistics();
         let (status, written) = match outcome {
             Ok(Done { operation, bytes, written }) => {
                 if let Some(operation) = operation {
-                    self.statistics.succeeded(operation, bytes, took);
+                    statistics.succeeded(operation, bytes, took);
                 }
                 (VIRTIO_BLK_S_OK, written)
             }
             Err(Refusal::Invalid(operation)) => {
-                self.statistics.invalid(operation);
+                statistics.invalid(operation);
                 (VIRTIO_BLK_S_IOERR, 0)
             }
-            Err(Refusal::Failed(operation, error)) => {
-                tracing::warn!(?operation, %error, "the disk could not do what the guest asked for");
-                self.statistics.failed(operation, took);
-                (VIRTIO_BLK_S_IOERR, 0)
-            }
+            Err(Refusal::Failed(operation, error)) => match self.drive.failed(operation, &error) {
+                Verdict::Keep => {
+                    self.kept.push_back(head);
+                    self.is_held = true;
+                    return Served::Later;
+                }
+                Verdict::Report => {
+                    statistics.failed(operation, took);
+                    (VIRTIO_BLK_S_IOERR, 0)
+                }
+                Verdict::Ignore => {
+                    statistics.failed(operation, took);
+                    (VIRTIO_BLK_S_OK, if operation == Operation::Read { room } else { 0 })
+                }
+            },
             Err(Refusal::Unsupported) => (VIRTIO_BLK_S_UNSUPP, 0),
         };
         answer.copy_from(&[status as u8]);
-        written + 1
+        Served::Done(written + 1)
     }
 
     fn execute(&self, kind: u32, sector: u64, chain: &mut Chain<'_>) -> Result<Done, Refusal> {
@@ -177,12 +241,12 @@ impl BlockQueue {
     pub(super) fn written(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> Result<Done, Refusal> {
         self.settle()?;
         let bytes = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        self.statistics.written_up_to(offset + bytes);
+        self.drive.statistics().written_up_to(offset + bytes);
         Ok(Done { operation: Some(Operation::Write), bytes, written: 0 })
     }
 
     fn flush(&self) -> Result<Done, Refusal> {
-        if self.durability != Durability::Never {
+        if self.drive.durability() != Durability::Never {
             self.disk.flush().map_err(|error| Refusal::Failed(Operation::Flush, error))?;
         }
         Ok(Done::flushed())
@@ -231,7 +295,7 @@ impl BlockQueue {
             done.map_err(|error| Refusal::Failed(operation, error))?;
             total += length;
             if operation == Operation::Write {
-                self.statistics.written_up_to(offset + length);
+                self.drive.statistics().written_up_to(offset + length);
             }
         }
         self.settle()?;

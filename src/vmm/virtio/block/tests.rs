@@ -1,6 +1,8 @@
 //! The device as a driver sees it.
 
 mod in_flight;
+mod keeping;
+mod limited;
 
 use std::{fs::File, io::Write, os::unix::fs::FileExt};
 

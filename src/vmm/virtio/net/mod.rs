@@ -46,8 +46,8 @@ use pair::QueuePair;
 /// An Ethernet address.
 pub type MacAddress = [u8; 6];
 
-/// Descriptors of each receive and transmit queue.
-const QUEUE_SIZE: u16 = 1024;
+/// Descriptors of each receive and transmit queue. Longer ones have the guest go round more memory than a cache holds.
+const QUEUE_SIZE: u16 = 256;
 /// Descriptors of the control queue.
 const CONTROL_SIZE: u16 = 64;
 const STATE_VERSION: u32 = 1;

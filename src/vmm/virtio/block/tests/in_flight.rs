@@ -5,6 +5,10 @@ use std::os::{fd::AsRawFd, unix::fs::OpenOptionsExt};
 use super::*;
 use crate::vmm::block::ring::Ring;
 
+fn drive(disk: Box<dyn Disk>, durability: Durability) -> Arc<Drive> {
+    Arc::new(Drive::new("virtio-blk0", disk).with_durability(durability))
+}
+
 /// A disk whose sectors hold their own numbers, with a ring; past the page cache if `direct`. `None`, which it says, where the
 /// host does not allow that.
 fn in_flight(direct: bool, durability: Durability) -> Option<Fixture> {
@@ -20,7 +24,7 @@ fn in_flight(direct: bool, durability: Durability) -> Option<Fixture> {
         disk
     };
     let ring = Ring::new().map_err(|error| println!("skipped: no io_uring: {error}")).ok()?;
-    let block = Block::with_rings("virtio-blk0", disk, "", durability, vec![Some(ring)]);
+    let block = Block::with_rings(drive(disk, durability), "", vec![Some(ring)]);
     let statistics = block.statistics();
     let features = if durability == Durability::OnWrite { 0 } else { FLUSH };
     let (bench, queues) = Bench::started(block, features, 64);
@@ -114,7 +118,7 @@ fn a_disk_that_writes_through_has_nothing_to_flush_and_an_unsafe_one_never_does(
     let flushes = |faulty: &Faulty| faulty.flushes.load(std::sync::atomic::Ordering::SeqCst);
     let start = |faulty: &Arc<Faulty>, durability, features| {
         let disk = Box::new(faulty.clone()) as Box<dyn Disk>;
-        let block = Block::with_rings("virtio-blk0", disk, "", durability, vec![None]);
+        let block = Block::with_rings(drive(disk, durability), "", vec![None]);
         let offered = block.features() & FLUSH != 0;
         let statistics = block.statistics();
         let (bench, queues) = Bench::started(block, features, 64);

@@ -1,0 +1,69 @@
+//! The arguments of `block_set_io_throttle`.
+
+use serde::{Deserialize, Serialize};
+
+/// The limits of a disk (`BlockIOThrottle`). What is 0 or left out is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockIoThrottle {
+    /// The disk's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// The disk's name, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Bytes a second, read and written together; 0 for no limit.
+    pub bps: u64,
+    /// Bytes read a second.
+    pub bps_rd: u64,
+    /// Bytes written a second.
+    pub bps_wr: u64,
+    /// Requests a second.
+    pub iops: u64,
+    /// Reads a second.
+    pub iops_rd: u64,
+    /// Writes a second.
+    pub iops_wr: u64,
+    /// As `bps`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_max: Option<u64>,
+    /// As `bps_rd`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_rd_max: Option<u64>,
+    /// As `bps_wr`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_wr_max: Option<u64>,
+    /// As `iops`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_max: Option<u64>,
+    /// As `iops_rd`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_rd_max: Option<u64>,
+    /// As `iops_wr`, in a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_wr_max: Option<u64>,
+    /// How long a burst of `bps_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_max_length: Option<u64>,
+    /// How long a burst of `bps_rd_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_rd_max_length: Option<u64>,
+    /// How long a burst of `bps_wr_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps_wr_max_length: Option<u64>,
+    /// How long a burst of `iops_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_max_length: Option<u64>,
+    /// How long a burst of `iops_rd_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_rd_max_length: Option<u64>,
+    /// How long a burst of `iops_wr_max` may take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_wr_max_length: Option<u64>,
+    /// Requests larger than this many bytes count as several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops_size: Option<u64>,
+    /// A group of disks with common limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}

@@ -1,0 +1,458 @@
+//! Snapshots keep what was in the disks, whatever is done in which order, and whatever ends the program meanwhile.
+
+#[allow(dead_code, reason = "each test target uses a part of it")]
+mod common;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    hint,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use common::{home::Home, qemu};
+use fastrand::Rng;
+use lodge::{
+    manager::{
+        definition::{Definition, DiskDefinition, DiskFormat, Layer},
+        library::Library,
+        paths::Paths,
+        snapshots::{Edit, NewSnapshot, Snapshots, Tree},
+        storage::{
+            Access, Disks, ImageFormat,
+            create::{NewImage, Preallocation},
+            source,
+        },
+    },
+    vmm::{
+        block::{self, Disk, Format, Image},
+        memory::GuestSlice,
+    },
+};
+
+/// How many steps the comparison with a model takes, for those who have more time.
+const STEPS_VARIABLE: &str = "LODGE_TEST_STEPS";
+/// So many it takes otherwise.
+const STEPS: u64 = 1500;
+/// Disks change their size by this.
+const UNIT: u64 = 64 << 10;
+/// So often each operation is killed.
+const KILLS: u32 = 25;
+
+/// A guest's disks, byte by byte.
+type Content = Vec<Vec<u8>>;
+
+/// What a guest and its snapshots must contain.
+#[derive(Debug, Clone, Default)]
+struct Model {
+    current: Content,
+    snapshots: BTreeMap<String, Content>,
+    /// The snapshot that the guest goes on from.
+    parent: Option<String>,
+}
+
+/// A guest "web" with a raw disk and a qcow2 disk with small clusters.
+struct Fixture {
+    paths: Paths,
+    library: Library,
+    disks: Disks,
+    snapshots: Snapshots,
+    model: Model,
+}
+
+impl Fixture {
+    fn new(folder: &Path, size: u64) -> Self {
+        let paths = Paths::new(folder.join("data/lodge"), folder.join("run/lodge"));
+        paths.create().unwrap();
+        let (library, disks, snapshots) = (Library::new(paths.clone()), Disks::new(&paths), Snapshots::new(&paths));
+        let mut guest = Definition::new("web");
+        for (name, format) in [("web.raw", DiskFormat::Raw), ("web.qcow2", DiskFormat::Qcow2)] {
+            let path = paths.disks().join(name);
+            let cluster_size = (format == DiskFormat::Qcow2).then_some(4096);
+            let preallocation = Preallocation::Off;
+            let image = NewImage { size: Some(size), format, backing: None, preallocation, cluster_size };
+            disks.create(&path, &image).unwrap();
+            guest.add_disk(DiskDefinition::new(path, format));
+        }
+        library.create(&guest).unwrap();
+        let current = vec![vec![0; size as usize]; 2];
+        Self { paths, library, disks, snapshots, model: Model { current, ..Model::default() } }
+    }
+
+    fn definition(&self) -> Definition {
+        self.library.load("web").unwrap().definition
+    }
+
+    fn tree(&self) -> Tree {
+        self.snapshots.tree("web").unwrap()
+    }
+
+    /// Writes, zeroes and gives back ranges of a disk at random, as a guest would.
+    fn scribble(&mut self, rng: &mut Rng, times: u32) {
+        let number = rng.usize(0..2);
+        let definition = self.definition();
+        let disk = open(&definition.disks[number], true);
+        let model = &mut self.model.current[number];
+        assert_eq!(disk.capacity(), model.len() as u64);
+        for _ in 0..times {
+            let (offset, length) = (rng.u64(0..disk.capacity() / 512) * 512, rng.u64(1..200) * 512);
+            let length = length.min(disk.capacity() - offset);
+            let range = &mut model[offset as usize..(offset + length) as usize];
+            match rng.u8(0..6) {
+                0 => {
+                    disk.write_zeroes(offset, length, rng.bool()).unwrap();
+                    range.fill(0);
+                }
+                1 => {
+                    // What it reads as afterwards is not defined.
+                    disk.discard(offset, length).unwrap();
+                    disk.read(offset, &[GuestSlice::from(&mut *range)]).unwrap();
+                }
+                _ => {
+                    let first = rng.u8(..);
+                    range.iter_mut().enumerate().for_each(|(at, byte)| *byte = first.wrapping_add((at / 512) as u8));
+                    disk.write(offset, &[GuestSlice::from(&mut *range)]).unwrap();
+                }
+            }
+        }
+        disk.flush().unwrap();
+    }
+
+    fn create(&mut self, name: &str) {
+        let new = NewSnapshot { name: Some(name.to_owned()), description: String::new() };
+        self.snapshots.create("web", &new).unwrap();
+        self.model.create(name);
+    }
+
+    fn delete(&mut self, name: &str) {
+        self.snapshots.delete("web", name).unwrap();
+        self.model.delete(name, &self.tree());
+    }
+
+    /// The content is what the model says, read by our own reader.
+    fn assert_content(&self, definition: &Definition, expected: &Content, what: &str) {
+        for (disk, expected) in definition.disks.iter().zip(expected) {
+            let mut images = disk.layers().map(|layer| {
+                self.disks.open(&layer.path, Some(ImageFormat::from(layer.format)), Access::Read).unwrap()
+            });
+            let mut source = source::open(images.next().unwrap(), images.collect()).unwrap();
+            let mut found = vec![0; source.size() as usize];
+            source.read(0, &mut found).unwrap();
+            if found != *expected {
+                let at = found.iter().zip(expected).position(|(one, other)| one != other);
+                panic!("{what}, {}: {} bytes, {} expected, other at {at:?}", disk.id, found.len(), expected.len());
+            }
+        }
+    }
+
+    fn assert_all(&self) {
+        self.assert_content(&self.definition(), &self.model.current, "the guest");
+        let tree = self.tree();
+        let names: BTreeSet<_> = tree.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
+        assert_eq!(names, self.model.snapshots.keys().cloned().collect());
+        let parent = tree.current.and_then(|id| tree.get(id)).map(|snapshot| snapshot.name.clone());
+        assert_eq!(parent, self.model.parent);
+        for snapshot in &tree.snapshots {
+            self.assert_content(&snapshot.definition, &self.model.snapshots[&snapshot.name], &snapshot.name);
+        }
+    }
+
+    /// Every image is in use, and every image that is in use is there.
+    fn assert_no_file_is_lost_or_left(&self) {
+        let tree = self.tree();
+        let definitions = tree.snapshots.iter().map(|snapshot| &snapshot.definition);
+        let current = self.definition();
+        let disks = definitions.chain([&current]).flat_map(|definition| &definition.disks);
+        let leftovers = tree.leftovers.iter().flat_map(|leftover| leftover.layers.clone());
+        let used: BTreeSet<PathBuf> =
+            disks.flat_map(DiskDefinition::layers).chain(leftovers).map(|layer: Layer| layer.path).collect();
+        let there = fs::read_dir(self.paths.disks()).unwrap().map(|entry| entry.unwrap().path());
+        assert_eq!(there.collect::<BTreeSet<_>>(), used);
+    }
+
+    /// QEMU's tools agree: each image is whole, and each disk is what the model says, as the images themselves name those
+    /// below them.
+    fn assert_qemu_agrees(&self) {
+        let raw = self.paths.data().join("model.raw");
+        let tree = self.tree();
+        let snapshots =
+            tree.snapshots.iter().map(|snapshot| (&snapshot.definition, &self.model.snapshots[&snapshot.name]));
+        let current = self.definition();
+        for (definition, content) in snapshots.chain([(&current, &self.model.current)]) {
+            for (disk, expected) in definition.disks.iter().zip(content) {
+                fs::write(&raw, expected).unwrap();
+                qemu::assert_equal((&disk.path, disk.format.name()), (&raw, "raw"));
+            }
+        }
+        for entry in fs::read_dir(self.paths.disks()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|kind| kind == "qcow2") {
+                assert_eq!(qemu::check(&path), (0, 0), "{}", path.display());
+            }
+        }
+    }
+}
+
+impl Model {
+    fn create(&mut self, name: &str) {
+        self.snapshots.insert(name.to_owned(), self.current.clone());
+        self.parent = Some(name.to_owned());
+    }
+
+    fn revert(&mut self, name: &str) {
+        self.current = self.snapshots[name].clone();
+        self.parent = Some(name.to_owned());
+    }
+
+    /// Who comes next is the tree's to know.
+    fn delete(&mut self, name: &str, tree: &Tree) {
+        self.snapshots.remove(name);
+        if self.parent.as_deref() == Some(name) {
+            self.parent = tree.current.and_then(|id| tree.get(id)).map(|snapshot| snapshot.name.clone());
+        }
+    }
+}
+
+/// The disk as the engine opens it.
+fn open(disk: &DiskDefinition, writable: bool) -> Box<dyn Disk> {
+    let mut images = disk.layers().enumerate().map(|(number, layer)| {
+        let file = File::options().read(true).write(writable && number == 0).open(&layer.path).unwrap();
+        let format = if layer.format == DiskFormat::Raw { Format::Raw } else { Format::Qcow2 };
+        Image { file, format }
+    });
+    block::open(images.next().unwrap(), !writable, images.collect()).unwrap()
+}
+
+/// A folder whose files need no disk.
+fn folder() -> tempfile::TempDir {
+    let shared_memory = Path::new("/dev/shm");
+    let parent = if shared_memory.is_dir() { shared_memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("lodge").tempdir_in(parent).unwrap()
+}
+
+/// One step at random.
+fn step(fixture: &mut Fixture, rng: &mut Rng, number: u64) {
+    let names: Vec<String> = fixture.model.snapshots.keys().cloned().collect();
+    let any = |rng: &mut Rng| rng.choice(&names).cloned();
+    match rng.u8(0..20) {
+        0..=3 if names.len() < 8 => fixture.create(&format!("s{number}")),
+        4..=7 => {
+            let Some(name) = any(rng) else { return };
+            fixture.snapshots.revert("web", &name).unwrap();
+            fixture.model.revert(&name);
+        }
+        8..=11 => {
+            let Some(name) = any(rng) else { return };
+            fixture.delete(&name);
+            // Often interrupted.
+            let left = AtomicU64::new(if rng.bool() { u64::MAX } else { rng.u64(0..20) });
+            let watch = |_, _| left.fetch_sub(1, Ordering::Relaxed) > 1;
+            match fixture.snapshots.merge("web", &watch) {
+                Ok(done) => assert!(done),
+                Err(error) => assert!(error.to_string().contains("stopped"), "{error}"),
+            }
+        }
+        12 => {
+            let Some(name) = any(rng) else { return };
+            let edit = Edit { name: Some(format!("{name}'")), description: Some("more\nwords".to_owned()) };
+            if name.len() > 20 {
+                return;
+            }
+            fixture.snapshots.edit("web", &name, &edit).unwrap();
+            let content = fixture.model.snapshots.remove(&name).unwrap();
+            fixture.model.snapshots.insert(format!("{name}'"), content);
+            if fixture.model.parent.as_deref() == Some(&name) {
+                fixture.model.parent = edit.name;
+            }
+        }
+        13 => {
+            let number = rng.usize(0..2);
+            let size = fixture.model.current[number].len() as u64 + UNIT;
+            if size <= 12 * UNIT {
+                let disk = &fixture.definition().disks[number];
+                let image = fixture.disks.open_resizable(&disk.path, Some(disk.format.into())).unwrap();
+                fixture.disks.resize(&image, size, false, &|_, _| true).unwrap();
+                fixture.model.current[number].resize(size as usize, 0);
+            }
+        }
+        _ => {
+            let times = rng.u32(1..4);
+            fixture.scribble(rng, times);
+        }
+    }
+}
+
+/// A guest's life of many steps; `seed` decides which.
+fn live(seed: u64, steps: u64) {
+    let folder = folder();
+    let mut rng = Rng::with_seed(seed);
+    let mut fixture = Fixture::new(folder.path(), 5 * UNIT);
+    for number in 0..steps {
+        step(&mut fixture, &mut rng, number);
+        if number % 10 == 9 {
+            fixture.assert_all();
+            fixture.assert_no_file_is_lost_or_left();
+        }
+    }
+    fixture.assert_all();
+    fixture.assert_qemu_agrees();
+    // Without its snapshots the guest has what it had at last, in the images that it began with.
+    for name in fixture.model.snapshots.keys().cloned().collect::<Vec<_>>() {
+        fixture.delete(&name);
+    }
+    assert!(fixture.snapshots.merge("web", &|_, _| true).unwrap());
+    fixture.assert_all();
+    fixture.assert_qemu_agrees();
+    let paths: Vec<_> = fixture.definition().disks.iter().map(|disk| disk.path.clone()).collect();
+    assert_eq!(paths, ["web.raw", "web.qcow2"].map(|name| fixture.paths.disks().join(name)));
+    fixture.assert_no_file_is_lost_or_left();
+}
+
+#[test]
+fn every_disk_and_every_snapshot_has_what_the_model_has_after_thousands_of_steps() {
+    let steps = std::env::var(STEPS_VARIABLE).ok().and_then(|steps| steps.parse().ok()).unwrap_or(STEPS);
+    std::thread::scope(|scope| {
+        let lives: Vec<_> = (0..2).map(|seed| scope.spawn(move || live(seed, steps / 2))).collect();
+        for life in lives {
+            life.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+}
+
+/// Runs the operation and kills it after `moment`. Whether it was done by then does not matter.
+fn kill(home: &Home, arguments: &[&str], moment: Duration) {
+    let start = Instant::now();
+    let mut command = home.command(arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // A sleep would be too coarse: the steps are some microseconds apart.
+    while start.elapsed() < moment {
+        hint::spin_loop();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_operation_that_is_killed_was_done_or_was_not() {
+    let home = Home::default();
+    let mut rng = Rng::with_seed(7);
+    let mut fixture = Fixture::new(home.path(), 16 * UNIT);
+    fixture.create("base");
+    let (mut whole, mut done) = (BTreeMap::new(), BTreeMap::new());
+    for number in 0..KILLS * 3 {
+        fixture.scribble(&mut rng, 3);
+        let name = format!("s{number}");
+        let names: Vec<String> = fixture.model.snapshots.keys().filter(|name| *name != "base").cloned().collect();
+        let verb = match number % 3 {
+            _ if names.is_empty() => "create",
+            0 => "create",
+            1 => "revert",
+            _ => "delete",
+        };
+        let name = if verb == "create" { name } else { rng.choice(&names).unwrap().clone() };
+        let arguments = ["snapshot", verb, "web", &name];
+        // The first of each kind is not disturbed: it says how long they take.
+        let length = whole.get(verb).copied();
+        let (before, start) = (fixture.model.clone(), Instant::now());
+        match length {
+            None => drop(home.done(&arguments)),
+            Some(length) => kill(&home, &arguments, Duration::mul_f64(length, rng.f64() * 1.2)),
+        }
+        whole.entry(verb).or_insert(start.elapsed());
+
+        // The next one who looks finds it done or not.
+        let definition = fixture.definition();
+        let tree = fixture.tree();
+        let is_done = match verb {
+            "create" => tree.find(&name).is_some(),
+            "delete" => tree.find(&name).is_none(),
+            // Going back makes new images, also to where the guest was.
+            _ => {
+                let parent = tree.current.and_then(|id| tree.get(id)).map(|snapshot| &snapshot.name);
+                let as_then = |definition: &Definition| {
+                    let content = definition.disks.iter().map(|disk| {
+                        let disk = open(disk, false);
+                        let mut bytes = vec![0; disk.capacity() as usize];
+                        disk.read(0, &[GuestSlice::from(bytes.as_mut_slice())]).unwrap();
+                        bytes
+                    });
+                    content.collect::<Content>() == before.snapshots[&name]
+                };
+                parent == Some(&name) && as_then(&definition)
+            }
+        };
+        match verb {
+            _ if !is_done => {}
+            "create" => fixture.model.create(&name),
+            "delete" => fixture.model.delete(&name, &tree),
+            _ => fixture.model.revert(&name),
+        }
+        *done.entry((verb, is_done)).or_insert(0) += 1;
+        fixture.assert_all();
+        fixture.assert_no_file_is_lost_or_left();
+    }
+    home.done(&["snapshot", "merge", "web"]);
+    fixture.assert_all();
+    fixture.assert_qemu_agrees();
+    for verb in ["create", "revert", "delete"] {
+        assert!(done.get(&(verb, false)).is_some_and(|count| *count > 2), "never interrupted: {done:?}");
+    }
+}
+
+#[test]
+fn a_full_file_system_loses_nothing() {
+    let home = Home::default();
+    let folder = home.path().join("small");
+    fs::create_dir_all(&folder).unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=6m tmpfs . && cd "$PWD" || exit 77
+        export XDG_DATA_HOME="$PWD"
+        ctl() { "$LODGECTL" "$@" || echo "REFUSED: $*"; }
+        head -c 1M /dev/urandom >disk.raw
+        ctl create web --disk ./disk.raw --memory 64MiB >/dev/null
+        ctl snapshot create web one
+        top=$(ctl snapshot info web one --json | grep -c raw)
+        new=$(ls web-disk0-*.qcow2)
+        qemu-io -f qcow2 -c 'write -P 7 0 1M' "$new" >/dev/null
+        qemu-img convert -f qcow2 -O raw "$new" ../before.raw
+        head -c 8M /dev/zero >filler 2>/dev/null
+        ctl snapshot create web two
+        ctl snapshot revert web one
+        ctl snapshot list web
+        ls -A . lodge/guests/web
+        qemu-img compare -f qcow2 -F raw "$new" ../before.raw
+        ctl snapshot delete web one
+        ctl snapshot list web
+        rm filler
+        ctl snapshot merge web
+        qemu-img compare -f raw -F raw disk.raw ../before.raw
+        ls -A . lodge/guests/web
+    "#;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script])
+        .current_dir(&folder)
+        .envs(home.command(&[]).get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
+    let output = command.env("LODGECTL", env!("CARGO_BIN_EXE_lodgectl")).output().unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if !output.status.success() && fs::metadata("/proc/self").unwrap().uid() != 0 && told.contains("unshare") {
+        println!("skipped: only root has file systems of its own");
+        return;
+    }
+
+    let refused: Vec<_> = told.lines().filter(|line| line.starts_with("REFUSED: ")).collect();
+    assert!(
+        refused.len() >= 2 && refused[..2] == ["REFUSED: snapshot create web two", "REFUSED: snapshot revert web one"],
+        "{told}"
+    );
+    let errors: Vec<_> = told.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.iter().all(|error| error.contains("Make room")), "{told}");
+    assert_eq!(told.matches("Images are identical.").count(), 2, "{told}");
+    assert!(!told.contains(".journal") && !told.contains(".next"), "{told}");
+    let left: Vec<_> = told.lines().rev().take_while(|line| !line.starts_with(".:")).collect();
+    assert!(!left.iter().any(|line| line.contains("web-disk0")), "merged: {told}");
+}
