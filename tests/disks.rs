@@ -427,3 +427,29 @@ fn what_a_killed_worker_has_left_is_mended_before_the_guest_writes_again() {
     let refused = home.refused(&["start", "web"]);
     assert!(refused.contains("web.qcow2") && refused.contains("backup"), "{refused}");
 }
+
+#[test]
+fn a_disk_over_another_one_that_grows_keeps_what_it_shows_of_it() {
+    let home = Home::default();
+    let path = |name: &str| home.path().join(name);
+    let (base, disk, model) = (path("base.raw"), path("disk.qcow2"), path("model.raw"));
+    // The base is longer than the disk: what is new is empty all the same.
+    fs::write(&base, vec![7; 3 << 20]).unwrap();
+    let below = ["--backing", text(&base), "--backing-format", "raw"];
+    for written in [false, true] {
+        fs::remove_file(&disk).ok();
+        home.done(&[&["disk", "create", text(&disk), "--size", "1MiB"][..], &below].concat());
+        let mut content = vec![7; 1 << 20];
+        if written {
+            qemu::io(&disk, "qcow2", &["write -P 9 0 64k".to_owned()]);
+            content[..64 << 10].fill(9);
+        }
+
+        home.done(&["disk", "resize", text(&disk), "2MiB", "--format", "qcow2"]);
+
+        content.resize(2 << 20, 0);
+        fs::write(&model, content).unwrap();
+        qemu::assert_equal((&disk, "qcow2"), (&model, "raw"));
+        assert_eq!(qemu::check(&disk), (0, 0));
+    }
+}

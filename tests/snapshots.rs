@@ -10,7 +10,10 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,6 +37,8 @@ use lodge::{
     },
 };
 
+/// A program that is started has the locks of this one for a moment: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 /// How many steps the comparison with a model takes, for those who have more time.
 const STEPS_VARIABLE: &str = "LODGE_TEST_STEPS";
 /// So many it takes otherwise.
@@ -314,6 +319,7 @@ fn live(seed: u64, steps: u64) {
 
 #[test]
 fn every_disk_and_every_snapshot_has_what_the_model_has_after_thousands_of_steps() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let steps = std::env::var(STEPS_VARIABLE).ok().and_then(|steps| steps.parse().ok()).unwrap_or(STEPS);
     std::thread::scope(|scope| {
         let lives: Vec<_> = (0..2).map(|seed| scope.spawn(move || live(seed, steps / 2))).collect();
@@ -338,6 +344,7 @@ fn kill(home: &Home, arguments: &[&str], moment: Duration) {
 
 #[test]
 fn an_operation_that_is_killed_was_done_or_was_not() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::default();
     let mut rng = Rng::with_seed(7);
     let mut fixture = Fixture::new(home.path(), 16 * UNIT);
@@ -360,7 +367,7 @@ fn an_operation_that_is_killed_was_done_or_was_not() {
         let (before, start) = (fixture.model.clone(), Instant::now());
         match length {
             None => drop(home.done(&arguments)),
-            Some(length) => kill(&home, &arguments, Duration::mul_f64(length, rng.f64() * 1.2)),
+            Some(length) => kill(&home, &arguments, Duration::mul_f64(length, rng.f64().powi(2) * 1.2)),
         }
         whole.entry(verb).or_insert(start.elapsed());
 
@@ -399,12 +406,13 @@ fn an_operation_that_is_killed_was_done_or_was_not() {
     fixture.assert_all();
     fixture.assert_qemu_agrees();
     for verb in ["create", "revert", "delete"] {
-        assert!(done.get(&(verb, false)).is_some_and(|count| *count > 2), "never interrupted: {done:?}");
+        assert!(done.contains_key(&(verb, false)), "never interrupted: {done:?}");
     }
 }
 
 #[test]
 fn a_full_file_system_loses_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::default();
     let folder = home.path().join("small");
     fs::create_dir_all(&folder).unwrap();
@@ -415,7 +423,6 @@ fn a_full_file_system_loses_nothing() {
         head -c 1M /dev/urandom >disk.raw
         ctl create web --disk ./disk.raw --memory 64MiB >/dev/null
         ctl snapshot create web one
-        top=$(ctl snapshot info web one --json | grep -c raw)
         new=$(ls web-disk0-*.qcow2)
         qemu-io -f qcow2 -c 'write -P 7 0 1M' "$new" >/dev/null
         qemu-img convert -f qcow2 -O raw "$new" ../before.raw
@@ -425,10 +432,9 @@ fn a_full_file_system_loses_nothing() {
         ctl snapshot list web
         ls -A . lodge/guests/web
         qemu-img compare -f qcow2 -F raw "$new" ../before.raw
-        ctl snapshot delete web one
-        ctl snapshot list web
         rm filler
-        ctl snapshot merge web
+        head -c $(($(stat -f -c '%a * %S' .) - 131072)) /dev/zero >filler
+        ctl snapshot delete web one
         qemu-img compare -f raw -F raw disk.raw ../before.raw
         ls -A . lodge/guests/web
     "#;
@@ -445,10 +451,7 @@ fn a_full_file_system_loses_nothing() {
     }
 
     let refused: Vec<_> = told.lines().filter(|line| line.starts_with("REFUSED: ")).collect();
-    assert!(
-        refused.len() >= 2 && refused[..2] == ["REFUSED: snapshot create web two", "REFUSED: snapshot revert web one"],
-        "{told}"
-    );
+    assert_eq!(refused, ["REFUSED: snapshot create web two", "REFUSED: snapshot revert web one"], "{told}");
     let errors: Vec<_> = told.lines().filter(|line| line.starts_with("error: ")).collect();
     assert!(errors.iter().all(|error| error.contains("Make room")), "{told}");
     assert_eq!(told.matches("Images are identical.").count(), 2, "{told}");

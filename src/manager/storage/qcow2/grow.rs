@@ -49,8 +49,8 @@ struct Growth {
     l1: Vec<u64>,
     /// Whether it needs another place.
     moves: bool,
-    /// The indices of its entries that get a new L2 table.
-    new_tables: Vec<usize>,
+    /// The indices of its entries that get a new L2 table, and the first entry of that which is new.
+    new_tables: Vec<(usize, usize)>,
     /// L2 tables that get marks: their place and content.
     marked: Vec<(u64, Vec<u64>)>,
     refcounts: Refcounts,
@@ -75,12 +75,13 @@ impl Growth {
             let per_table = header.l2_entries();
             for index in first / per_table..end.div_ceil(per_table) {
                 let place = growth.l1.get(index as usize).map_or(0, |&entry| L1Entry(entry).offset());
+                // What lies before it is not new, and shows the backing file.
+                let from = first.saturating_sub(index * per_table) as usize;
                 if place == 0 {
-                    growth.new_tables.push(index as usize);
+                    growth.new_tables.push((index as usize, from));
                     continue;
                 }
                 let mut table = read_l2(file, header, place)?;
-                let from = first.saturating_sub(index * per_table) as usize;
                 table.get_mut(from..).unwrap_or_default().fill(ZERO);
                 growth.marked.push((place, table));
             }
@@ -102,9 +103,11 @@ impl Growth {
         }
         header.l1_entries = self.l1.len() as u32;
         header.size = self.size;
-        for (number, &index) in self.new_tables.iter().enumerate() {
+        for (number, &(index, from)) in self.new_tables.iter().enumerate() {
             let place = (first + l1_clusters + number as u64) * cluster;
-            write_table(file, place, &vec![ZERO; header.l2_entries() as usize])?;
+            let mut table = vec![ZERO; header.l2_entries() as usize];
+            table.iter_mut().take(from).for_each(|entry| *entry = 0);
+            write_table(file, place, &table)?;
             if let Some(entry) = self.l1.get_mut(index) {
                 *entry = place | COPIED;
             }
