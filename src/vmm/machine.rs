@@ -22,6 +22,7 @@ mod graphics;
 mod input;
 mod peripherals;
 mod requests;
+mod saved;
 mod screen;
 mod virtio;
 
@@ -49,6 +50,7 @@ use crate::{
 use boot::{Beginning, Facts, Starter};
 use chipset::{Chipset, ChipsetConfig};
 use requests::Requests;
+use saved::Make;
 use virtio::VirtioWiring;
 
 pub use config::{Boot, DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
@@ -56,6 +58,8 @@ pub use disks::{DiskInfo, MAX_DISKS, queues as disk_queues};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 pub use graphics::Graphics;
 use peripherals::PluggedPeripherals;
+
+pub use saved::SavedMachine;
 
 pub use peripherals::{ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, Peripherals, VsockConfig};
 
@@ -140,15 +144,17 @@ pub struct Machine {
     power_on: ChipState,
     peripherals: PluggedPeripherals,
     starter: Starter,
+    make: Make,
     vm: Vm,
     /// Kept until no vCPU can touch it.
-    _ram: Arc<GuestMemory>,
+    ram: Arc<GuestMemory>,
 }
 
 impl Machine {
     /// Makes the machine, paused at power-on. `kvm` is an open `/dev/kvm`.
     pub fn new(kvm: OwnedFd, config: MachineConfig, events: EventSink) -> Result<Self, MachineError> {
         config.check()?;
+        let make = Make::of(&config);
         let vm = Vm::new(kvm)?;
         let layout = Layout::new(config.memory);
         let ram = memory::allocate(&layout, config.memory_backing)?;
@@ -193,7 +199,7 @@ impl Machine {
         let vcpus = Vcpus::new(&vm, config.vcpus, &config.cpu, entry, &wiring)?;
         let power_on = ChipState::take(&vm.fd)?;
         let mut machine =
-            Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, vm, _ram: ram };
+            Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, make, vm, ram };
         machine.starter.reset(&machine.chipset.pci, &machine.chipset.ports)?;
         Ok(machine)
     }
@@ -223,12 +229,16 @@ impl Machine {
 
     /// Stops the vCPUs; returns when all of them stand still with their I/O completed. Nothing when they do already.
     pub fn pause(&mut self) -> Result<(), MachineError> {
+        self.halt();
+        Ok(())
+    }
+
+    fn halt(&mut self) {
         if self.running {
             self.vcpus.pause();
             self.chipset.pause();
             self.running = false;
         }
-        Ok(())
     }
 
     /// Puts the machine into its state at power-on. Afterwards it runs if it did before; after an internal error it is paused.

@@ -9,6 +9,7 @@
 //! that nobody has written cost nothing; reading a page through a mapping makes it cost, so nothing here does.
 
 mod backing;
+mod saved;
 
 use std::{fs::File, io, ops::Range};
 
@@ -20,6 +21,7 @@ use rustix::{
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, bitmap::BS};
 
 pub use backing::{HugePages, MemoryBacking, MemoryError, allocate};
+pub use saved::RamPages;
 
 /// What remembers the pages that devices write, for the live migration of a guest. Nothing does so yet.
 pub type GuestBitmap = ();
@@ -104,8 +106,8 @@ pub fn without_vga_window(start: u64, end: u64) -> impl Iterator<Item = Range<u6
 
 /// Gives the pages that lie wholly within `piece` back to the host; they read as zeroes afterwards. Does nothing for memory
 /// whose file cannot have holes, nor for huge pages: the host might have given them away when the guest wants them again, and
-/// there is no way to wait for others.
-pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()> {
+/// there is no way to wait for others. Returns whether they were given back.
+pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<bool> {
     const PAGE: u64 = 4096;
     let wanted = piece.ptr_guard().as_ptr() as u64;
     let found = memory.iter().find_map(|region| {
@@ -113,22 +115,22 @@ pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()>
         let offset = wanted.checked_sub(base).filter(|&offset| offset < region.size() as u64)?;
         Some((region, offset))
     });
-    let Some((region, offset)) = found else { return Ok(()) };
+    let Some((region, offset)) = found else { return Ok(false) };
     // Ranges begin at whole pages of the guest, of its file and of the host.
     let (start, end) = (offset.next_multiple_of(PAGE), offset + piece.len() as u64);
     let end = end.min(region.size() as u64);
     let end = end - end % PAGE;
     if start >= end {
-        return Ok(());
+        return Ok(true);
     }
     let Some(place) = region.file_offset() else {
         // SAFETY: the range lies in the region's mapping, which is private memory. What devices and the guest read from it
         // at the same time are zeroes or what was there; they look through volatile accesses.
         unsafe { madvise(region.as_ptr().add(start as usize).cast(), (end - start) as usize, Advice::LinuxDontNeed) }?;
-        return Ok(());
+        return Ok(true);
     };
     if rustix::fs::fstatfs(place.file())?.f_type == libc::HUGETLBFS_MAGIC {
-        return Ok(());
+        return Ok(false);
     }
     let (start, end) = (place.start() + start, place.start() + end);
     match rustix::fs::fallocate(
@@ -137,7 +139,8 @@ pub fn give_back(memory: &GuestMemory, piece: &GuestSlice<'_>) -> io::Result<()>
         start,
         end - start,
     ) {
-        Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOTSUP) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

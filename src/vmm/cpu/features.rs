@@ -131,6 +131,38 @@ impl Feature {
     }
 }
 
+/// The features that a CPU with the leaves `has` has and one with `lacks` has not. Those without a name are told by their bit.
+pub fn missing(has: &[kvm_cpuid_entry2], lacks: &[kvm_cpuid_entry2]) -> Vec<String> {
+    let bits = |leaves: &[kvm_cpuid_entry2], word: &Word| {
+        let leaf = leaves.iter().find(|leaf| (leaf.function, leaf.index) == (word.function, word.index));
+        leaf.map_or(0, |leaf| match word.register {
+            Eax => leaf.eax,
+            Ebx => leaf.ebx,
+            Ecx => leaf.ecx,
+            Edx => leaf.edx,
+        })
+    };
+    let of_word = |word: &Word| {
+        let missing = bits(has, word) & !bits(lacks, word) & !switched_by_the_guest(word);
+        let (function, index, register) = (word.function, word.index, word.register);
+        let name = move |bit: u8| match word.names.iter().find(|(known, _)| *known == bit) {
+            Some((_, name)) => (*name).to_owned(),
+            None => format!("CPUID {function:#x}.{index} {register:?} bit {bit}"),
+        };
+        (0..32).filter(|bit| missing >> bit & 1 != 0).map(name).collect::<Vec<_>>()
+    };
+    WORDS.iter().flat_map(of_word).collect()
+}
+
+/// Bits that show what the guest's system has switched on: OSXSAVE and OSPKE.
+fn switched_by_the_guest(word: &Word) -> u32 {
+    match (word.function, word.register) {
+        (0x1, Ecx) => 1 << 27,
+        (0x7, Ecx) => 1 << 4,
+        _ => 0,
+    }
+}
+
 /// Whether a CPU with these leaves can run virtual machines.
 pub fn virtualizes(cpuid: &CpuId) -> bool {
     let there = |name| {

@@ -1,21 +1,34 @@
-//! A vCPU's whole state: taken at power-on, so that a reset can bring it back.
+//! A vCPU's whole state: taken at power-on, so that a reset can bring it back, and when a machine is saved.
 //!
-//! KVM has no request to reset a vCPU; setting the state that a new vCPU has does the same.
+//! KVM has no request to reset a vCPU; setting the state that a new vCPU has does the same. KVM's structures are saved as their
+//! bytes, which never change their meaning (Linux, `Documentation/virt/kvm/api.rst`).
+
+use std::ops::RangeInclusive;
 
 use kvm_bindings::{
     Msrs, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs,
     kvm_xsave,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
+use serde::{Deserialize, Serialize};
 
 use crate::vmm::kvm::{KvmError, refused};
 
 const MSR_TSC: u32 = 0x10;
 const MSR_TSC_ADJUST: u32 = 0x3b;
+const MSR_MCG_CAP: u32 = 0x179;
+/// The next event of the local APIC's timer, on the time stamp counter.
+const MSR_TSC_DEADLINE: u32 = 0x6e0;
+/// The memory type range registers, which KVM keeps but does not list.
+const MSRS_MTRR: [RangeInclusive<u32>; 5] = [0x200..=0x20f, 0x250..=0x250, 0x258..=0x259, 0x268..=0x26f, 0x2ff..=0x2ff];
+/// The machine check banks, four MSRs each, which KVM keeps but does not list.
+const MSR_MC0_CTL: u32 = 0x400;
+const MSRS_A_BANK: u32 = 4;
 /// MSRs that KVM takes in one request.
 const MSRS_AT_ONCE: usize = 128;
 
 /// The state of a vCPU.
+#[derive(Serialize, Deserialize)]
 pub struct VcpuState {
     regs: kvm_regs,
     sregs: kvm_sregs,
@@ -31,11 +44,22 @@ pub struct VcpuState {
 /// The numbers of the MSRs that make up a vCPU's state on this host.
 pub fn msr_numbers(system: &Kvm) -> Result<Vec<u32>, KvmError> {
     let list = system.get_msr_index_list().map_err(refused("list the MSRs it keeps"))?;
-    // The time stamp counter goes on over a reset, as the clocks made of it do.
-    Ok(list.as_slice().iter().copied().filter(|msr| ![MSR_TSC, MSR_TSC_ADJUST].contains(msr)).collect())
+    let mut numbers: Vec<u32> = list.as_slice().iter().copied().chain(MSRS_MTRR.into_iter().flatten()).collect();
+    // In this order they are set: the timer's deadline means something only once the counter is right.
+    numbers.sort_unstable_by_key(|&msr| (msr == MSR_TSC_DEADLINE, msr));
+    numbers.dedup();
+    Ok(numbers)
 }
 
 impl VcpuState {
+    /// Takes the state of a `vcpu` that has just been made, with the MSRs `msrs`.
+    pub fn at_power_on(vcpu: &VcpuFd, msrs: &[u32]) -> Result<Self, KvmError> {
+        let mut state = Self::take(vcpu, msrs)?;
+        // The time stamp counter goes on over a reset, as the clocks made of it do.
+        state.msrs.retain(|msr| ![MSR_TSC, MSR_TSC_ADJUST].contains(&msr.index));
+        Ok(state)
+    }
+
     /// Takes the state of `vcpu`, with the MSRs `msrs`.
     pub fn take(vcpu: &VcpuFd, msrs: &[u32]) -> Result<Self, KvmError> {
         const DOING: &str = "tell a vCPU's state";
@@ -48,7 +72,7 @@ impl VcpuState {
             xcrs: vcpu.get_xcrs().map_err(refused(DOING))?,
             debug_regs: vcpu.get_debug_regs().map_err(refused(DOING))?,
             lapic: Box::new(vcpu.get_lapic().map_err(refused(DOING))?),
-            msrs: take_msrs(vcpu, msrs)?,
+            msrs: [take_msrs(vcpu, msrs)?, take_msrs(vcpu, &machine_check_msrs(vcpu)?)?].concat(),
             events: vcpu.get_vcpu_events().map_err(refused(DOING))?,
         })
     }
@@ -76,6 +100,13 @@ fn apply_xsave(vcpu: &VcpuFd, xsave: &kvm_xsave) -> Result<(), KvmError> {
     unsafe { vcpu.set_xsave(xsave) }.map_err(refused("set a vCPU's floating point state"))
 }
 
+/// The MSRs of the vCPU's machine check banks.
+fn machine_check_msrs(vcpu: &VcpuFd) -> Result<Vec<u32>, KvmError> {
+    let capabilities = take_msrs(vcpu, &[MSR_MCG_CAP])?;
+    let banks = capabilities.iter().map(|entry| entry.data as u32 & 0xff).sum::<u32>();
+    Ok((MSR_MC0_CTL..MSR_MC0_CTL + MSRS_A_BANK * banks).collect())
+}
+
 fn take_msrs(vcpu: &VcpuFd, numbers: &[u32]) -> Result<Vec<kvm_msr_entry>, KvmError> {
     let mut taken = Vec::with_capacity(numbers.len());
     let mut left = numbers;
@@ -100,7 +131,11 @@ fn apply_msrs(vcpu: &VcpuFd, msrs: &[kvm_msr_entry]) -> Result<(), KvmError> {
         let skip = usize::from(written < batch.as_slice().len());
         if let Some(refused) = left.get(written).filter(|_| skip > 0) {
             // Read-only ones among them already have the value.
-            tracing::debug!(msr = format_args!("{:#x}", refused.index), "KVM did not take an MSR");
+            let has = take_msrs(vcpu, &[refused.index])?.first().map(|entry| entry.data);
+            if has != Some(refused.data) {
+                let (msr, value) = (format_args!("{:#x}", refused.index), format_args!("{:#x}", refused.data));
+                tracing::warn!(msr, value, ?has, "KVM did not take an MSR's value");
+            }
         }
         left = left.get(written + skip..).unwrap_or_default();
     }

@@ -26,6 +26,7 @@ use super::{
     exit::{self, Failure, MAX_INSTRUCTION, Next},
     kick::Kickable,
     report::InternalErrorReport,
+    saved::{SavedVcpu, VcpuRestoreError},
     state::VcpuState,
 };
 use crate::vmm::{
@@ -69,6 +70,10 @@ pub enum Command {
     Pause(Sender<()>),
     /// Go back to the state at power-on. Only while paused.
     Reset(Sender<Result<(), KvmError>>),
+    /// Tell the whole state. Only while paused.
+    Save(Sender<Result<SavedVcpu, KvmError>>),
+    /// Take over a saved state. Only while paused, before the first time that the vCPU runs.
+    Restore(Box<SavedVcpu>, Sender<Result<(), VcpuRestoreError>>),
     /// Tell the registers.
     Registers(Sender<Result<Registers, KvmError>>),
 }
@@ -90,6 +95,8 @@ pub struct Vcpu {
     // Fixed configuration
     index: u32,
     power_on: VcpuState,
+    /// What makes up its state besides registers.
+    msrs: Arc<[u32]>,
     // Wiring
     fd: VcpuFd,
     area: Kickable,
@@ -116,10 +123,11 @@ impl Vcpu {
         fd: VcpuFd,
         area: Kickable,
         power_on: VcpuState,
+        msrs: Arc<[u32]>,
         wiring: Wiring,
         commands: Receiver<Command>,
     ) -> Self {
-        Self { index, power_on, fd, area, wiring, commands }
+        Self { index, power_on, msrs, fd, area, wiring, commands }
     }
 
     /// The thread's life: until the driver's end of the commands is dropped.
@@ -249,6 +257,14 @@ impl Vcpu {
             }
             Command::Reset(done) => {
                 let _ = done.send(self.power_on.apply(&self.fd));
+                state
+            }
+            Command::Save(answer) => {
+                let _ = answer.send(SavedVcpu::take(&self.fd, &self.msrs));
+                state
+            }
+            Command::Restore(saved, done) => {
+                let _ = done.send(saved.apply(&self.fd));
                 state
             }
             Command::Registers(answer) => {

@@ -3,7 +3,10 @@
 use std::{
     arch::x86_64::__cpuid,
     io,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -14,6 +17,7 @@ use super::{
     CpuConfig, CpuConfigError, CpuPlace, Registers, Topology, Wiring, cpuid, features,
     kick::{self, Kickable, kick},
     run_area::RunArea,
+    saved::{SavedVcpu, VcpuRestoreError},
     state::{VcpuState, msr_numbers},
     thread::{Command, Vcpu},
 };
@@ -127,7 +131,7 @@ impl Vcpus {
             return Err(VcpusError::Nested);
         }
         let (topology, removed) = (config.topology(count), config.removed_features()?);
-        let msrs = msr_numbers(&vm.system)?;
+        let msrs: Arc<[u32]> = msr_numbers(&vm.system)?.into();
         let mut vcpus = Self { topology, handles: Vec::with_capacity(count as usize) };
         for index in 0..count {
             let cpuid = cpuid::of_vcpu(&supported, index, &topology, &removed).ok_or(VcpusError::Leaves)?;
@@ -159,17 +163,33 @@ impl Vcpus {
         self.ask_all(Command::Reset).into_iter().collect()
     }
 
+    /// The states of all, in their order. They must be paused.
+    pub fn save(&self) -> Result<Vec<SavedVcpu>, KvmError> {
+        self.ask_all(Command::Save).into_iter().collect()
+    }
+
+    /// Puts all into saved states. They must be paused, and none of them has run yet. On an error some have the new state.
+    pub fn restore(&self, states: Vec<SavedVcpu>) -> Result<(), VcpuRestoreError> {
+        if states.len() != self.handles.len() {
+            return Err(VcpuRestoreError::Count { saved: states.len(), here: self.handles.len() });
+        }
+        let restore = |state, done| Command::Restore(Box::new(state), done);
+        self.ask_each(states, restore).into_iter().collect()
+    }
+
     /// Sends all a command, then waits for all answers.
     fn ask_all<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Vec<T> {
-        let answers: Vec<_> = self
-            .handles
-            .iter()
-            .map(|vcpu| {
-                let (sender, answer) = channel();
-                vcpu.command(command(sender));
-                answer
-            })
-            .collect();
+        self.ask_each(self.handles.iter().map(drop), |(), sender| command(sender))
+    }
+
+    /// Sends each a command about one of `things`, then waits for all answers.
+    fn ask_each<A, T>(&self, things: impl IntoIterator<Item = A>, command: impl Fn(A, Sender<T>) -> Command) -> Vec<T> {
+        let send = |(vcpu, thing): (&Handle, A)| {
+            let (sender, answer) = channel();
+            vcpu.command(command(thing, sender));
+            answer
+        };
+        let answers: Vec<_> = self.handles.iter().zip(things).map(send).collect();
         // A vCPU's thread ends with the machine only; were it to panic, the worker would be gone with it.
         answers.into_iter().filter_map(|answer| answer.recv().ok()).collect()
     }
@@ -214,7 +234,7 @@ impl Drop for Vcpus {
 
 impl Handle {
     /// Makes a vCPU and starts its thread.
-    fn start(vm: &Vm, plan: Plan, cpuid: &CpuId, msrs: &[u32], wiring: Wiring) -> Result<Self, VcpusError> {
+    fn start(vm: &Vm, plan: Plan, cpuid: &CpuId, msrs: &Arc<[u32]>, wiring: Wiring) -> Result<Self, VcpusError> {
         const START: &str = "start a vCPU's thread";
         let index = plan.index;
         // KVM's ID of a vCPU is its APIC's.
@@ -225,7 +245,8 @@ impl Handle {
         if let Some(entry) = plan.entry {
             enter(&fd, &entry)?;
         }
-        let power_on = VcpuState::take(&fd, msrs)?;
+        let power_on = VcpuState::at_power_on(&fd, msrs)?;
+        let msrs = msrs.clone();
         let size = vm.system.get_vcpu_mmap_size().map_err(refused("tell the size of a vCPU's run area"))?;
         let area = RunArea::new(&fd, size).map_err(refused("share a vCPU's run area"))?;
 
@@ -244,7 +265,7 @@ impl Handle {
                 Err(error) => return drop(started.send(Err(error))),
             };
             let _ = started.send(Ok(rustix::thread::gettid().as_raw_nonzero().get()));
-            Vcpu::new(index, fd, area, power_on, wiring, receiver).run();
+            Vcpu::new(index, fd, area, power_on, msrs, wiring, receiver).run();
         };
         let thread = thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK).spawn(run);
         let thread = thread.map_err(refused(START))?;

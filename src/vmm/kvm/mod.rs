@@ -16,7 +16,7 @@ use std::{
 use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, KVM_PIT_SPEAKER_DUMMY, kvm_pit_config};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 
-pub use chips::ChipState;
+pub use chips::{ChipState, clock, set_clock};
 pub use coalesced::CoalescedWrites;
 pub use interrupts::{KvmDoorbells, KvmLine, KvmMsiAllocator, Routing};
 pub use slots::{MappedMemory, MemorySlots};

@@ -3,13 +3,16 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
+    os::unix::fs::FileExt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use vm_memory::{FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
+use rustix::fs::FallocateFlags;
+use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
 use super::{MappedMemory, MemorySlots};
-use crate::vmm::{display::video_memory::VideoMemory, memory, pci::BarMemory};
+use crate::vmm::{display::video_memory::VideoMemory, memory, pci::BarMemory, snapshot::pages::Pages};
 
 /// Video memory that the guest sees where its BAR is, while that is enabled.
 pub struct KvmVideoMemory {
@@ -73,6 +76,33 @@ impl BarMemory for KvmVideoMemory {
         let mut state = self.state();
         state.collect()?;
         state.mapped.map(address)
+    }
+}
+
+impl KvmVideoMemory {
+    fn file(&self) -> io::Result<&File> {
+        self.memory.file_offset().map(FileOffset::file).ok_or(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Who restores it tells the card, which then looks at all of it.
+impl Pages for KvmVideoMemory {
+    fn ranges(&self) -> Vec<Range<u64>> {
+        vec![0..self.memory.size() as u64]
+    }
+
+    /// Through the mapping, pages that nobody has used would come to be.
+    fn read(&self, address: u64, to: &mut [u8]) -> io::Result<()> {
+        self.file()?.read_exact_at(to, address)
+    }
+
+    fn write(&self, address: u64, from: &[u8]) -> io::Result<()> {
+        self.slice().write_slice(from, address as usize).map_err(io::Error::other)
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(self.file()?, flags, 0, self.memory.size() as u64)?)
     }
 }
 

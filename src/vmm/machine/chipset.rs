@@ -1,9 +1,12 @@
 //! Everything of the machine that is no disk: buses, chipset, display and the legacy devices, wired to one another.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use serde_json::Value;
 
 use super::{
     Graphics, MachineError, ResetCause, ShutdownCause, graphics, requests::Requests, screen::CurrentScreen,
@@ -15,7 +18,7 @@ use crate::{
     vmm::{
         boot::{acpi, fw_cfg},
         bus::Bus,
-        device::{Device, SharedDevice},
+        device::{Device, SharedDevice, StateError},
         devices::{
             debug_port::DebugPort,
             i8042::{self, I8042},
@@ -27,7 +30,7 @@ use crate::{
         },
         display::vga::WINDOW,
         interrupt::{Interrupt, SharedLine},
-        kvm::{CoalescedWrites, KvmLine, MemorySlots, Vm},
+        kvm::{CoalescedWrites, KvmLine, KvmVideoMemory, MemorySlots, Vm},
         machine::MachineEvent,
         memory::Layout,
         pci::{
@@ -69,6 +72,8 @@ pub struct Chipset {
     pub devices: Vec<SharedDevice>,
     /// The screen.
     pub screen: Arc<dyn Screen>,
+    /// The graphics card's memory.
+    pub video_memory: Arc<KvmVideoMemory>,
     /// Keyboard and mouse.
     pub input: Arc<dyn InputSink>,
     /// The way into the serial port.
@@ -149,6 +154,7 @@ impl Chipset {
         let config_ports = ConfigPorts::new(pci.clone(), requests.reset_line(ResetCause::ResetControl));
         let system_control = SystemControl::new(requests.reset_line(ResetCause::SystemControlPort));
 
+        let video_memory = card.video_memory;
         let mut devices: Vec<SharedDevice> = card.devices;
         let mut add = |device: SharedDevice, ranges: &[(u64, u64, usize)]| {
             for &(base, len, region) in ranges {
@@ -168,7 +174,7 @@ impl Chipset {
         add(Arc::new(Mutex::new(DebugPort::new(config.debug_log))), &[(DEBUG_PORT, 1, 0)])?;
         add(Arc::new(Mutex::new(config.fw_cfg)), &[(fw_cfg::BASE, fw_cfg::PORTS, 0)])?;
 
-        Ok(Self { ports, memory, coalesced, pci, devices, screen, input, serial_input, power })
+        Ok(Self { ports, memory, coalesced, pci, devices, screen, video_memory, input, serial_input, power })
     }
 
     /// Every device, PCI functions first.
@@ -183,6 +189,44 @@ impl Chipset {
         self.pci.reset();
         for device in &self.devices {
             lock(device).reset();
+        }
+    }
+
+    /// The labels of the PCI functions by their addresses, and those of the other devices.
+    pub fn labels(&self) -> (BTreeMap<String, String>, Vec<String>) {
+        let functions = self.pci.functions().into_iter();
+        let functions = functions.map(|(address, function)| {
+            let function: SharedDevice = function;
+            (address.to_string(), lock(&function).label().to_owned())
+        });
+        (functions.collect(), self.devices.iter().map(|device| lock(device).label().to_owned()).collect())
+    }
+
+    /// The states of all devices, by their labels.
+    pub fn save(&self) -> Result<BTreeMap<String, Value>, StateError> {
+        self.coalesced.deliver();
+        self.all()
+            .map(|device| {
+                let device = lock(&device);
+                Ok((device.label().to_owned(), device.save()?))
+            })
+            .collect()
+    }
+
+    /// Puts all devices into saved states. On an error some have theirs, and others are as after reset.
+    pub fn restore(&self, mut states: BTreeMap<String, Value>) -> Result<(), StateError> {
+        self.reset();
+        for device in self.all() {
+            let mut device = lock(&device);
+            match states.remove(device.label()) {
+                Some(state) => device.restore(state)?,
+                None => return Err(StateError::damaged(device.label(), "it has no state")),
+            }
+        }
+        self.pci.remap();
+        match states.keys().next() {
+            Some(unknown) => Err(StateError::damaged(unknown, "there is no such device")),
+            None => Ok(()),
         }
     }
 

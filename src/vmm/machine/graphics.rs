@@ -49,6 +49,8 @@ pub struct Card {
     pub screen: Arc<dyn Screen>,
     /// What of it is no PCI function.
     pub devices: Vec<SharedDevice>,
+    /// Its memory.
+    pub video_memory: Arc<KvmVideoMemory>,
 }
 
 /// Plugs a graphics card in, with `video_memory` bytes of its own.
@@ -71,11 +73,11 @@ pub fn plug(
     ports.insert(VGA_PORTS.start, VGA_PORTS.end - VGA_PORTS.start, vga.clone(), REGION_VGA_PORTS)?;
     ports.insert(DISPI_PORTS.start, DISPI_PORTS.end - DISPI_PORTS.start, vga.clone(), REGION_DISPI_PORTS)?;
     memory.insert(WINDOW.start, WINDOW.end - WINDOW.start, vga.clone(), REGION_WINDOW)?;
-    let bar_memory = vec![(BAR_VIDEO_MEMORY, video_memory as _)];
+    let bar_memory = vec![(BAR_VIDEO_MEMORY, video_memory.clone() as _)];
     match kind {
         Graphics::Vga => {
             pci.plug(ADDRESS, vga, bar_memory)?;
-            Ok(Card { screen: vga_screen, devices: Vec::new() })
+            Ok(Card { screen: vga_screen, devices: Vec::new(), video_memory })
         }
         Graphics::Virtio => {
             let (gpu, gpu_screen) = VirtioGpu::new("virtio-gpu0", wiring.memory.clone());
@@ -83,7 +85,7 @@ pub fn plug(
             pci.plug(ADDRESS, Arc::new(Mutex::new(function)), bar_memory)?;
             // As long as no driver shows anything, the screen is the VGA's.
             let screen = Heads::new(vec![gpu_screen, vga_screen]);
-            Ok(Card { screen: Arc::new(screen), devices: vec![vga] })
+            Ok(Card { screen: Arc::new(screen), devices: vec![vga], video_memory })
         }
     }
 }

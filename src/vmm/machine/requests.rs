@@ -52,6 +52,11 @@ impl Requests {
         Arc::new(move || requests.raise(MachineEvent::Shutdown { cause }))
     }
 
+    /// Whether the guest has asked for something on which the driver has to decide.
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
     /// Whether a vCPU cannot go on.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
@@ -66,7 +71,7 @@ impl Requests {
 
 impl Governor for Requests {
     fn must_stop(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
+        self.is_pending()
     }
 
     fn triple_fault(&self) {

@@ -341,7 +341,7 @@ impl Worker {
         // Given back they read as zeroes. A driver that fills free pages with something else would find them spoilt.
         let poisoned = features & PAGE_POISON != 0 && self.shared.poison.load(Ordering::Acquire) != 0;
         if !poisoned {
-            chain.writable.slices().iter().try_for_each(|piece| memory::give_back(memory, piece))?;
+            chain.writable.slices().iter().try_for_each(|piece| memory::give_back(memory, piece).map(drop))?;
         }
         Ok(0)
     }

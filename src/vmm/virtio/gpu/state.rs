@@ -18,6 +18,7 @@ use crate::{
     screen::Rect,
     vmm::{
         device::{StateError, restore_state, save_state},
+        hex::HexBytes,
         memory::GuestMemory,
     },
 };
@@ -41,7 +42,7 @@ struct ResourceState {
     height: u32,
     /// Addresses and lengths.
     backing: Option<Vec<(u64, u32)>>,
-    kept: Option<Vec<u8>>,
+    kept: Option<HexBytes>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,7 +72,7 @@ pub fn save(label: &str, scene: &Scene) -> Result<Value, StateError> {
             .backing
             .as_ref()
             .map(|backing| backing.pieces().map(|piece| (piece.address, piece.len)).collect()),
-        kept: resource.kept.as_ref().map(|kept| kept.to_vec()),
+        kept: resource.kept.as_ref().map(|kept| HexBytes(kept.to_vec())),
     });
     let state = State {
         resources: resources.collect(),
@@ -143,7 +144,7 @@ fn resource(saved: ResourceState, memory: &GuestMemory) -> Option<Resource> {
         width: saved.width,
         height: saved.height,
         backing,
-        kept: saved.kept.map(Arc::new),
+        kept: saved.kept.map(|HexBytes(kept)| Arc::new(kept)),
     };
     let kept_size = resource.kept.as_ref().map_or(resource.size(), |kept| kept.len() as u64);
     (is_possible_size(resource.width, resource.height) && kept_size == resource.size()).then_some(resource)

@@ -40,6 +40,8 @@ const DATA_MAX: usize = 64 * 1024;
 /// The least address that a guest can have: those below have a meaning of their own.
 pub const FIRST_GUEST_CID: u32 = 3;
 const SOURCE_STREAMS: u16 = 0;
+/// The event by which the guest learns that all its connections are gone (VIRTIO_VSOCK_EVENT_TRANSPORT_RESET).
+const TRANSPORT_RESET: u32 = 0;
 const STATE_VERSION: u32 = 1;
 
 /// The device.
@@ -62,7 +64,7 @@ impl VirtioVsock {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the guest's socket address is below 3"));
         }
         let label = "virtio-vsock0".to_owned();
-        let traffic = Traffic { switch: Switch::new(cid.into(), listener)?, data: Vec::new() };
+        let traffic = Traffic { switch: Switch::new(cid.into(), listener)?, data: Vec::new(), reset_untold: false };
         Ok(Self { engine: Engine::new(&label, traffic), label, cid })
     }
 }
@@ -99,6 +101,7 @@ impl VirtioDevice for VirtioVsock {
     fn reset(&mut self) {
         if let Some(traffic) = self.engine.handler_mut() {
             traffic.switch.disconnect_all();
+            traffic.reset_untold = false;
         }
     }
 
@@ -114,6 +117,7 @@ impl VirtioDevice for VirtioVsock {
         }
         if let Some(traffic) = self.engine.handler_mut() {
             traffic.switch.disconnect_all();
+            traffic.reset_untold = true;
         }
         Ok(())
     }
@@ -124,6 +128,8 @@ struct Traffic {
     switch: Switch,
     /// The data of the packet at hand.
     data: Vec<u8>,
+    /// The guest still has to be told that its connections are gone.
+    reset_untold: bool,
 }
 
 impl Traffic {
@@ -184,6 +190,25 @@ impl Traffic {
         Ok(true)
     }
 
+    /// Tells the guest that its connections are gone, if it is to be told, as soon as it has a buffer for that.
+    fn tell_reset(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let memory = io.memory;
+        let Some(queue) = io.queue(EVENT) else { return Ok(()) };
+        while self.reset_untold {
+            match queue.pop(memory)? {
+                Some(mut chain) => {
+                    let event = TRANSPORT_RESET.to_le_bytes();
+                    chain.writable.write(&event)?;
+                    queue.complete(memory, chain.head(), event.len())?;
+                    self.reset_untold = false;
+                }
+                None if queue.want_kicks(memory)? => {}
+                None => return Ok(()),
+            }
+        }
+        queue.announce(memory)
+    }
+
     /// Everything that may be possible now. Answers make room for packets, packets make answers.
     fn move_all(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         loop {
@@ -205,8 +230,8 @@ impl Handler for Traffic {
     }
 
     fn kicked(&mut self, queue: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
-        // Buffers of the event queue are kept for a change of the guest's address, which does not happen.
-        if queue == EVENT { Ok(()) } else { self.move_all(io) }
+        // Other buffers of the event queue are kept for ever: the guest's address does not change.
+        if queue == EVENT { self.tell_reset(io) } else { self.move_all(io) }
     }
 
     fn ready(&mut self, _source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
