@@ -105,7 +105,7 @@ wanted() {
 # cannot be built does not keep the other from being built.
 build_guests() {
     [ -e /dev/kvm ] || return 0
-    [ ${#targets[@]} -eq 0 ] || grep -qE '(^| )(linux|processors|stock|cli|bridge)' <<<"${targets[*]}" || return 0
+    [ ${#targets[@]} -eq 0 ] || grep -qE '(^| )(linux|processors|stock|cli|bridge|saved_state)' <<<"${targets[*]}" || return 0
     printf '\n== the test guests\n'
     build_native_guest "$cache/guest-kernel" || trouble "the native test guest could not be built"
     if wanted processors || wanted stock_kernel; then

@@ -5,12 +5,40 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{CliError, Result, context::Context, error};
+use crate::manager::supervisor::{Begin, StartOptions};
 
 #[derive(Debug, Args)]
 pub(super) struct Names {
     /// The guests
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    #[command(flatten)]
+    names: Names,
+    /// Remove their saved states, and begin at power-on
+    #[arg(long)]
+    discard_saved: bool,
+    /// Leave them paused
+    #[arg(long)]
+    paused: bool,
+}
+
+impl Start {
+    pub async fn run(self, context: &Context) -> Result {
+        let Self { names, discard_saved, paused } = self;
+        let start = async |name: String| {
+            let name = context.library().resolve(&name)?;
+            let goes_on = !discard_saved && context.supervisor.has_saved(&name).await;
+            let begin = if discard_saved { Begin::PowerOn } else { Begin::Saved };
+            context.supervisor.start_with(&name, StartOptions { begin, paused }).await?;
+            let done = if goes_on { "Restored" } else { "Started" };
+            context.output.line(format!("{done} \"{name}\""))
+        };
+        names.each(start).await
+    }
 }
 
 #[derive(Debug, Args)]
@@ -71,15 +99,6 @@ async fn power_off(context: &Context, name: &str, seconds: u64) -> Result {
 }
 
 impl Names {
-    pub async fn start(self, context: &Context) -> Result {
-        let start = async |name: String| {
-            let name = context.library().resolve(&name)?;
-            context.supervisor.start(&name).await?;
-            context.output.line(format!("Started \"{name}\""))
-        };
-        self.each(start).await
-    }
-
     pub async fn suspend(self, context: &Context) -> Result {
         let suspend = async |name: String| {
             let guest = context.attach(&name).await?;
@@ -117,7 +136,7 @@ impl Names {
     }
 
     /// Does it to every guest; one that refuses keeps none of the others from it.
-    async fn each(self, act: impl AsyncFn(String) -> Result) -> Result {
+    pub(super) async fn each(self, act: impl AsyncFn(String) -> Result) -> Result {
         let all = self.names.len();
         let mut failed = 0;
         for name in self.names {

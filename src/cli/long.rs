@@ -24,21 +24,9 @@ pub(super) async fn run<T: Send + 'static, E: Into<CliError> + Send + 'static>(
     work: impl FnOnce(Watch<'_>) -> std::result::Result<T, E> + Send + 'static,
 ) -> Result<T> {
     let stop = Arc::new(AtomicBool::new(false));
-    let bar = ProgressBar::no_length().with_message(doing);
-    if let Ok(style) = ProgressStyle::with_template(BAR) {
-        bar.set_style(style.progress_chars("=> "));
-    }
+    let bar = bar(doing);
     let (asked, shown) = (stop.clone(), bar.clone());
-    let mut task = tokio::task::spawn_blocking(move || {
-        let watch = |done: u64, total: u64| {
-            if shown.elapsed() >= QUICK {
-                shown.set_length(total);
-                shown.set_position(done);
-            }
-            !asked.load(Ordering::Relaxed)
-        };
-        work(&watch)
-    });
+    let mut task = tokio::task::spawn_blocking(move || work(&|done, total| show(&shown, &asked, done, total)));
     let result = loop {
         tokio::select! {
             result = &mut task => break result,
@@ -55,4 +43,41 @@ pub(super) async fn run<T: Send + 'static, E: Into<CliError> + Send + 'static>(
         Ok(result) => result.map_err(E::into),
         Err(error) => Err(CliError::Other(format!("this program has failed: {error}. Report it"))),
     }
+}
+
+/// The same for work that is done elsewhere, for which this program only waits.
+pub(super) async fn wait<T>(doing: &'static str, work: impl AsyncFnOnce(Watch<'_>) -> Result<T>) -> Result<T> {
+    let stop = AtomicBool::new(false);
+    let bar = bar(doing);
+    let watch = |done, total| show(&bar, &stop, done, total);
+    let mut work = std::pin::pin!(work(&watch));
+    let result = loop {
+        tokio::select! {
+            result = &mut work => break result,
+            pressed = tokio::signal::ctrl_c() => {
+                if stop.swap(true, Ordering::Relaxed) || pressed.is_err() {
+                    break Err(CliError::Other("no longer waiting. Look what came of it with \"lodgectl list\"".to_owned()));
+                }
+            }
+        }
+    };
+    bar.finish_and_clear();
+    result
+}
+
+fn bar(doing: &'static str) -> ProgressBar {
+    let bar = ProgressBar::no_length().with_message(doing);
+    if let Ok(style) = ProgressStyle::with_template(BAR) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// Shows how much is done, and says whether to go on.
+fn show(bar: &ProgressBar, stop: &AtomicBool, done: u64, total: u64) -> bool {
+    if bar.elapsed() >= QUICK {
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+    !stop.load(Ordering::Relaxed)
 }

@@ -22,6 +22,7 @@ mod long;
 mod manage;
 mod monitor;
 mod output;
+mod saved;
 mod screen;
 mod snapshot;
 mod stats;
@@ -64,8 +65,14 @@ enum Verb {
     Info(info::Info),
     /// Show what running guests use: CPU, memory, disks, networks
     Stats(stats::Stats),
-    /// Start guests
-    Start(lifecycle::Names),
+    /// Start guests; those that were saved go on where they were
+    Start(lifecycle::Start),
+    /// Save the state of running guests, memory included, and end them; they go on from it at their next start
+    #[command(alias = "managedsave")]
+    Save(saved::Save),
+    /// Remove the saved state of guests; they begin at power-on at their next start
+    #[command(alias = "managedsave-remove")]
+    DiscardSaved(saved::DiscardSaved),
     /// Pause guests: they keep their memory and stop running
     Suspend(lifecycle::Names),
     /// Let paused guests run on
@@ -150,7 +157,9 @@ async fn run(cli: Cli) -> Result {
         Verb::List(verb) => verb.run(&context).await,
         Verb::Info(verb) => verb.run(&context).await,
         Verb::Stats(verb) => verb.run(&context).await,
-        Verb::Start(names) => names.start(&context).await,
+        Verb::Start(verb) => verb.run(&context).await,
+        Verb::Save(verb) => verb.run(&context).await,
+        Verb::DiscardSaved(verb) => verb.run(&context).await,
         Verb::Suspend(names) => names.suspend(&context).await,
         Verb::Resume(names) => names.resume(&context).await,
         Verb::Reset(names) => names.reset(&context).await,

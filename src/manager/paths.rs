@@ -123,6 +123,11 @@ impl Paths {
         self.guest_folder(name).join("last-exit.json")
     }
 
+    /// The saved state of the guest `name`, from which it goes on at its next start.
+    pub fn saved_state(&self, name: &str) -> PathBuf {
+        self.guest_folder(name).join("saved.state")
+    }
+
     /// The default pool.
     pub fn disks(&self) -> PathBuf {
         self.data.join("disks")

@@ -2,6 +2,7 @@
 //!
 //! Specification: QEMU QMP Reference Manual. What begins with `x-lodge-` is ours.
 
+mod migration;
 mod statistics;
 mod throttle;
 
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
 pub use throttle::BlockIoThrottle;
 
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
@@ -32,6 +34,10 @@ pub enum RunState {
     Shutdown,
     /// Held after the guest's own system panicked.
     GuestPanicked,
+    /// Held while its state is being saved.
+    FinishMigrate,
+    /// Held after its state was saved.
+    Postmigrate,
 }
 
 impl RunState {

@@ -62,7 +62,10 @@ impl Operation {
     /// Whether it makes sense for a guest in this state.
     pub fn allowed(self, state: &GuestState) -> bool {
         match (self, state) {
-            (Self::Run, GuestState::Off | GuestState::Crashed { .. } | GuestState::Paused { .. }) => true,
+            (
+                Self::Run,
+                GuestState::Off | GuestState::Saved | GuestState::Crashed { .. } | GuestState::Paused { .. },
+            ) => true,
             (Self::Pause | Self::ShutDown, GuestState::Running) => true,
             (Self::Reset, GuestState::Running | GuestState::Paused { .. } | GuestState::InternalError { .. }) => true,
             (Self::ForceOff, state) => state.is_active(),

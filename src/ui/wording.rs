@@ -21,6 +21,8 @@ pub fn state(state: &GuestState) -> String {
         GuestState::Running => gettext("Running"),
         GuestState::Paused { .. } => gettext("Paused"),
         GuestState::Stopping => gettext("Turning off…"),
+        GuestState::Saving => gettext("Saving…"),
+        GuestState::Saved => gettext("Saved"),
         GuestState::NotResponding => gettext("Not responding"),
         GuestState::Crashed { .. } => gettext("Crashed"),
         GuestState::InternalError { .. } => gettext("Stopped by an internal error"),
@@ -43,9 +45,9 @@ pub fn status(view: &GuestView) -> String {
 pub fn state_class(view: &GuestView) -> &'static str {
     match view.state {
         _ if view.definition.is_err() => "failed",
-        GuestState::Off => "off",
+        GuestState::Off | GuestState::Saved => "off",
         GuestState::Running => "running",
-        GuestState::Starting | GuestState::Stopping => "changing",
+        GuestState::Starting | GuestState::Stopping | GuestState::Saving => "changing",
         GuestState::Paused { .. } => "paused",
         GuestState::NotResponding | GuestState::Crashed { .. } | GuestState::InternalError { .. } => "failed",
     }

@@ -14,6 +14,10 @@
 //!                                   ├─ guest powers off ──▶ shutdown ───────┤   since there is nothing
 //!                                   └─ guest panics ──────▶ guest-panicked ─┘   to go on with
 //!
+//!  running, paused, prelaunch ──migrate──▶ finish-migrate ──saved──▶ postmigrate ──cont──▶ running
+//!            ▲                                   │            └─ x-lodge-save: the driver ends
+//!            └───────── failed, cancelled ───────┘
+//!
 //!  running: the guest's reset and system_reset reset in place, it stays running.
 //!  any state: quit, a signal, or an action "destroy" ──▶ the driver ends with an exit report.
 //! ```
@@ -23,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    fs::File,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
@@ -41,6 +46,7 @@ use super::{
     launch::Action,
     machine::{Machine, MachineFault},
     reporter::Reporter,
+    saving::{Ended, Saving, Then, consume},
     typing::Typist,
     usage::Usage,
 };
@@ -48,7 +54,9 @@ use crate::{
     input::InputSink,
     qmp::{
         message::Error,
-        types::{BalloonInfo, BlockIoError, InternalErrorInfo, IoOperationType, RunState, ShutdownCause},
+        types::{
+            BalloonInfo, BlockIoError, InternalErrorInfo, IoOperationType, MigrationInfo, RunState, ShutdownCause,
+        },
     },
     rfb::server::ViewerEvent,
     vmm::{
@@ -73,6 +81,17 @@ pub enum Request {
         /// Where the result goes.
         reply: SyncSender<Result<Value, Error>>,
     },
+    /// The guest's state is to be saved.
+    Save {
+        /// Where it goes.
+        file: File,
+        /// What becomes of the guest.
+        then: Then,
+        /// Where it is told whether that has begun.
+        reply: SyncSender<Result<(), Error>>,
+    },
+    /// The guest's state is saved, or could not be.
+    Saved(Result<(), MachineFault>),
     /// The machine has something to say.
     Machine(MachineEvent),
     /// The balloon has another size.
@@ -107,6 +126,15 @@ impl DriverHandle {
     }
 }
 
+impl DriverHandle {
+    /// Has the guest's state saved to `file`. Returns when that has begun.
+    pub fn save(&self, file: File, then: Then) -> Result<(), Error> {
+        let (reply, result) = mpsc::sync_channel(1);
+        self.send(Request::Save { file, then, reply });
+        result.recv().unwrap_or_else(|_| Err(Error::generic("the guest has ended")))
+    }
+}
+
 /// A queue for a driver that is yet to be made: the machine needs the handle first.
 pub fn queue() -> (DriverHandle, Receiver<Request>) {
     let (sender, receiver) = mpsc::channel();
@@ -125,6 +153,18 @@ pub struct Wiring {
     pub reporter: Arc<Reporter>,
     /// What the worker uses of the host.
     pub usage: Usage,
+    /// The way to the driver itself.
+    pub handle: DriverHandle,
+    /// The state in which the machine is, when that was a saved one.
+    pub restored: Option<Restored>,
+}
+
+/// What there is to know about a state that was restored.
+pub struct Restored {
+    /// Whether the guest ran when it was saved.
+    pub runs: bool,
+    /// The file, when the state is worth nothing once the guest runs.
+    pub consumed: Option<File>,
 }
 
 /// The driver; see the module.
@@ -134,6 +174,10 @@ pub struct Driver {
     state: RunState,
     typist: Typist,
     balloon_watch: BalloonWatch,
+    /// The guest's state is being saved.
+    saving: Option<Saving>,
+    /// How that went the last time.
+    saved: Option<Ended>,
     /// Where the pointer was last put, in 1/32767 of the screen.
     pub(super) pointer: (u16, u16),
     /// The numbers of the viewers that are through their handshake.
@@ -145,12 +189,15 @@ pub struct Driver {
 impl Driver {
     /// A driver for a machine whose virtual CPUs do not run yet.
     pub fn new(machine: Box<dyn Machine>, wiring: Wiring) -> Self {
+        let state = if wiring.restored.is_some() { RunState::Paused } else { RunState::Prelaunch };
         Self {
             machine,
             wiring,
-            state: RunState::Prelaunch,
+            state,
             typist: Typist::default(),
             balloon_watch: BalloonWatch::default(),
+            saving: None,
+            saved: None,
             pointer: (0, 0),
             viewers: Vec::new(),
             ending: None,
@@ -160,7 +207,9 @@ impl Driver {
     /// Starts the guest, unless it is to wait for `cont`, and works off the queue until the worker is to end. Returns how
     /// the guest ended; by then the machine is gone.
     pub fn run(mut self, queue: &Receiver<Request>) -> ExitReport {
-        if !self.wiring.guest.start_paused
+        let runs = self.wiring.restored.as_ref().is_none_or(|restored| restored.runs);
+        if runs
+            && !self.wiring.guest.start_paused
             && let Err(fault) = self.resume()
         {
             self.ending = Some(ExitReport::new(Outcome::LaunchFailed, self.could_not("start", &fault)));
@@ -194,6 +243,10 @@ impl Driver {
                 // A client that has gone needs no answer.
                 let _ = reply.try_send(run(self, arguments));
             }
+            Request::Save { file, then, reply } => {
+                let _ = reply.try_send(self.save(file, then));
+            }
+            Request::Saved(outcome) => self.handle_saved(outcome),
             Request::Machine(event) => self.handle_event(event),
             Request::BalloonChanged => self.balloon_watch.changed(Instant::now()),
             Request::Viewer(event) => self.handle_viewer(event),
@@ -446,9 +499,10 @@ impl Driver {
     pub fn cont(&mut self) -> Result<(), Error> {
         match self.state {
             RunState::Running => Ok(()),
-            RunState::Prelaunch | RunState::Paused | RunState::IoError => {
+            RunState::Prelaunch | RunState::Paused | RunState::IoError | RunState::Postmigrate => {
                 self.resume().map_err(|fault| Error::generic(self.could_not("go on", &fault)))
             }
+            RunState::FinishMigrate => Err(is_being_saved()),
             RunState::InternalError | RunState::Shutdown | RunState::GuestPanicked => {
                 Err(Error::generic("Resetting the Virtual Machine is required"))
             }
@@ -456,6 +510,11 @@ impl Driver {
     }
 
     fn resume(&mut self) -> Result<(), MachineFault> {
+        // From now on its saved state would not fit its disks.
+        if let Some(file) = self.wiring.restored.as_ref().and_then(|restored| restored.consumed.as_ref()) {
+            consume(file).map_err(|error| format!("its saved state could not be removed: {error}"))?;
+        }
+        self.wiring.restored = None;
         self.machine.resume()?;
         self.state = RunState::Running;
         self.wiring.events.emit("RESUME");
@@ -485,6 +544,9 @@ impl Driver {
 
     /// QMP `system_reset`.
     pub fn system_reset(&mut self) -> Result<(), Error> {
+        if self.saving.is_some() {
+            return Err(is_being_saved());
+        }
         self.reset(ShutdownCause::HostQmpSystemReset).map_err(|fault| Error::generic(self.could_not("reset", &fault)))
     }
 
@@ -494,9 +556,88 @@ impl Driver {
         self.wiring.events.emit("POWERDOWN");
     }
 
+    /// Begins to save the guest's state; a running one is stopped.
+    fn save(&mut self, file: File, then: Then) -> Result<(), Error> {
+        let before = self.state;
+        let runs = match before {
+            RunState::FinishMigrate => return Err(is_being_saved()),
+            RunState::InternalError | RunState::Shutdown | RunState::GuestPanicked => {
+                return Err(Error::generic("the guest has come to an end, which is not worth saving"));
+            }
+            state => state.is_running(),
+        };
+        self.stop()?;
+        let handle = self.wiring.handle.clone();
+        let tell = move |outcome| handle.send(Request::Saved(outcome));
+        let begun = self.machine.save(runs).and_then(|state| Ok(Saving::begin(state, file, then, before, tell)?));
+        match begun {
+            Ok(saving) => {
+                self.state = RunState::FinishMigrate;
+                self.saving = Some(saving);
+                self.tell_saving();
+                Ok(())
+            }
+            Err(fault) => {
+                self.go_on_as(before);
+                Err(Error::generic(self.could_not("be saved", &fault)))
+            }
+        }
+    }
+
+    fn handle_saved(&mut self, outcome: Result<(), MachineFault>) {
+        let Some(saving) = self.saving.take() else { return };
+        let (then, before) = (saving.then, saving.before);
+        self.saved = Some(saving.ended(&outcome));
+        self.state = RunState::Postmigrate;
+        match (outcome, then) {
+            (Ok(()), Then::Stay) => {}
+            (Ok(()), Then::End) => {
+                self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostQmpQuit.info());
+                self.end(Outcome::Saved, "its state was saved".to_owned());
+            }
+            (Err(fault), _) => {
+                tracing::warn!("{}", self.could_not("be saved", &fault));
+                self.go_on_as(before);
+            }
+        }
+        self.tell_saving();
+    }
+
+    /// The guest, which is stopped, does what it did before.
+    fn go_on_as(&mut self, before: RunState) {
+        self.state = if before.is_running() { RunState::Paused } else { before };
+        if before.is_running()
+            && let Err(fault) = self.resume()
+        {
+            tracing::error!("{}", self.could_not("go on", &fault));
+        }
+    }
+
+    fn tell_saving(&self) {
+        let status = self.saving_info().and_then(|info| info.status);
+        self.wiring.events.emit_with("MIGRATION", &serde_json::json!({ "status": status }));
+    }
+
+    /// How the saving of the guest's state goes, or went the last time.
+    pub fn saving_info(&self) -> Option<MigrationInfo> {
+        let now = self.saving.as_ref().map(Saving::info);
+        now.or_else(|| self.saved.as_ref().map(Ended::info))
+    }
+
+    /// Has the saving of the guest's state end, if there is one.
+    pub fn cancel_saving(&mut self) {
+        if let Some(saving) = &self.saving {
+            saving.cancel();
+        }
+    }
+
     /// Ends the worker.
     pub fn quit(&mut self) {
         self.wiring.events.emit_with("SHUTDOWN", &ShutdownCause::HostQmpQuit.info());
         self.end(Outcome::Quit, "forced off".to_owned());
     }
+}
+
+fn is_being_saved() -> Error {
+    Error::generic("the guest's state is being saved. wait, or cancel that with migrate_cancel")
 }

@@ -47,6 +47,8 @@ pub enum Outcome {
     Reset,
     /// QMP `quit`: forced off.
     Quit,
+    /// Its state was saved, from which it goes on at its next start.
+    Saved,
     /// The worker got a signal that asks it to end.
     Terminated,
     /// The guest's own system panicked.
@@ -62,7 +64,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the guest ended as somebody wanted.
     pub fn is_orderly(self) -> bool {
-        matches!(self, Self::Shutdown | Self::Reset | Self::Quit | Self::Terminated)
+        matches!(self, Self::Shutdown | Self::Reset | Self::Quit | Self::Saved | Self::Terminated)
     }
 }
 

@@ -22,6 +22,7 @@ pub use crate::vmm::{
     cpu::{CpuConfig, CpuConfigError, Topology},
     machine::Graphics,
     memory::{HugePages, MemoryBacking},
+    snapshot::is_complete as is_complete_state,
 };
 
 /// The file descriptor on which the worker finds its launch description.
@@ -101,6 +102,20 @@ pub struct LaunchDescription {
     /// Sockets between guest and host, if there are.
     #[serde(default)]
     pub vsock: Option<Vsock>,
+    /// The saved state from which the guest goes on, instead of its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
+}
+
+/// A saved state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// The state, open for reading; for writing too if it is consumed.
+    pub state: RawFd,
+    /// Whether it is worth nothing once the guest runs. It is emptied then, so that nobody restores it again.
+    #[serde(default)]
+    pub consume: bool,
 }
 
 /// How a guest begins.
@@ -400,6 +415,7 @@ mod tests {
             console: Some(17),
             ports: vec![Port { name: "org.qemu.guest_agent.0".to_owned(), listener: 18 }],
             vsock: Some(Vsock { cid: 3, listener: 19 }),
+            restore: Some(Restore { state: 20, consume: true }),
         }
     }
 

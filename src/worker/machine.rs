@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::Write;
+
 use crate::{
     qmp::types::BlockDeviceStats,
     vmm::{
@@ -12,7 +14,8 @@ use crate::{
             statistics::{Operation, Statistics},
         },
         cpu::VcpuInfo,
-        machine::{DiskInfo, NetworkInfo},
+        machine::{DiskInfo, NetworkInfo, SavedMachine},
+        snapshot::Progress,
         virtio::balloon::BalloonHandle,
     },
 };
@@ -29,6 +32,9 @@ pub trait Machine {
 
     /// Stops the virtual CPUs; when it returns, pending I/O is complete and the machine's state does not change.
     fn pause(&mut self) -> Result<(), MachineFault>;
+
+    /// Takes the machine's state, which is paused if it runs. Whoever restores it learns whether it `runs` then.
+    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault>;
 
     /// Puts the machine into its state after power-on. It runs afterwards if it ran before.
     fn reset(&mut self) -> Result<(), MachineFault>;
@@ -52,6 +58,18 @@ pub trait Machine {
     fn limit_disk(&mut self, disk: usize, limits: Limits);
 }
 
+/// A machine's state that is ready to be written.
+pub trait SavedState: Send {
+    /// Writes it. The machine must stand still until this is done; any thread may do it.
+    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault>;
+}
+
+impl SavedState for SavedMachine {
+    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault> {
+        Ok(self.write(to, progress)?)
+    }
+}
+
 /// A disk's size and counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskFigures {
@@ -72,6 +90,10 @@ impl Machine for vmm::machine::Machine {
 
     fn pause(&mut self) -> Result<(), MachineFault> {
         Ok(self.pause()?)
+    }
+
+    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault> {
+        Ok(Box::new(self.save(runs)?))
     }
 
     fn reset(&mut self) -> Result<(), MachineFault> {

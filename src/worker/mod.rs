@@ -3,6 +3,7 @@
 //! - [`launch`]: what the worker is told by whoever starts it. [`exit_report`]: what it leaves behind.
 //! - [`driver`]: the one queue, and the thread that owns the [`machine`].
 //! - [`control`]: QMP; [`commands`]: what can be asked for.
+//! - [`saving`]: the guest's state, written to a file.
 //! - [`serial`]: the serial port's clients. [`typing`], [`balloon`]: what takes time.
 //! - [`log`], [`reporter`], [`usage`]: what there is to tell.
 
@@ -23,6 +24,7 @@ pub mod process;
 pub mod reporter;
 pub mod run;
 pub mod sandbox;
+pub mod saving;
 pub mod serial;
 pub mod testing;
 pub mod typing;

@@ -21,7 +21,7 @@ use std::{
 use super::{
     control::{ControlServer, events::EventHub},
     descriptors::{DescriptorError, Inherited},
-    driver::{self, Driver, DriverHandle, Request, Wiring},
+    driver::{self, Driver, DriverHandle, Request, Restored, Wiring},
     exit_report::{ExitReport, Outcome},
     guest::{Guest, GuestDisk},
     launch::{self, CacheMode, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription, Vsock},
@@ -144,6 +144,8 @@ struct GuestFiles {
     networks: Vec<NetworkConfig>,
     /// Each disk's image, with those below it.
     disks: Vec<(File, Vec<File>)>,
+    /// A saved state.
+    restore: Option<File>,
 }
 
 impl Files {
@@ -189,6 +191,10 @@ impl Files {
                 })
                 .collect::<Result<_, Failure>>()?,
             disks,
+            restore: match &launch.restore {
+                Some(restore) => Some(take(restore.state, "the saved state")?.into()),
+                None => None,
+            },
         };
         Ok(Self { log, exit_report, run_lock, rest })
     }
@@ -277,7 +283,17 @@ fn run_guest(
         debug_log: Box::new(LineWriter::new(Arc::clone(log), "firmware: ")),
         boot_menu: launch.boot_menu,
     };
-    let machine = Machine::new(files.kvm, config, machine_events(handle.clone()))?;
+    let mut machine = Machine::new(files.kvm, config, machine_events(handle.clone()))?;
+    let restored = match files.restore {
+        Some(file) => {
+            let begun = Instant::now();
+            let runs = machine.restore(&mut &file)?;
+            tracing::info!("the saved state was restored in {:.1} s", begun.elapsed().as_secs_f32());
+            let is_consumed = launch.restore.is_some_and(|restore| restore.consume);
+            Some(Restored { runs, consumed: is_consumed.then_some(file) })
+        }
+        None => None,
+    };
 
     if let Some(balloon) = machine.balloon() {
         let handle = handle.clone();
@@ -294,11 +310,17 @@ fn run_guest(
     let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
     let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen));
     let (control, vnc) = Porter::acceptors(files.control, files.vnc)?;
-    let porter =
-        Porter { control, vnc, signals, control_server: Arc::clone(&control_server), vnc_server, driver: handle };
+    let porter = Porter {
+        control,
+        vnc,
+        signals,
+        control_server: Arc::clone(&control_server),
+        vnc_server,
+        driver: handle.clone(),
+    };
     porter.start()?;
 
-    let wiring = Wiring { guest, input, events, reporter: Arc::clone(reporter), usage };
+    let wiring = Wiring { guest, input, events, reporter: Arc::clone(reporter), usage, handle, restored };
     let report = Driver::new(Box::new(machine), wiring).run(&queue);
     let deadline = Instant::now() + FAREWELL;
     control_server.drain(deadline);

@@ -24,7 +24,7 @@ use super::{
     exit_report::ExitReport,
     guest::{Guest, GuestDisk},
     launch::Action,
-    machine::{DiskFigures, Machine, MachineFault},
+    machine::{DiskFigures, Machine, MachineFault, SavedState},
     reporter::Reporter,
     usage::Usage,
 };
@@ -37,6 +37,7 @@ use crate::{
         cpu::{CpuPlace, VcpuInfo},
         machine::{MachineEvent, NetworkInfo},
         net::none::NoNetwork,
+        snapshot::Progress,
         virtio::{
             balloon::{Balloon, BalloonHandle},
             net::{MacAddress, NetConfig, VirtioNet},
@@ -78,6 +79,11 @@ impl Machine for FakeMachine {
         self.called("pause")
     }
 
+    fn save(&mut self, runs: bool) -> Result<Box<dyn SavedState>, MachineFault> {
+        self.called("save")?;
+        Ok(Box::new(FakeState { runs, fails: Arc::clone(&self.fails) }))
+    }
+
     fn reset(&mut self) -> Result<(), MachineFault> {
         self.called("reset")
     }
@@ -109,6 +115,27 @@ impl Machine for FakeMachine {
 
     fn limit_disk(&mut self, _disk: usize, limits: Limits) {
         self.limits = limits;
+    }
+}
+
+/// A state that is written as one word: `running` or `paused`. While [`FakeWorker::fail`] says `wait`, writing it takes for ever, but
+/// it can be cancelled; with `write` it fails.
+struct FakeState {
+    runs: bool,
+    fails: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl SavedState for FakeState {
+    fn write(&self, to: &mut dyn Write, progress: &Progress) -> Result<(), MachineFault> {
+        let fails = || *self.fails.lock().unwrap_or_else(PoisonError::into_inner);
+        to.write_all(if self.runs { b"running" } else { b"paused" })?;
+        while fails() == Some("wait") {
+            if progress.is_cancelled() {
+                return Err("writing was cancelled".into());
+            }
+            thread::yield_now();
+        }
+        if fails() == Some("write") { Err("write fails on purpose".into()) } else { Ok(()) }
     }
 }
 
@@ -206,6 +233,8 @@ impl FakeWorker {
             events: Arc::clone(&events),
             reporter: Arc::new(Reporter::new(report.try_clone()?, None)),
             usage: Usage::open(),
+            handle: driver.clone(),
+            restored: None,
         };
         let server = Arc::new(ControlServer::new(driver.clone(), events, Arc::new(screen)));
         let thread = thread::spawn(move || Driver::new(Box::new(machine), wiring).run(&queue));

@@ -35,21 +35,30 @@ pub fn boot() -> Option<Card> {
 /// Boots the card in a machine changed by `change`; `None` where there is no KVM.
 pub fn boot_with(change: impl FnOnce(&mut MachineConfig)) -> Option<Card> {
     let kvm = kvm::open()?;
-    let mut file = tempfile::tempfile().expect("a temporary file could not be made");
-    file.write_all(testcard::image()).expect("the image could not be written");
-    let disk = block::open(Image { file, format: Format::Raw }, true, Vec::new()).expect("the image is no disk");
-    let disk = DiskConfig { serial: "card".to_owned(), bootindex: Some(0), ..DiskConfig::new("card", disk) };
     let mut guest = machine(kvm, |config| {
-        config.disks = vec![disk];
+        config.disks = vec![disk()];
         change(config);
     });
     guest.machine.resume().expect("the machine did not start");
-    let card = Card { guest, seen: Cell::new(0) };
+    let card = Card::of(guest);
     card.says("LODGE TESTCARD 1 800x600x32 ready");
     Some(card)
 }
 
+/// The disk that the card boots from.
+pub fn disk() -> DiskConfig {
+    let mut file = tempfile::tempfile().expect("a temporary file could not be made");
+    file.write_all(testcard::image()).expect("the image could not be written");
+    let disk = block::open(Image { file, format: Format::Raw }, true, Vec::new()).expect("the image is no disk");
+    DiskConfig { serial: "card".to_owned(), bootindex: Some(0), ..DiskConfig::new("card", disk) }
+}
+
 impl Card {
+    /// A machine that runs the card already.
+    pub fn of(guest: TestMachine) -> Self {
+        Self { guest, seen: Cell::new(0) }
+    }
+
     /// Waits for the line `wanted`; what came before it is passed over.
     pub fn says(&self, wanted: &str) {
         self.line(wanted, |line| line == wanted);

@@ -10,18 +10,32 @@ use rustix::fs::MemfdFlags;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Client, ClientError, DEFAULT_TIMEOUT};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::timeout,
+};
+
+use super::{Client, ClientError, DEFAULT_TIMEOUT, Event};
 use crate::{
     input::{
         Key,
         keys::{self, Stroke},
     },
-    qmp::types::{AddfdInfo, BalloonInfo, BlockIoThrottle, Statistics, StatusInfo},
+    manager::storage::progress::Watch,
+    qmp::types::{
+        AddfdInfo, BalloonInfo, BlockIoThrottle, MigrationInfo, MigrationStatistics, MigrationStatus, Statistics,
+        StatusInfo,
+    },
     worker::launch::Limits,
 };
 
 /// How long a screenshot may take.
 const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a guest may take to be paused, with all its I/O completed.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often somebody is told how far a long operation is.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a key is held when typing, in milliseconds: long enough for a guest that polls its keyboard.
 const TYPING_HOLD: u64 = 20;
@@ -162,9 +176,86 @@ impl Client {
         Ok(picture)
     }
 
+    /// Has the guest's state, memory included, written to `file`. The guest stands still meanwhile and afterwards, until it is
+    /// resumed ([`Client::resume`]). `watch` is told how far it is, in bytes of memory; when that fails, or `watch` says to stop, the
+    /// guest does what it did before.
+    pub async fn save_state(&self, file: OwnedFd, watch: Watch<'_>) -> Result<(), ClientError> {
+        self.save("migrate", file, |name| json!({ "uri": format!("file:{name}") }), watch).await
+    }
+
+    /// [`Client::save_state`] to the guest's own file, after which the worker ends: perhaps before it has answered.
+    pub async fn save_and_end(&self, file: OwnedFd, watch: Watch<'_>) -> Result<(), ClientError> {
+        self.save("x-lodge-save", file, |name| json!({ "filename": name }), watch).await
+    }
+
+    async fn save(
+        &self,
+        command: &str,
+        file: OwnedFd,
+        arguments: impl Fn(&str) -> Value,
+        watch: Watch<'_>,
+    ) -> Result<(), ClientError> {
+        let added = self.request("add-fd", Value::Null, Some(file), DEFAULT_TIMEOUT).await?;
+        let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
+        let mut events = self.events();
+        let begun = self.execute_within(command, arguments(&format!("/dev/fdset/{fdset_id}")), PAUSE_TIMEOUT).await;
+        // The worker has its own by now.
+        let removed = self.execute("remove-fd", json!({ "fdset-id": fdset_id })).await;
+        begun?;
+        if !matches!(removed, Err(ClientError::Closed)) {
+            removed?;
+        }
+        loop {
+            // The end is told by an event, and how far it is must be asked for.
+            if wait_until_saved(&mut events, PROGRESS_INTERVAL).await? {
+                return Ok(());
+            }
+            let info: MigrationInfo = match self.query("query-migrate", DEFAULT_TIMEOUT).await {
+                Ok(info) => info,
+                // A worker that ends has told so before.
+                Err(_) if wait_until_saved(&mut events, DEFAULT_TIMEOUT).await? => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if let Some(MigrationStatistics { remaining, total, .. }) = info.ram
+                && info.status == Some(MigrationStatus::Active)
+                && !watch(total.saturating_sub(remaining), total)
+            {
+                self.execute("migrate_cancel", Value::Null).await?;
+            }
+            let refused =
+                |description: String| ClientError::Refused { class: super::ErrorClass::GenericError, description };
+            match info.status {
+                Some(MigrationStatus::Active | MigrationStatus::Cancelling) => {}
+                Some(MigrationStatus::Completed) => return Ok(()),
+                Some(MigrationStatus::Cancelled) => {
+                    return Err(refused("saving its state was cancelled. It goes on as before".to_owned()));
+                }
+                Some(MigrationStatus::Failed) | None => {
+                    return Err(refused(info.error_desc.unwrap_or_else(|| "its state could not be saved".to_owned())));
+                }
+            }
+        }
+    }
+
     async fn query<T: DeserializeOwned>(&self, command: &str, limit: Duration) -> Result<T, ClientError> {
         parse(command, self.execute_within(command, Value::Null, limit).await?)
     }
+}
+
+/// Waits for an event about the saving of a state, at most `limit`. `true`: the state is saved.
+async fn wait_until_saved(events: &mut Receiver<Event>, limit: Duration) -> Result<bool, ClientError> {
+    let next = async {
+        loop {
+            match events.recv().await {
+                Ok(event) if event.event == "MIGRATION" => {
+                    return Ok(event.data.get("status").is_some_and(|status| status == "completed"));
+                }
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Err(ClientError::Closed),
+            }
+        }
+    };
+    timeout(limit, next).await.unwrap_or(Ok(false))
 }
 
 fn parse<T: DeserializeOwned>(command: &str, answer: Value) -> Result<T, ClientError> {

@@ -68,6 +68,23 @@ pub enum SupervisorError {
         /// Why.
         reason: String,
     },
+    /// Its saved state does not fit its disks any more.
+    #[error(
+        "the state of \"{name}\" was saved, but {disk} was changed since: going on would destroy what is on it. Put the disk back \
+         as it was, or start the guest from its disks with \"lodgectl start --discard-saved {name}\""
+    )]
+    Stale {
+        /// The guest.
+        name: String,
+        /// The disk.
+        disk: String,
+    },
+    /// It ended before its state was saved.
+    #[error("\"{name}\" has ended before its state was saved. Look why with \"lodgectl info {name}\"")]
+    NotSaved {
+        /// The guest.
+        name: String,
+    },
     /// This program itself is ending.
     #[error("the program is ending. Repeat this when it runs again")]
     Ending,

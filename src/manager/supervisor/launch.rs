@@ -20,9 +20,9 @@ use tokio::process::{Child, Command};
 use uuid::Uuid;
 
 use super::{
-    Supervisor, SupervisorError,
+    Begin, StartOptions, Supervisor, SupervisorError,
     devices::{self, Sockets},
-    runtime,
+    runtime, saved,
 };
 use crate::{
     manager::{
@@ -34,6 +34,7 @@ use crate::{
     },
     worker::launch::{
         Action, Boot, Descriptors, Disk, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription, Network,
+        Restore,
     },
 };
 
@@ -47,11 +48,13 @@ pub(super) struct Launch {
     worker: PathBuf,
     command: Command,
     running: RunningPaths,
+    /// The saved state's size in bytes; 0 when the guest begins at power-on.
+    pub state_size: u64,
 }
 
 impl Supervisor {
     /// Opens and makes everything that the guest's worker needs. Nothing is left behind when that fails.
-    pub(super) fn prepare(&self, name: &str) -> Result<Launch, SupervisorError> {
+    pub(super) fn prepare(&self, name: &str, options: StartOptions) -> Result<Launch, SupervisorError> {
         let definition = self.library().load(name)?.definition;
         let refused = |(what, mend)| SupervisorError::Host { name: name.to_owned(), what, mend };
         let io_error = |what: &str| {
@@ -86,6 +89,16 @@ impl Supervisor {
             return Err(unfit(Problems(vec![problem])));
         }
         let networks = devices::open_networks(&definition, &self.root, &mut inherited).map_err(unfit)?;
+        // Not before the disks are locked.
+        let state = match options.begin {
+            Begin::Saved => saved::open(self.paths(), &definition)?.map(|state| (state, true)),
+            Begin::PowerOn => None,
+            Begin::State(state) => Some((state, false)),
+        };
+        let state_size =
+            state.as_ref().and_then(|(state, _)| state.metadata().ok()).map_or(0, |metadata| metadata.len());
+        let is_own = state.as_ref().is_some_and(|(_, is_own)| *is_own);
+        let restore = state.map(|(state, consume)| Restore { state: inherited.add(state), consume });
         let worker = self.worker_program().map_err(refused)?;
         let log = open_log(&self.paths().log(name)).map_err(io_error("the log cannot be written"))?;
         let mut prepared = runtime::prepare(self.paths(), name, definition.uuid, devices::wanted(&definition))
@@ -101,16 +114,21 @@ impl Supervisor {
             vnc: inherited.add(prepared.vnc),
             serial: inherited.add(prepared.serial),
         };
-        let description = describe(&definition, descriptors, boot, disks, networks, sockets);
+        let mut description = describe(&definition, descriptors, boot, disks, networks, sockets);
+        description.restore = restore;
+        description.start_paused = options.paused;
         let command = inherited
             .add_description(&description)
             .and_then(|()| command(&worker, inherited))
             .map_err(io_error("the worker cannot be prepared"))?;
+        if !is_own {
+            saved::remove(&self.paths().saved_state(name))?;
+        }
         let running = self.paths().running(definition.uuid);
-        Ok(Launch { uuid: definition.uuid, name: name.to_owned(), worker, command, running })
+        Ok(Launch { uuid: definition.uuid, name: name.to_owned(), worker, command, running, state_size })
     }
 
-    fn take_lock(&self, name: &str) -> Result<RunLock, SupervisorError> {
+    pub(super) fn take_lock(&self, name: &str) -> Result<RunLock, SupervisorError> {
         let path = self.paths().run_lock(name);
         match RunLock::acquire(&path) {
             Ok(Some(lock)) => Ok(lock),
@@ -260,5 +278,6 @@ fn describe(
         console: sockets.console,
         ports: sockets.ports,
         vsock: sockets.vsock,
+        restore: None,
     }
 }

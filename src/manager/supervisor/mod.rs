@@ -8,6 +8,8 @@
 //!     │  spawns the worker                        │ quit, shutdown, crash, kill
 //!     └───────────────────────────────────────────┘ the kernel frees run.lock;
 //!            whoever looks next moves exit.json to last-exit.json
+//!
+//! A guest that was saved is Off with a state in its folder, in which it begins at its next start.
 //! ```
 
 mod devices;
@@ -16,6 +18,7 @@ mod error;
 mod images;
 mod launch;
 mod runtime;
+mod saved;
 mod state;
 
 use std::{path::PathBuf, time::Duration};
@@ -24,6 +27,7 @@ use tokio::{process::Child, task::spawn_blocking, time::sleep};
 use uuid::Uuid;
 
 pub use error::SupervisorError;
+pub use saved::{Begin, StartOptions};
 pub use state::GuestState;
 
 pub use crate::worker::exit_report::{ExitReport, Outcome};
@@ -38,6 +42,8 @@ use super::{
 
 /// How long a worker may take until it answers for the first time.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// What the slowest disk reads of a saved state in a second, in bytes.
+const SLOWEST_DISK: u64 = 20 << 20;
 /// How long a worker that has closed its socket may take to end.
 const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a running worker may take to answer when its state is asked for.
@@ -79,12 +85,19 @@ impl Supervisor {
         &self.library
     }
 
-    /// Starts the guest and waits until its worker answers. Of several who start it at once, one succeeds.
+    /// Starts the guest and waits until its worker answers. Of several who start it at once, one succeeds. It goes on from its saved
+    /// state, if it has one.
     pub async fn start(&self, name: &str) -> Result<Client, SupervisorError> {
+        self.start_with(name, StartOptions::default()).await
+    }
+
+    /// [`Supervisor::start`] as `options` say.
+    pub async fn start_with(&self, name: &str, options: StartOptions) -> Result<Client, SupervisorError> {
         let (this, guest) = (self.clone(), name.to_owned());
-        let launch = blocking(move || this.prepare(&guest)).await?;
+        let launch = blocking(move || this.prepare(&guest, options)).await?;
         let control = self.paths().running(launch.uuid).control();
-        let uuid = launch.uuid;
+        let (uuid, state_size) = (launch.uuid, launch.state_size);
+        let limit = START_TIMEOUT + Duration::from_secs(state_size / SLOWEST_DISK);
         let mut worker = match launch.spawn() {
             Ok(worker) => worker,
             Err(error) => {
@@ -92,8 +105,13 @@ impl Supervisor {
                 return Err(error);
             }
         };
-        match Client::connect_within(&control, START_TIMEOUT).await {
+        match Client::connect_within(&control, limit).await {
             Ok(client) => {
+                if state_size > 0 {
+                    let (paths, guest) = (self.paths().clone(), name.to_owned());
+                    // Nobody needs to wait for that.
+                    drop(spawn_blocking(move || saved::remove_used(&paths, &guest)));
+                }
                 // A child that has ended stays in the process table until its parent has asked for it.
                 tokio::spawn(async move { worker.wait().await });
                 Ok(client)
@@ -166,8 +184,11 @@ impl Supervisor {
         }
     }
 
-    /// What a guest without a worker is: off, or crashed.
+    /// What a guest without a worker is: off, saved, or crashed.
     pub async fn state_at_rest(&self, name: &str) -> GuestState {
+        if self.has_saved(name).await {
+            return GuestState::Saved;
+        }
         GuestState::at_rest(self.last_exit(name).await)
     }
 

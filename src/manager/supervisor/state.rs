@@ -28,6 +28,10 @@ pub enum GuestState {
     },
     /// It is being ended.
     Stopping,
+    /// It stands still while its state is being saved.
+    Saving,
+    /// It does not run, and goes on from its saved state at its next start.
+    Saved,
     /// Its worker lives but has not answered for some seconds.
     NotResponding,
     /// It does not run: its last run ended badly.
@@ -52,6 +56,8 @@ impl GuestState {
             Self::Running => "running",
             Self::Paused { .. } => "paused",
             Self::Stopping => "stopping",
+            Self::Saving => "saving",
+            Self::Saved => "saved",
             Self::NotResponding => "not responding",
             Self::Crashed { .. } => "crashed",
             Self::InternalError { .. } => "internal error",
@@ -69,7 +75,7 @@ impl GuestState {
 
     /// Whether there is a worker.
     pub fn is_active(&self) -> bool {
-        !matches!(self, Self::Off | Self::Crashed { .. })
+        !matches!(self, Self::Off | Self::Saved | Self::Crashed { .. })
     }
 
     /// What went wrong, if anything.
@@ -90,7 +96,10 @@ impl GuestState {
         match status {
             RunState::Running => Self::Running,
             // One that has turned itself off and is kept for a look waits, too.
-            RunState::Prelaunch | RunState::Paused | RunState::Shutdown | RunState::IoError => Self::Paused { reason },
+            RunState::Prelaunch | RunState::Paused | RunState::Postmigrate | RunState::Shutdown | RunState::IoError => {
+                Self::Paused { reason }
+            }
+            RunState::FinishMigrate => Self::Saving,
             RunState::InternalError => Self::InternalError {
                 reason: report
                     .map_or_else(|| "KVM could not go on. Reset it or force it off".to_owned(), |r| r.message),
@@ -138,6 +147,8 @@ mod tests {
             GuestState::Running,
             GuestState::Paused { reason: Some(reason()) },
             GuestState::Stopping,
+            GuestState::Saving,
+            GuestState::Saved,
             GuestState::NotResponding,
             GuestState::Crashed { reason: reason() },
             GuestState::InternalError { reason: reason() },

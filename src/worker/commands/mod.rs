@@ -11,6 +11,10 @@
 //!   once, is held for `hold-time` (100 ms) and comes up; the next stroke follows it.
 //! - Out-of-band execution is not offered. A message has at most 1 MiB, a list of keys or events at most 1024 members.
 //! - `qom-list`, `qom-get` and `qom-set` know the balloon and its statistics, and nothing else.
+//! - `migrate` saves the guest's state to `file:/dev/fdset/NUMBER` and knows no other place. A running guest is stopped first; it
+//!   is in `finish-migrate` meanwhile and in `postmigrate` afterwards, from where `cont` leads on. When it fails or is cancelled the
+//!   guest does what it did before. `x-lodge-save` takes the `filename` of a file that is the guest's own, in which it finds itself
+//!   at its next start: the worker ends then. The event `MIGRATION` comes without being asked for.
 //! - `x-lodge-statistics` answers all that a guest's graphs need, `x-lodge-query-netstats` what went over the network cards, whose
 //!   names `net0` and so on are those for `set_link`. The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
@@ -21,6 +25,7 @@ mod balloon;
 mod block;
 mod descriptors;
 mod input;
+mod migration;
 mod network;
 mod qom;
 mod query;
@@ -59,6 +64,8 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("block_set_io_throttle", Handler::Driver(block::block_set_io_throttle)),
     ("cont", Handler::Driver(run_state::cont)),
     ("input-send-event", Handler::Driver(input::input_send_event)),
+    ("migrate", Handler::Session(migration::migrate)),
+    ("migrate_cancel", Handler::Driver(migration::migrate_cancel)),
     ("qmp_capabilities", Handler::Session(Session::qmp_capabilities)),
     ("qom-get", Handler::Driver(qom::qom_get)),
     ("qom-list", Handler::Driver(qom::qom_list)),
@@ -69,6 +76,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("query-commands", Handler::Session(query_commands)),
     ("query-cpus-fast", Handler::Driver(query::query_cpus_fast)),
     ("query-fdsets", Handler::Session(descriptors::query_fdsets)),
+    ("query-migrate", Handler::Driver(migration::query_migrate)),
     ("query-name", Handler::Driver(query::query_name)),
     ("query-status", Handler::Driver(query::query_status)),
     ("query-uuid", Handler::Driver(query::query_uuid)),
@@ -83,6 +91,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("system_powerdown", Handler::Driver(run_state::system_powerdown)),
     ("system_reset", Handler::Driver(run_state::system_reset)),
     ("x-lodge-query-netstats", Handler::Driver(network::query_netstats)),
+    ("x-lodge-save", Handler::Session(migration::x_lodge_save)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
 ];
 

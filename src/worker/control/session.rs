@@ -22,6 +22,7 @@ use crate::{
     screen::Screen,
     worker::{
         commands::{self, Handler},
+        driver::DriverHandle,
         fdset::FdSets,
     },
 };
@@ -136,6 +137,11 @@ impl Session {
     /// The connection's number.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The way to the driver.
+    pub fn driver(&self) -> &DriverHandle {
+        &self.services.driver
     }
 
     /// The guest's screen.
