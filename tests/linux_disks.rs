@@ -158,7 +158,7 @@ fn requests_in_flight_survive_pauses_and_are_given_up_by_a_reset() {
         echo "the disks are verified""#;
     let change = |config: &mut MachineConfig| {
         config.disks.push(disk("raw", &raw, Format::Raw));
-        config.disks.push(disk("qcow2", &qcow2, Format::Qcow2));
+        config.disks.push(direct_disk("qcow2", &qcow2, Format::Qcow2));
     };
     let Some(mut guest) = Linux::run(script, &[], change) else { return };
     let disks = guest.guest.machine.disks();

@@ -67,7 +67,7 @@ class Shell:
 
 
 class LodgeGuest:
-    """A Linux guest of Lodge's. `disks` are (path, cache mode); `tap` is the name of a TAP interface; a `bare` one has what can't
+    """A Linux guest of Lodge's. `disks` are (path, cache mode), in the format that the path's suffix says; `tap` is the name of a TAP interface; a `bare` one has what can't
     be left out."""
 
     def __init__(self, lodge, disks, tap=None, command_line="", bare=False):
@@ -123,7 +123,7 @@ class QemuGuest:
         for index, (path, cache) in enumerate(disks):
             # QEMU's quickest ways: Linux AIO needs a cache mode of none, io_uring is best with the page cache.
             aio = "native" if cache == "none" else "io_uring"
-            self.command += ["-drive", f"file={path},format=raw,if=none,id=d{index},cache={cache},aio={aio},discard=unmap",
+            self.command += ["-drive", f"file={path},format={path.suffix[1:].replace('ext4', 'raw')},if=none,id=d{index},cache={cache},aio={aio},discard=unmap",
                              "-device", f"virtio-blk-{transport},drive=d{index},iothread=io"]
         if tap:
             self.command += ["-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no", "-device",

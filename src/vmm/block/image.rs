@@ -9,19 +9,25 @@
 use std::{
     fs::File,
     io,
-    os::fd::AsFd,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    os::fd::{AsFd, BorrowedFd},
+    ptr,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use imago::{
-    FormatAccess, StorageOpenOptions,
+    FormatAccess, Mapping, StorageOpenOptions,
     file::File as ImageFile,
     io_buffers::{IoVector, IoVectorMut},
     qcow2::Qcow2,
     raw::Raw,
 };
 
-use super::{BlockError, Disk, Format, Image, SECTOR, WholeFile, barrier::Barrier, check_range, is_direct};
+use super::{
+    BlockError, Disk, Format, Image, SECTOR,
+    barrier::Barrier,
+    check_range, is_direct,
+    place::{Place, Places, Transfer},
+};
 use crate::vmm::memory::GuestSlice;
 
 type Access = FormatAccess<ImageFile>;
@@ -32,8 +38,12 @@ pub struct ImageDisk {
     image: RwLock<Access>,
     /// Of the topmost file.
     barrier: Barrier,
-    /// The file, if it is the disk and takes requests of any sector.
-    whole: Option<File>,
+    files: Vec<LayerFile>,
+    places: Arc<Places>,
+    /// Whether the file is the disk.
+    is_raw: bool,
+    /// Whether the topmost file goes past the page cache: a write to that is only a copy.
+    is_direct: bool,
     capacity: u64,
     read_only: bool,
 }
@@ -41,28 +51,35 @@ pub struct ImageDisk {
 impl ImageDisk {
     /// A disk of `image` over `backing`, nearest first.
     pub fn new(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Self, BlockError> {
-        let given = backing.len();
-        let mut below = None;
+        let (is_raw, given) = (image.format == Format::Raw, backing.len());
+        let is_direct = is_direct(&image.file).map_err(BlockError::Examine)?;
+        let (mut below, mut files) = (None, Vec::new());
         for (level, layer) in backing.into_iter().enumerate().rev() {
             let counts = Chain { level: level + 1, given };
-            below = Some(Arc::new(open_layer(layer, false, below, counts)?));
+            below = Some(Arc::new(open_layer(layer, false, below, counts, &mut files)?));
         }
-        let file = (image.format == Format::Raw).then(|| image.file.try_clone()).transpose();
-        let file = file.map_err(BlockError::Examine)?;
-        let barrier = Barrier::new(is_direct(&image.file).map_err(BlockError::Examine)?);
-        let access = open_layer(image, !read_only, below, Chain { level: 0, given })?;
+        let access = open_layer(image, !read_only, below, Chain { level: 0, given }, &mut files)?;
         let size = access.size();
-        // Parts of larger blocks have to be merged, one after the other: only imago does that.
-        let whole = file.filter(|_| access.req_align() as u64 <= SECTOR);
-        Ok(Self { image: RwLock::new(access), barrier, whole, capacity: size - size % SECTOR, read_only })
+        Ok(Self {
+            image: RwLock::new(access),
+            barrier: Barrier::new(is_direct),
+            files,
+            places: Arc::default(),
+            is_raw,
+            is_direct,
+            capacity: size - size % SECTOR,
+            read_only,
+        })
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, Access> {
         self.image.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn alone(&self) -> RwLockWriteGuard<'_, Access> {
-        self.image.write().unwrap_or_else(PoisonError::into_inner)
+    /// For moving clusters: no place that was given out is in use any more, and none is given out.
+    fn alone<R>(&self, work: impl FnOnce(&mut Access) -> R) -> R {
+        let _closed = self.places.close();
+        work(&mut self.image.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn check_write(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -73,6 +90,13 @@ impl ImageDisk {
     }
 }
 
+/// The file of a layer that takes requests of any sector.
+struct LayerFile {
+    file: File,
+    /// Where imago keeps what it has of the file: by that it says in which layer bytes lie.
+    address: usize,
+}
+
 /// Where in the chain an image is, for errors.
 #[derive(Clone, Copy)]
 struct Chain {
@@ -80,7 +104,31 @@ struct Chain {
     given: usize,
 }
 
-fn open_layer(image: Image, writable: bool, below: Option<Arc<Access>>, chain: Chain) -> Result<Access, BlockError> {
+/// Opens a layer, and adds its file to those of the layers below it.
+fn open_layer(
+    image: Image,
+    writable: bool,
+    below: Option<Arc<Access>>,
+    chain: Chain,
+    files: &mut Vec<LayerFile>,
+) -> Result<Access, BlockError> {
+    let file = image.file.try_clone().map_err(BlockError::Examine)?;
+    let known = below.as_ref().map(|below| addresses(below)).unwrap_or_default();
+    let layer = open_format(image, writable, below, chain)?;
+    let address = addresses(&layer).into_iter().find(|address| !known.contains(address));
+    // Parts of larger blocks have to be merged, one after the other: only imago does that.
+    if let Some(address) = address.filter(|_| layer.req_align() as u64 <= SECTOR) {
+        files.push(LayerFile { file, address });
+    }
+    Ok(layer)
+}
+
+/// Where imago keeps what it has of the files of a layer and of those below it.
+fn addresses(layer: &Access) -> Vec<usize> {
+    layer.inner().collect_storage_dependencies().into_iter().map(|storage| ptr::from_ref(storage).addr()).collect()
+}
+
+fn open_format(image: Image, writable: bool, below: Option<Arc<Access>>, chain: Chain) -> Result<Access, BlockError> {
     let damaged = |source| BlockError::Format { format: image.format, source };
     let direct = is_direct(&image.file).map_err(BlockError::Examine)?;
     let options = StorageOpenOptions::new().write(writable).direct(direct);
@@ -140,7 +188,7 @@ impl Disk for ImageDisk {
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
         self.check_write(offset, length)?;
-        match self.alone().discard_to_any(offset, length) {
+        match self.alone(|image| image.discard_to_any(offset, length)) {
             // A discard is a hint: what cannot be given back is kept.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
             other => other,
@@ -150,12 +198,30 @@ impl Disk for ImageDisk {
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         self.check_write(offset, length)?;
         match unmap {
-            true => self.alone().discard_to_zero(offset, length),
+            true => self.alone(|image| image.discard_to_zero(offset, length)),
             false => self.shared().write_zeroes(offset, length),
         }
     }
 
-    fn file(&self) -> Option<WholeFile<'_>> {
-        self.whole.as_ref().map(|file| WholeFile { file: file.as_fd(), direct: true, can_flush: true })
+    fn place(&self, transfer: Transfer, offset: u64, length: u64) -> Option<Place<'_>> {
+        let writes = transfer == Transfer::Write;
+        if writes && (self.read_only || !self.is_direct) {
+            return None;
+        }
+        let image = self.shared();
+        let (address, offset) = match image.get_mapping(offset, length).ok()? {
+            (Mapping::Raw { storage, offset, writable, .. }, there) if there >= length && (writable || !writes) => {
+                (ptr::from_ref(storage).addr(), offset)
+            }
+            _ => return None,
+        };
+        let LayerFile { file, .. } = self.files.iter().find(|file| file.address == address)?;
+        let hold = if self.is_raw { None } else { Some(self.places.hold()?) };
+        Some(Place { file: file.as_fd(), offset, hold })
+    }
+
+    fn flush_file(&self) -> Option<BorrowedFd<'_>> {
+        let LayerFile { file, .. } = self.files.last().filter(|_| self.is_raw)?;
+        Some(file.as_fd())
     }
 }

@@ -8,6 +8,7 @@ pub mod drive;
 pub mod errors;
 mod image;
 pub mod limits;
+pub mod place;
 mod raw;
 pub mod ring;
 pub mod statistics;
@@ -17,7 +18,11 @@ mod vectored;
 
 use std::{fmt, fs::File, io, os::fd::BorrowedFd};
 
-use self::{image::ImageDisk, raw::RawDisk};
+use self::{
+    image::ImageDisk,
+    place::{Place, Transfer},
+    raw::RawDisk,
+};
 use rustix::fs::OFlags;
 
 use super::memory::GuestSlice;
@@ -51,24 +56,19 @@ pub trait Disk: Send + Sync {
     /// Makes the range read as zeroes; with `unmap` its space may be given back.
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
 
-    /// The file whose bytes are this disk's bytes one to one, for those who have several requests in flight at once.
-    fn file(&self) -> Option<WholeFile<'_>> {
+    /// Where these bytes can be transferred past the disk, beside other transfers. `None`: they lie in several places or in none,
+    /// or it is quickest done at once, as a write that is only a copy to the host's page cache.
+    fn place(&self, _transfer: Transfer, _offset: u64, _length: u64) -> Option<Place<'_>> {
+        None
+    }
+
+    /// The file that can be flushed past the disk, if that is all that a flush of the disk is.
+    fn flush_file(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
     /// A flush of that file has failed.
     fn flush_failed(&self) {}
-}
-
-/// A file that is a disk.
-#[derive(Debug, Clone, Copy)]
-pub struct WholeFile<'a> {
-    /// The open file.
-    pub file: BorrowedFd<'a>,
-    /// Whether it goes past the host's page cache (O_DIRECT). A write to the cache is only a copy, quickest done at once.
-    pub direct: bool,
-    /// Whether it may be flushed past the disk.
-    pub can_flush: bool,
 }
 
 /// When what a guest writes is on stable storage.

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::AsFd,
+        fd::{AsFd, BorrowedFd},
         unix::fs::{FileExt, FileTypeExt},
     },
 };
@@ -16,7 +16,13 @@ use rustix::{
     io::Errno,
 };
 
-use super::{BlockError, Disk, SECTOR, WholeFile, barrier::Barrier, check_range, vectored};
+use super::{
+    BlockError, Disk, SECTOR,
+    barrier::Barrier,
+    check_range,
+    place::{Place, Transfer},
+    vectored,
+};
 use crate::vmm::memory::GuestSlice;
 
 /// A raw disk.
@@ -119,8 +125,12 @@ impl Disk for RawDisk {
         self.write_plain_zeroes(offset, length)
     }
 
-    fn file(&self) -> Option<WholeFile<'_>> {
-        Some(WholeFile { file: self.file.as_fd(), direct: false, can_flush: !self.barrier.is_lost() })
+    fn place(&self, transfer: Transfer, offset: u64, _length: u64) -> Option<Place<'_>> {
+        (transfer == Transfer::Read).then(|| Place { file: self.file.as_fd(), offset, hold: None })
+    }
+
+    fn flush_file(&self) -> Option<BorrowedFd<'_>> {
+        (!self.barrier.is_lost()).then(|| self.file.as_fd())
     }
 
     fn flush_failed(&self) {

@@ -4,8 +4,9 @@
 //! in, for nothing but transfers and flushes of files that are open.
 
 use std::{
+    collections::VecDeque,
     io,
-    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsRawFd, RawFd},
     sync::Arc,
     time::Instant,
 };
@@ -19,6 +20,7 @@ use io_uring::{
 };
 use vm_memory::bitmap::Bitmap;
 
+use super::place::{Hold, Place};
 use crate::vmm::memory::{GuestMemory, GuestSlice};
 
 /// Requests that are handed over at once; more take several calls.
@@ -29,9 +31,9 @@ pub const MAX_PIECES: usize = libc::UIO_MAXIOV as usize;
 /// What the kernel is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
-    /// Fill the buffers from this byte of the file on.
+    /// Fill the buffers from this byte of the disk on.
     Read(u64),
-    /// Write the buffers to this byte of the file on.
+    /// Write the buffers to this byte of the disk on.
     Write(u64),
     /// Bring what was written to stable storage.
     Flush,
@@ -96,12 +98,15 @@ pub struct Ring {
     /// What is in flight, by token.
     flights: Vec<Option<Flight>>,
     in_flight: usize,
+    /// What is done and was not asked for yet.
+    finished: VecDeque<Finished>,
 }
 
 struct Flight {
     held: Held,
     task: Task,
     begun: Instant,
+    _hold: Option<Hold>,
 }
 
 impl Ring {
@@ -113,7 +118,7 @@ impl Ring {
         let mut tasks = [Read::CODE, Readv::CODE, Write::CODE, Writev::CODE, Fsync::CODE].map(Restriction::sqe_op);
         ring.submitter().register_restrictions(&mut tasks)?;
         ring.submitter().register_enable_rings()?;
-        Ok(Self { ring, flights: Vec::new(), in_flight: 0 })
+        Ok(Self { ring, flights: Vec::new(), in_flight: 0, finished: VecDeque::new() })
     }
 
     /// How many requests are in flight.
@@ -121,8 +126,9 @@ impl Ring {
         self.in_flight
     }
 
-    /// Begins a request, which [`Ring::submit`] hands over at the latest. `false`: one of this token is in flight already.
-    pub fn begin(&mut self, token: u16, file: BorrowedFd<'_>, task: Task, held: Held, begun: Instant) -> bool {
+    /// Begins a request at a place, which [`Ring::submit`] hands over at the latest. `false`: one of this token is in flight
+    /// already.
+    pub fn begin(&mut self, token: u16, place: Place<'_>, task: Task, held: Held, begun: Instant) -> bool {
         let slot = usize::from(token);
         if self.flights.len() <= slot {
             self.flights.resize_with(slot + 1, || None);
@@ -130,9 +136,10 @@ impl Ring {
         if self.flights[slot].is_some() {
             return false;
         }
-        let entry = entry(Fd(file.as_raw_fd()), task, &held.vectors);
+        let Place { file, offset, hold } = place;
+        let entry = entry(Fd(file.as_raw_fd()), task, offset, &held.vectors);
         // The vector on the heap does not move with its owner.
-        self.flights[slot] = Some(Flight { held, task, begun });
+        self.flights[slot] = Some(Flight { held, task, begun, _hold: hold });
         self.push(&entry.user_data(token.into()));
         self.in_flight += 1;
         true
@@ -174,13 +181,28 @@ impl Ring {
         }
     }
 
+    /// Returns when nothing is in flight. What is done waits for [`Ring::next_finished`].
+    pub fn settle(&mut self) -> io::Result<()> {
+        while self.in_flight > 0 {
+            self.wait()?;
+            while let Some(finished) = self.take_finished() {
+                self.finished.push_back(finished);
+            }
+        }
+        Ok(())
+    }
+
     /// The next request that is done.
     pub fn next_finished(&mut self) -> Option<Finished> {
+        self.finished.pop_front().or_else(|| self.take_finished())
+    }
+
+    fn take_finished(&mut self) -> Option<Finished> {
         loop {
             let entry = self.ring.completion().next()?;
             let token = entry.user_data() as u16;
             let flight = self.flights.get_mut(usize::from(token)).and_then(Option::take);
-            let Some(Flight { held, task, begun }) = flight else { continue };
+            let Some(Flight { held, task, begun, .. }) = flight else { continue };
             self.in_flight -= 1;
             let result = usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()));
             if result.is_ok() {
@@ -193,14 +215,14 @@ impl Ring {
 }
 
 /// What the kernel reads of a request. It has no pieces of its own for one buffer, as most have.
-fn entry(file: Fd, task: Task, vectors: &[libc::iovec]) -> squeue::Entry {
+fn entry(file: Fd, task: Task, at: u64, vectors: &[libc::iovec]) -> squeue::Entry {
     let (pieces, count) = (vectors.as_ptr(), vectors.len() as u32);
     match (task, vectors) {
         (Task::Flush, _) => Fsync::new(file).flags(FsyncFlags::DATASYNC).build(),
-        (Task::Read(at), [one]) => Read::new(file, one.iov_base.cast(), one.iov_len as u32).offset(at).build(),
-        (Task::Write(at), [one]) => Write::new(file, one.iov_base.cast(), one.iov_len as u32).offset(at).build(),
-        (Task::Read(at), _) => Readv::new(file, pieces, count).offset(at).build(),
-        (Task::Write(at), _) => Writev::new(file, pieces, count).offset(at).build(),
+        (Task::Read(_), [one]) => Read::new(file, one.iov_base.cast(), one.iov_len as u32).offset(at).build(),
+        (Task::Write(_), [one]) => Write::new(file, one.iov_base.cast(), one.iov_len as u32).offset(at).build(),
+        (Task::Read(_), _) => Readv::new(file, pieces, count).offset(at).build(),
+        (Task::Write(_), _) => Writev::new(file, pieces, count).offset(at).build(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every format does the same to the disk's bytes. qcow2 images are made and looked at by QEMU's own `qemu-img`.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
 
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -219,11 +219,47 @@ fn a_punched_hole_gives_its_space_back() {
     assert!(after < before, "{after} of {before} blocks");
 }
 
-#[test]
-fn only_a_raw_disk_has_its_bytes_in_its_file() {
-    let files = disks().into_iter().map(|(_, _, disk)| disk.file().is_some());
+/// What a file holds where a disk says that 4 KiB of it lie.
+fn read_place(disk: &dyn Disk, offset: u64) -> Option<Vec<u8>> {
+    let place = disk.place(Transfer::Read, offset, 4096)?;
+    let mut bytes = vec![0; 4096];
+    let file = fs::File::from(place.file.try_clone_to_owned().unwrap());
+    file.read_exact_at(&mut bytes, place.offset).unwrap();
+    Some(bytes)
+}
 
-    assert_eq!(files.collect::<Vec<_>>(), [true, false]);
+#[test]
+fn the_place_of_what_was_written_has_its_bytes_whatever_the_format() {
+    for (format, _folder, disk) in disks() {
+        let buffers = Buffers::new();
+        buffers.write(&*disk, 128 << 10, &pattern(7, 64 << 10)).unwrap();
+        disk.flush().unwrap();
+
+        let found = read_place(&*disk, 132 << 10);
+
+        assert!(found.is_some_and(|found| found == pattern(7, 64 << 10)[4096..8192]), "{format}");
+        // A write through the page cache is done at once.
+        assert!(disk.place(Transfer::Write, 132 << 10, 4096).is_none());
+    }
+}
+
+#[test]
+fn what_was_never_written_has_a_place_in_the_backing_file_if_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("base"), pattern(3, SIZE as usize)).unwrap();
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", "base", "-F", "raw", "top"], folder.path());
+    qemu_img(&["create", "-q", "-f", "qcow2", "alone", "1M"], folder.path());
+    let over = |name: &str, backing| open(image(&path(name), Format::Qcow2, true), false, backing).unwrap();
+    let top = over("top", vec![image(&path("base"), Format::Raw, false)]);
+
+    assert_eq!(read_place(&*top, 8192).unwrap(), pattern(3, SIZE as usize)[8192..12288]);
+    assert!(over("alone", vec![]).place(Transfer::Read, 8192, 4096).is_none());
+    assert!(top.flush_file().is_none());
+
+    Buffers::new().write(&*top, 8192, &pattern(9, 4096)).unwrap();
+    top.flush().unwrap();
+    assert_eq!(read_place(&*top, 8192).unwrap(), pattern(9, 4096));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use vmm_sys_util::{epoll::EventSet, timerfd::TimerFd};
 use super::request::{BlockQueue, Done, Ending, Refusal};
 use crate::vmm::{
     block::{
-        Durability, WholeFile,
+        Durability,
+        place::{Place, Transfer},
         ring::{Finished, Held, MAX_PIECES, Ring, Task},
         statistics::Operation,
     },
@@ -37,29 +38,36 @@ impl BlockQueue {
         answer: GuestSlice<'_>,
         begun: Instant,
     ) -> Result<bool, QueueError> {
-        let Some(WholeFile { file, direct, can_flush }) = self.disk.file() else { return Ok(false) };
-        let writable = !self.disk.read_only();
-        let task = match kind {
-            VIRTIO_BLK_T_IN => self.offset(sector, chain.writable.len() as u64).map(Task::Read),
-            VIRTIO_BLK_T_OUT if direct && writable => self.offset(sector, chain.readable.len() as u64).map(Task::Write),
-            VIRTIO_BLK_T_FLUSH if can_flush && writable && self.drive.durability() != Durability::Never => {
-                Some(Task::Flush)
-            }
-            _ => None,
-        };
-        let buffers = match task {
-            Some(Task::Read(_)) => chain.writable.slices(),
-            Some(Task::Write(_)) => chain.readable.slices(),
-            _ => &[],
-        };
-        let (Some(task), Some(ring)) = (task, &mut self.ring) else { return Ok(false) };
-        if buffers.len() > MAX_PIECES || buffers.is_empty() && task != Task::Flush {
+        if self.ring.is_none() {
             return Ok(false);
         }
-        match ring.begin(chain.head(), file, task, Held::new(memory, buffers, answer), begun) {
+        let Some((task, buffers)) = self.task(kind, sector, chain) else { return Ok(false) };
+        let length = buffers.iter().map(|buffer| buffer.len() as u64).sum();
+        let place = match task {
+            Task::Read(offset) => self.disk.place(Transfer::Read, offset, length),
+            Task::Write(offset) => self.disk.place(Transfer::Write, offset, length),
+            Task::Flush => self.disk.flush_file().map(|file| Place { file, offset: 0, hold: None }),
+        };
+        let (Some(place), Some(ring)) = (place, &mut self.ring) else { return Ok(false) };
+        match ring.begin(chain.head(), place, task, Held::new(memory, buffers, answer), begun) {
             true => Ok(true),
             false => Err(QueueError::Request("its descriptors are those of a request in flight")),
         }
+    }
+
+    /// What a ring can be asked for this request, and the buffers of that.
+    fn task<'c>(&self, kind: u32, sector: u64, chain: &'c Chain<'_>) -> Option<(Task, &'c [GuestSlice<'c>])> {
+        let writable = !self.disk.read_only();
+        let (task, buffers) = match kind {
+            VIRTIO_BLK_T_IN => (Task::Read(self.offset(sector, chain.writable.len() as u64)?), chain.writable.slices()),
+            VIRTIO_BLK_T_OUT if writable => {
+                (Task::Write(self.offset(sector, chain.readable.len() as u64)?), chain.readable.slices())
+            }
+            VIRTIO_BLK_T_FLUSH if writable && self.drive.durability() != Durability::Never => (Task::Flush, &[][..]),
+            _ => return None,
+        };
+        let possible = task == Task::Flush || (1..=MAX_PIECES).contains(&buffers.len());
+        possible.then_some((task, buffers))
     }
 
     /// Completes what has come back.

@@ -122,6 +122,10 @@ impl BlockQueue {
         if self.begin(memory, kind, sector, chain, outcome_byte, *begun)? {
             return Ok(Served::Later);
         }
+        if let (VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES, Some(ring)) = (kind, &mut self.ring) {
+            // They may move bytes, and wait until nothing is on its way there.
+            ring.settle()?;
+        }
         let room = chain.writable.len();
         let outcome = self.execute(kind, sector, chain);
 

@@ -1,9 +1,12 @@
 //! Requests that are in flight together, through the host's page cache and past it.
 
-use std::os::{fd::AsRawFd, unix::fs::OpenOptionsExt};
+use std::{
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    process::Command,
+};
 
 use super::*;
-use crate::vmm::block::ring::Ring;
+use crate::vmm::{block::ring::Ring, virtio::testing::WRITE};
 
 fn drive(disk: Box<dyn Disk>, durability: Durability) -> Arc<Drive> {
     Arc::new(Drive::new("virtio-blk0", disk).with_durability(durability))
@@ -135,4 +138,104 @@ fn a_disk_that_writes_through_has_nothing_to_flush_and_an_unsafe_one_never_does(
     assert_eq!(fixture.request(OUT, 0, &[&[0; 512]], &[]).1, OK);
     assert_eq!(fixture.request(FLUSH_REQUEST, 0, &[], &[]).1, OK);
     assert_eq!((offered, flushes(&never)), (true, 0));
+}
+
+/// 4 KiB of guest memory where a file system wants it, and a request's header and outcome beside it.
+struct Slot {
+    header: u64,
+    data: u64,
+}
+
+impl Slot {
+    fn new(queue: &TestQueue) -> Self {
+        let data = queue.allocate(8192).next_multiple_of(4096);
+        Self { header: queue.allocate(32), data }
+    }
+
+    fn send(&self, queue: &mut TestQueue, kind: u32, sector: u64, data: Option<&[u8]>, length: u32) {
+        queue.write_bytes(self.header, &header(kind, sector));
+        data.into_iter().for_each(|data| queue.write_bytes(self.data, data));
+        let direction = if kind == IN { WRITE } else { 0 };
+        queue.send_raw(&[(self.header, 16, 0), (self.data, length, direction), (self.header + 16, 1, WRITE)]);
+    }
+}
+
+#[test]
+fn two_queues_write_to_a_qcow2_image_and_empty_parts_of_it_at_a_time() {
+    const BLOCK: u64 = 4096;
+    const CLUSTER: u64 = 64 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    let qemu_img = |arguments: &[&str]| {
+        let done = Command::new("qemu-img").args(arguments).arg(&path).status().unwrap();
+        assert!(done.success(), "{arguments:?}");
+    };
+    qemu_img(&["create", "-q", "-f", "qcow2", "-o", "size=1M"]);
+    let opened = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(&path);
+    let Ok(file) = opened.map_err(|error| println!("skipped: no O_DIRECT in the temporary folder: {error}")) else {
+        return;
+    };
+    let disk = block::open(Image { file, format: Format::Qcow2 }, false, vec![]).unwrap();
+    let Ok(rings) = (0..2).map(|_| Ring::new()).collect::<Result<Vec<_>, _>>() else {
+        return println!("skipped: no io_uring");
+    };
+    let block = Block::with_rings(drive(disk, Durability::OnFlush), "", rings.into_iter().map(Some).collect());
+    let (mut bench, mut queues) = Bench::started(block, FLUSH, 64);
+    let slots: Vec<_> = (0..16).map(|index| Slot::new(&queues[index % 2])).collect();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut model = vec![0u8; CAPACITY as usize];
+
+    for round in 0..100u8 {
+        // Every other cluster may be emptied, and blocks of the others are written.
+        let mut clusters: Vec<_> = (0..CAPACITY / CLUSTER).collect();
+        random.shuffle(&mut clusters);
+        let (emptied, written) = clusters.split_at(2);
+        for (index, slot) in slots.iter().enumerate() {
+            let queue = &mut queues[index % 2];
+            match emptied.get(index / 3).filter(|_| index % 3 == 0) {
+                Some(cluster) => {
+                    let range = range(cluster * CLUSTER / SECTOR, (CLUSTER / SECTOR) as u32, 1);
+                    slot.send(queue, WRITE_ZEROES, 0, Some(&range), 16);
+                    model[(cluster * CLUSTER) as usize..][..CLUSTER as usize].fill(0);
+                }
+                None => {
+                    let at = written[index % written.len()] * CLUSTER
+                        + index as u64 / 14 * BLOCK
+                        + random.u64(..8) * 2 * BLOCK;
+                    let bytes = vec![round.wrapping_mul(16) ^ index as u8 | 1; BLOCK as usize];
+                    slot.send(queue, OUT, at / SECTOR, Some(&bytes), BLOCK as u32);
+                    model[at as usize..][..BLOCK as usize].copy_from_slice(&bytes);
+                }
+            }
+        }
+        finish(&mut bench, &mut queues, &slots);
+
+        let places: Vec<_> = slots.iter().map(|_| random.u64(..CAPACITY / BLOCK) * BLOCK).collect();
+        for (index, (slot, at)) in slots.iter().zip(&places).enumerate() {
+            slot.send(&mut queues[index % 2], IN, at / SECTOR, None, BLOCK as u32);
+        }
+        finish(&mut bench, &mut queues, &slots);
+        let memory = bench.contents();
+        for (slot, at) in slots.iter().zip(&places) {
+            let (found, expected) = (&memory[slot.data as usize..], &model[*at as usize..]);
+            assert!(found[..BLOCK as usize] == expected[..BLOCK as usize], "round {round}, byte {at}");
+        }
+    }
+    drop(bench);
+
+    qemu_img(&["check", "-q", "-f", "qcow2"]);
+    let flat = folder.path().join("flat");
+    let converted =
+        Command::new("qemu-img").args(["convert", "-O", "raw", "-f", "qcow2"]).args([&path, &flat]).status();
+    assert!(converted.unwrap().success() && std::fs::read(flat).unwrap() == model);
+}
+
+/// Has what was sent done, and looks at the outcomes.
+fn finish(bench: &mut Bench, queues: &mut [TestQueue], slots: &[Slot]) {
+    (0..).zip(queues.iter()).for_each(|(index, _)| bench.kick(index));
+    for index in 0..slots.len() {
+        queues[index % 2].wait();
+    }
+    let memory = bench.contents();
+    assert!(slots.iter().all(|slot| memory[slot.header as usize + 16] == OK));
 }

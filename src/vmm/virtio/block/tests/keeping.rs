@@ -10,8 +10,8 @@ use std::{
 
 use super::*;
 use crate::vmm::block::{
-    WholeFile,
     errors::{DiskError, ErrorPolicy, ReadErrors, Verdict, WriteErrors},
+    place::{Place, Transfer},
     ring::Ring,
 };
 
@@ -79,9 +79,9 @@ impl Disk for Arc<Moody> {
     fn write_zeroes(&self, _offset: u64, _length: u64, _unmap: bool) -> io::Result<()> {
         self.answer()
     }
-    fn file(&self) -> Option<WholeFile<'_>> {
+    fn place(&self, _transfer: Transfer, offset: u64, _length: u64) -> Option<Place<'_>> {
         let file = self.file.as_ref().filter(|_| self.uses_file.load(Ordering::SeqCst))?;
-        Some(WholeFile { file: file.as_fd(), direct: true, can_flush: false })
+        Some(Place { file: file.as_fd(), offset, hold: None })
     }
 }
 
