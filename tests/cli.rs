@@ -16,7 +16,7 @@ use common::{
     kvm, linux,
     picture::{BLUE, BLUE_CONSOLE, decode_png, plain},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An ISO image's beginning that says how long the whole is.
 fn iso(blocks: u32) -> Vec<u8> {
@@ -336,6 +336,41 @@ fn disks_are_made_imported_and_kept_where_others_use_them() {
     assert!(deleted.contains("Kept") && deleted.contains("\"two\" uses it"), "{deleted}");
     assert!(fs::exists(&image).unwrap());
     assert_eq!(fs::read_dir(home.path().join("data/lodge/disks")).unwrap().count(), 0);
+}
+
+#[test]
+fn pools_and_what_is_in_them_are_managed_by_the_shell() {
+    let home = Home::default();
+    let image = home.file("old.img", &[7; 4096]);
+    let folder = home.path().join("more");
+
+    home.done(&["pool", "add", "more", "--path", folder.to_str().unwrap()]);
+    home.done(&["volume", "create", "more", "web", "--size", "1GiB"]);
+    home.done(&["volume", "resize", "more", "web", "+1GiB"]);
+    home.done(&["volume", "import", "more", &image, "--from-format", "raw", "--name", "old"]);
+    home.done(&["create", "one", "--disk", folder.join("web.qcow2").to_str().unwrap()]);
+
+    let pools = home.json(&["pool", "list", "--json"]);
+    assert_eq!((&pools[0]["name"], &pools[1]["path"]), (&json!("default"), &json!(folder)));
+    let volumes = home.json(&["volume", "list", "more", "--json"]);
+    let facts = |volume: &Value| (volume["name"].clone(), volume["format"].clone(), volume["capacity"].clone());
+    assert_eq!(facts(&volumes[0]), (json!("old.raw"), json!(null), json!(4096)));
+    assert_eq!(facts(&volumes[1]), (json!("web.qcow2"), json!("qcow2"), json!(2u64 << 30)));
+    assert_eq!(volumes[1]["users"][0]["guest"], "one");
+    assert!(home.refused(&["volume", "delete", "more", "web"]).contains("a disk of \"one\""));
+    home.done(&["volume", "delete", "more", "old"]);
+    assert_eq!(home.json(&["pool", "info", "more", "--json"])["volumes"], 1);
+    home.done(&["pool", "remove", "more"]);
+    assert!(
+        home.refused(&["volume", "list", "more"]).contains("no pool \"more\"") && folder.join("web.qcow2").exists()
+    );
+
+    let shown = home.done(&["disk", "limit", "one", "disk0", "--total-bytes-sec", "50MiB", "--write-iops-sec", "100"]);
+    assert!(shown.contains("50 MiB"), "{shown}");
+    home.done(&["disk", "limit", "one", "disk0", "--write-iops-sec", "0"]);
+    let limits = home.json(&["disk", "limit", "one", "disk0", "--json"])["limits"].clone();
+    assert_eq!((&limits["total_bytes_sec"], &limits["write_iops_sec"]), (&json!("50 MiB"), &json!(null)));
+    assert!(home.refused(&["disk", "limit", "one", "disk0", "--read-bytes-sec", "1MiB"]).contains("together"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::{
     input::keys::UnknownKey,
     manager::{
         client::ClientError, clone::CloneError, creation::CreationError, library::LibraryError, paths::PathsError,
-        snapshots::SnapshotError, storage::StorageError, supervisor::SupervisorError,
+        pool::PoolsError, snapshots::SnapshotError, storage::StorageError, supervisor::SupervisorError,
     },
 };
 
@@ -31,6 +31,9 @@ pub enum CliError {
     /// Something could not be done with a disk image.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Something could not be done with a pool or a volume.
+    #[error(transparent)]
+    Pools(#[from] PoolsError),
     /// A guest could not be started, reached or ended.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),

@@ -22,11 +22,13 @@ mod long;
 mod manage;
 mod monitor;
 mod output;
+mod pool;
 mod saved;
 mod screen;
 mod snapshot;
 mod stats;
 mod vnc;
+mod volume;
 mod vsock;
 
 use std::process::ExitCode;
@@ -102,6 +104,12 @@ enum Verb {
     /// Make, list, delete snapshots of a guest, and go back to them
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotVerb),
+    /// List, add and forget the places where disks lie: folders and LVM volume groups
+    #[command(subcommand)]
+    Pool(pool::PoolVerb),
+    /// List, make, resize, delete and import the disks in a pool
+    #[command(subcommand, alias = "vol")]
+    Volume(volume::VolumeVerb),
     /// Save a picture of a guest's screen
     Screenshot(screen::Screenshot),
     /// Press keys of a guest's keyboard together, like ctrl-alt-delete
@@ -173,6 +181,8 @@ async fn run(cli: Cli) -> Result {
         Verb::Edit(verb) => verb.run(&context),
         Verb::Disk(verb) => verb.run(&context).await,
         Verb::Snapshot(verb) => verb.run(&context).await,
+        Verb::Pool(verb) => verb.run(&context),
+        Verb::Volume(verb) => verb.run(&context).await,
         Verb::Screenshot(verb) => verb.run(&context).await,
         Verb::SendKey(verb) => verb.run(&context).await,
         Verb::Type(verb) => verb.run(&context).await,

@@ -107,7 +107,7 @@ pub(super) struct Convert {
 
 /// What `disk resize` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NewSize {
+pub(super) enum NewSize {
     Whole(Size),
     Added(Size),
 }

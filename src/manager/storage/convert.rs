@@ -14,6 +14,7 @@ use std::{
 };
 
 use imago::{DenyImplicitOpenGate, FormatCreateBuilder, FormatDriverBuilder, file::File as ImageFile, qcow2::Qcow2};
+use rustix::fs::FallocateFlags;
 
 use super::{
     Access, Disks, Image, ImageFormat, Result, StorageError,
@@ -73,6 +74,29 @@ impl Disks {
         sink.finish().map_err(StorageError::io(target))?;
         progress::step(watch, size, size).map_err(StorageError::io(target))?;
         new.publish(target, wanted.replace).map_err(StorageError::io(target))?;
+        Ok(size)
+    }
+
+    /// Copies the disk in `image` into `device`, the block device at `path`, which is at least as large. All of that is written:
+    /// what the image does not store reads as zeroes afterwards.
+    pub fn copy_into(
+        &self,
+        image: Image,
+        backing: Vec<Image>,
+        path: &Path,
+        device: &File,
+        watch: Watch<'_>,
+    ) -> Result<u64> {
+        let from = image.path.clone();
+        let mut source = source::open(image, backing)?;
+        let size = source.size();
+        zero_all(device, size).map_err(StorageError::io(path))?;
+        copy(source.as_mut(), &mut Sink::Raw(device), watch).map_err(|failure| match failure {
+            Failure::Read(error) => StorageError::io(&from)(error),
+            Failure::Write(error) => StorageError::io(path)(error),
+        })?;
+        device.sync_all().map_err(StorageError::io(path))?;
+        progress::step(watch, size, size).map_err(StorageError::io(path))?;
         Ok(size)
     }
 
@@ -260,6 +284,22 @@ impl<'a> Sink<'a> {
             Self::Qcow2 { image, .. } => image.flush(),
         }
     }
+}
+
+/// Makes the first `size` bytes of a device read as zeroes, quickly where it can.
+fn zero_all(device: &File, size: u64) -> io::Result<()> {
+    for mode in [FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE] {
+        if rustix::fs::fallocate(device, mode | FallocateFlags::KEEP_SIZE, 0, size).is_ok() {
+            return Ok(());
+        }
+    }
+    let mut at = 0;
+    while at < size {
+        let part = ZEROES.len().min((size - at) as usize);
+        device.write_all_at(&ZEROES[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
 }
 
 fn is_zero(block: &[u8]) -> bool {

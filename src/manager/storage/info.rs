@@ -107,8 +107,8 @@ impl Disks {
         Ok(paths.iter().map(|path| self.volume(path)).collect())
     }
 
-    /// What a file in the pool is, even when nothing says its format.
-    fn volume(&self, path: &Path) -> Result<ImageInfo> {
+    /// What a file in a pool is, even when nothing says its format.
+    pub fn volume(&self, path: &Path) -> Result<ImageInfo> {
         match self.info(path, None) {
             Err(StorageError::FormatUnknown(_)) => {
                 let raw = self.info(path, Some(ImageFormat::Raw))?;
@@ -116,6 +116,13 @@ impl Disks {
             }
             other => other,
         }
+    }
+}
+
+impl Disks {
+    /// The size of the disk in an image, in bytes.
+    pub fn size_of_image(&self, image: &Image) -> Result<u64> {
+        virtual_size(image)
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{
+use crate::manager::{
     definition::DiskFormat,
     paths::Paths,
     size::{MIB, Size},
@@ -68,6 +68,11 @@ impl Pool {
     /// The default pool.
     pub fn default_pool(paths: &Paths) -> Self {
         Self { folder: paths.disks() }
+    }
+
+    /// The images in another folder.
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
     }
 
     /// Where it lies.
@@ -143,13 +148,13 @@ impl Pool {
     }
 
     /// A file that becomes an image in the pool when it is whole. The pool's folder is made when it is needed.
-    pub(super) fn new_file(&self) -> io::Result<NewFile> {
+    pub(in crate::manager) fn new_file(&self) -> io::Result<NewFile> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         NewFile::create(&self.folder)
     }
 
     /// Gives an image that is whole the first free name.
-    pub(super) fn publish(&self, new: &mut NewFile, stem: &str, format: DiskFormat) -> io::Result<PathBuf> {
+    pub(in crate::manager) fn publish(&self, new: &mut NewFile, stem: &str, format: DiskFormat) -> io::Result<PathBuf> {
         let mut number = 0;
         loop {
             let path = self.path_for(stem, number, format);
