@@ -23,8 +23,9 @@ tests=(
     desktop-file-utils appstream
     linux-source-6.12 flex bison bc libelf-dev xz-utils cpio    # the Linux that is a guest of the tests
     busybox-static fio iperf3 e2fsprogs iproute2        # and its user space
+    qemu-system-x86                                     # what finds in a machine what Linux has to find in one
 )
-bench=(qemu-system-x86 virt-manager libvirt-daemon)
+bench=(virt-manager libvirt-daemon)
 
 packages=("${runtime[@]}" "${build[@]}" "${tests[@]}")
 for argument in "$@"; do

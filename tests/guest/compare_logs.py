@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Boots a kernel of the tests on Lodge and on QEMU with the same devices, and shows where their logs differ.
 
-    tests/guest/compare_logs.py [--kernel native|stock] [--graphics vga|virtio] [--vcpus N] [--keep FOLDER]
+    tests/guest/compare_logs.py [--kernel native|stock] [--graphics vga|virtio] [--vcpus N] [--keep FOLDER] [--programs FOLDER]
 
-Run by hand: it needs /dev/kvm, the built kernels (bash tests/run.sh) and QEMU (bash resources/setup.sh --bench). What of a log
-depends on the run (time stamps, addresses, speeds) is left out first. Differences that have a reason are counted under it
-(README.md has them); any other line is shown, and makes the script fail.
+It needs /dev/kvm, the built kernels (bash tests/run.sh) and QEMU. What of a log depends on the run (time stamps, addresses,
+speeds) is left out first. Differences that have a reason are counted under it (README.md has them); any other line is shown, and
+makes the script fail. tests/linux_log.rs runs it with the native kernel; with the stock one it takes minutes.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import os
 import pathlib
 import re
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,8 +21,8 @@ import tempfile
 import time
 
 PATIENCE = 600.0
-PROGRAMS = pathlib.Path(__file__).resolve().parents[2] / "target" / "debug"
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "lodge-test"
+CACHE = pathlib.Path(os.environ.get("LODGE_TEST_CACHE")
+                     or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "lodge-test")
 MEMORY = 512
 
 # What the native kernel's user space tells besides its log: what the kernel has found where it says nothing of it.
@@ -75,7 +74,7 @@ REASONS = {
         r"input: (Lodge v|QEMU V)irtio |/proc/bus/input/devices:[INU]: |input: .*virtio (tablet|keyboard)",
     ],
     "no firmware": [
-        r"BIOS-e820: .* reserved|found SMP MP-table|On node 0, zone|PCI: (Using|Ignoring) E820",
+        r"BIOS-e820: .* reserved|On node 0, zone|PCI: (Using|Ignoring) E820",
         r"pci \S+ BAR \d \[.*assigned|virtio-pci \S+ enabling|(bochs-drm|pvpanic-pci) \S+ enabling|.*vgaarb: VGA device added",
         r"pci 0000:00:02.0: (ROM|Video device)|/proc/iomem: *ADDRESS : (RAM buffer|Video ROM|Adapter ROM|Reserved|System ROM)",
         r"/proc/iomem: *ADDRESS : 0000:",
@@ -163,7 +162,7 @@ def on_lodge(folder, kernel, cmdline, root, arguments):
     (folder / "run").mkdir(mode=0o700)
 
     def ctl(*words):
-        program = [PROGRAMS / "lodgectl", *words]
+        program = [arguments.programs / "lodgectl", *words]
         return subprocess.run(program, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
 
     ctl("create", "guest", "--memory", f"{MEMORY}MiB", "--vcpus", str(arguments.vcpus), "--disk", str(root),
@@ -182,7 +181,7 @@ def on_lodge(folder, kernel, cmdline, root, arguments):
 
             return wait_for_text(read, KERNELS[arguments.kernel]["end"])
     finally:
-        subprocess.run([PROGRAMS / "lodgectl", "destroy", "guest"], env=environment, capture_output=True, check=False)
+        subprocess.run([arguments.programs / "lodgectl", "destroy", "guest"], env=environment, capture_output=True, check=False)
 
 
 def on_qemu(folder, kernel, cmdline, root, arguments):
@@ -230,6 +229,8 @@ def main():
     parser.add_argument("--graphics", choices=["vga", "virtio"], default="vga")
     parser.add_argument("--vcpus", type=int, default=1)
     parser.add_argument("--keep", type=pathlib.Path, help="where to write both logs")
+    built = pathlib.Path(__file__).resolve().parents[2] / "target" / "debug"
+    parser.add_argument("--programs", type=pathlib.Path, default=built, help="where lodgectl and lodge-worker are")
     arguments = parser.parse_args()
     chosen = KERNELS[arguments.kernel]
     cmdline = "console=ttyS0 console_msg_format=syslog root=/dev/vda rw " + chosen["cmdline"]
@@ -238,7 +239,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="lodge") as folder:
             folder = pathlib.Path(folder)
             root = folder / "root.ext4"
-            shutil.copy(CACHE / "guest-kernel/root.ext4", root)
+            subprocess.run(["cp", "--sparse=always", CACHE / "guest-kernel/root.ext4", root], check=True)
             logs[name] = run(folder, CACHE / chosen["file"], cmdline, root, arguments)
         if arguments.keep:
             arguments.keep.mkdir(parents=True, exist_ok=True)
