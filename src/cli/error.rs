@@ -5,8 +5,9 @@ use std::{fmt::Display, io, process::ExitCode};
 use crate::{
     input::keys::UnknownKey,
     manager::{
-        client::ClientError, clone::CloneError, creation::CreationError, library::LibraryError, paths::PathsError,
-        pool::PoolsError, snapshots::SnapshotError, storage::StorageError, supervisor::SupervisorError,
+        client::ClientError, clone::CloneError, creation::CreationError, drives::DriveError, library::LibraryError,
+        paths::PathsError, pool::PoolsError, snapshots::SnapshotError, storage::StorageError,
+        supervisor::SupervisorError,
     },
 };
 
@@ -28,6 +29,9 @@ pub enum CliError {
     /// Something could not be done with a snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The medium of a drive could not be changed.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
     /// Something could not be done with a disk image.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -9,7 +9,7 @@ use tokio::time;
 use super::{Result, context::Context, stats};
 use crate::{
     manager::{
-        definition::{Definition, DevicesDefinition, NetworkDefinition, NetworkKind},
+        definition::{Definition, DevicesDefinition, DiskBus, NetworkDefinition, NetworkKind},
         paths::RunningPaths,
         size::Size,
         supervisor::ExitReport,
@@ -131,7 +131,13 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     }
     for disk in &definition.disks {
         let access = if disk.is_read_only() { ", read-only" } else { "" };
-        let value = format!("{} ({}, {}{access})", disk.path.display(), disk.id, disk.format.name());
+        let bus =
+            if disk.bus == DiskBus::default() || disk.cdrom { String::new() } else { format!(", {}", disk.bus.name()) };
+        let path = disk.path.display();
+        let value = match disk.has_medium() {
+            true => format!("{path} ({}, {}{bus}{access})", disk.id, disk.format.name()),
+            false => format!("empty ({})", disk.id),
+        };
         pairs.push((if disk.cdrom { "CD-ROM" } else { "Disk" }, value));
     }
     if let Some(kernel) = &definition.kernel {

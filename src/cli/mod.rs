@@ -11,6 +11,7 @@ mod context;
 mod create;
 mod devices;
 mod disk;
+mod drive;
 mod edit;
 mod error;
 mod generate;
@@ -119,6 +120,8 @@ enum Verb {
     /// Plug the cable of a guest's network card in or out
     #[command(alias = "domif-setlink")]
     SetLink(devices::SetLink),
+    /// Put an ISO image into a guest's CD-ROM drive, or take out what is in it
+    ChangeMedia(drive::ChangeMedia),
     /// Set how much of its memory a running guest keeps; the host has the rest
     #[command(alias = "setmem")]
     SetMemory(devices::SetMemory),
@@ -187,6 +190,7 @@ async fn run(cli: Cli) -> Result {
         Verb::SendKey(verb) => verb.run(&context).await,
         Verb::Type(verb) => verb.run(&context).await,
         Verb::SetLink(verb) => verb.run(&context).await,
+        Verb::ChangeMedia(verb) => verb.run(&context).await,
         Verb::SetMemory(verb) => verb.run(&context).await,
         Verb::Console(verb) => verb.run(&context).await,
         Verb::Vsock(verb) => verb.run(&context).await,

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    definition::{CacheMode, Definition, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems},
+    definition::{CacheMode, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems},
     host::{self, Root},
     library::{Library, LibraryError},
     media::{self, Media, MediaError, MediaKind},
@@ -25,6 +25,8 @@ pub enum NewDisk {
         format: DiskFormat,
         /// How the host's page cache is used for it.
         cache: CacheMode,
+        /// How it is attached.
+        bus: DiskBus,
     },
     /// A copy of the test card.
     TestCard,
@@ -105,8 +107,8 @@ pub fn create(
 
 fn make(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition, CreationError> {
     Ok(match disk {
-        NewDisk::Empty { size, format, cache } => {
-            DiskDefinition { cache, ..DiskDefinition::new(pool.create(stem, size, format)?, format) }
+        NewDisk::Empty { size, format, cache, bus } => {
+            DiskDefinition { cache, bus, ..DiskDefinition::new(pool.create(stem, size, format)?, format) }
         }
         NewDisk::TestCard => DiskDefinition::new(pool.create_filled(stem, testcard::image())?, DiskFormat::Raw),
     })
@@ -173,8 +175,10 @@ mod tests {
     #[test]
     fn a_guest_comes_with_its_disks() {
         let (_folder, library, pool) = fixture();
-        let disks =
-            [NewDisk::TestCard, NewDisk::Empty { size: MIB, format: DiskFormat::Qcow2, cache: CacheMode::None }];
+        let disks = [
+            NewDisk::TestCard,
+            NewDisk::Empty { size: MIB, format: DiskFormat::Qcow2, cache: CacheMode::None, bus: DiskBus::Ide },
+        ];
 
         let (made, _) = create(&library, &pool, small("web"), &disks).unwrap();
 
@@ -199,8 +203,10 @@ mod tests {
     fn what_cannot_be_made_leaves_nothing() {
         let (_folder, library, pool) = fixture();
         create(&library, &pool, small("web"), &[]).unwrap();
-        let disks =
-            [NewDisk::TestCard, NewDisk::Empty { size: u64::MAX, format: DiskFormat::Raw, cache: CacheMode::None }];
+        let disks = [
+            NewDisk::TestCard,
+            NewDisk::Empty { size: u64::MAX, format: DiskFormat::Raw, cache: CacheMode::None, bus: DiskBus::Ide },
+        ];
 
         let refused = [
             create(&library, &pool, small("web"), &disks),

@@ -8,7 +8,7 @@
 //! - [`host`]: what this machine can do, and what is missing.
 //! - [`creation`]: guests together with their disks. [`clone`]: copies of guests. [`storage`]: disk images outside of guests. [`pool`]: disk images. [`media`]: what a file that a person chose is.
 //! - [`snapshots`]: moments that a guest can go back to.
-//! - [`network`]: the host's end of network cards.
+//! - [`network`]: the host's end of network cards. [`drives`]: media in CD-ROM drives.
 //! - [`testcard`]: the built-in guest.
 
 pub mod atomic_file;
@@ -16,6 +16,7 @@ pub mod client;
 pub mod clone;
 pub mod creation;
 pub mod definition;
+pub mod drives;
 pub mod guests;
 pub mod host;
 pub mod library;

@@ -127,12 +127,27 @@ pub struct BlockInfo {
     pub removable: bool,
     /// Whether the guest has locked it.
     pub locked: bool,
+    /// Whether the tray is open, for what has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tray_open: Option<bool>,
     /// The medium.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inserted: Option<BlockDeviceInfo>,
     /// Whether I/O goes well: `ok`, `failed`, `nospace`.
     #[serde(rename = "io-status", default, skip_serializing_if = "Option::is_none")]
     pub io_status: Option<String>,
+}
+
+/// The data of the event `DEVICE_TRAY_MOVED`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TrayMoved {
+    /// The drive's name.
+    pub device: String,
+    /// The same.
+    pub id: String,
+    /// Whether the tray is open now.
+    pub tray_open: bool,
 }
 
 /// A medium in the answer to `query-block`.

@@ -99,6 +99,10 @@ pub enum Action {
     SendCtrlAltDelete,
     /// Saves a picture of the guest's screen.
     Screenshot,
+    /// Puts a disc into the guest's CD-ROM drive.
+    InsertDisc,
+    /// Takes out the disc that is in it.
+    EjectDisc,
     /// Whether the guest's picture fills the window.
     ScaleToWindow,
     /// The guest's screen and nothing else.
@@ -130,7 +134,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -157,6 +161,8 @@ impl Action {
         Self::MachineForceOff,
         Self::SendCtrlAltDelete,
         Self::Screenshot,
+        Self::InsertDisc,
+        Self::EjectDisc,
         Self::ScaleToWindow,
         Self::FullScreen,
         Self::ShowConsole,
@@ -200,6 +206,8 @@ impl Action {
                 (GuestWindow, "ctrl-alt-delete", gettext("Send _Ctrl+Alt+Delete"), &["<Control><Shift>Delete"])
             }
             Self::Screenshot => (GuestWindow, "screenshot", gettext("_Save Screenshot…"), &["<Control><Shift>s"]),
+            Self::InsertDisc => (GuestWindow, "insert-disc", gettext("_Insert Disc…"), &["<Control><Shift>i"]),
+            Self::EjectDisc => (GuestWindow, "eject-disc", gettext("E_ject Disc"), &["<Control><Shift>j"]),
             Self::ScaleToWindow => (GuestWindow, "scale", gettext("Scale to _Window"), &["<Control><Shift>z"]),
             Self::FullScreen => (GuestWindow, "full-screen", gettext("F_ull Screen"), &["<Control><Shift>Return"]),
             Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),

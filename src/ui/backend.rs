@@ -10,6 +10,7 @@ use lodge::{
         client::Client,
         creation,
         definition::{Definition, HostLimits, NetworkDefinition},
+        drives,
         guests::{Guests, WatchLevel},
         host::{self, Finding, Root, networks},
         library::{Deleted, Library},
@@ -165,6 +166,13 @@ impl Backend {
     pub async fn send_ctrl_alt_delete(&self, id: &GuestId) -> Result<()> {
         let keys = parse_combination("ctrl-alt-delete")?;
         Ok(self.client(id)?.send_keys(&keys).await?)
+    }
+
+    /// Puts an ISO image into the guest's first CD-ROM drive, or takes out what is in it.
+    pub async fn change_medium(&self, name: &str, medium: Option<PathBuf>, force: bool) -> Result<()> {
+        let change = drives::Change { drive: None, medium, force, live_only: false };
+        drives::change(self.guests.supervisor(), name, &change).await?;
+        Ok(())
     }
 
     fn client(&self, id: &GuestId) -> Result<Client> {

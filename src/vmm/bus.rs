@@ -116,6 +116,28 @@ impl Bus {
         }
     }
 
+    /// Reads items of `size` bytes at `address` until `data` is full. A device gets all of them at once.
+    pub fn read_items(&self, address: u64, size: usize, data: &mut [u8]) {
+        match self.find(address, size) {
+            Some((base, Entry { last, device, region })) if fits(address, size, last) => {
+                let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+                device.read_items(region, address - base, size, data);
+            }
+            _ => data.chunks_exact_mut(size.max(1)).for_each(|item| self.read(address, item)),
+        }
+    }
+
+    /// Writes items of `size` bytes at `address`. A device gets all of them at once.
+    pub fn write_items(&self, address: u64, size: usize, data: &[u8]) {
+        match self.find(address, size) {
+            Some((base, Entry { last, device, region })) if fits(address, size, last) => {
+                let mut device = device.lock().unwrap_or_else(PoisonError::into_inner);
+                device.write_items(region, address - base, size, data);
+            }
+            _ => data.chunks_exact(size.max(1)).for_each(|item| self.write(address, item)),
+        }
+    }
+
     /// The range that holds `address`, with its base.
     fn find(&self, address: u64, len: usize) -> Option<(u64, Entry)> {
         if len == 0 {

@@ -25,6 +25,16 @@ pub trait Device: Send {
     /// Writes `data` (1, 2, 4 or 8 bytes), little-endian, at `offset` (bytes) of region `region`.
     fn write(&mut self, region: usize, offset: u64, data: &[u8]);
 
+    /// Reads items of `size` bytes, all from the same place, until `data` is full: a string instruction.
+    fn read_items(&mut self, region: usize, offset: u64, size: usize, data: &mut [u8]) {
+        data.chunks_exact_mut(size.max(1)).for_each(|item| self.read(region, offset, item));
+    }
+
+    /// Writes items of `size` bytes, all to the same place: a string instruction.
+    fn write_items(&mut self, region: usize, offset: u64, size: usize, data: &[u8]) {
+        data.chunks_exact(size.max(1)).for_each(|item| self.write(region, offset, item));
+    }
+
     /// Puts the device into its state after power-on. Idempotent.
     fn reset(&mut self);
 

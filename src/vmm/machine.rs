@@ -14,6 +14,7 @@
 //! with its I/O completed. Dropping the machine stops and joins all its threads.
 
 mod boot;
+mod boot_order;
 mod chipset;
 mod config;
 mod disks;
@@ -53,8 +54,8 @@ use requests::Requests;
 use saved::Make;
 use virtio::VirtioWiring;
 
-pub use config::{Boot, DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
-pub use disks::{DiskInfo, MAX_DISKS, queues as disk_queues};
+pub use config::{Boot, CdromConfig, DiskBus, DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
+pub use disks::{CdromInfo, DiskInfo, MAX_DISKS, queues as disk_queues};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 pub use graphics::Graphics;
 use peripherals::PluggedPeripherals;
@@ -141,6 +142,7 @@ pub struct Machine {
     vcpus: Vcpus,
     chipset: Chipset,
     disks: Vec<DiskInfo>,
+    cdroms: Vec<CdromInfo>,
     power_on: ChipState,
     peripherals: PluggedPeripherals,
     starter: Starter,
@@ -162,8 +164,9 @@ impl Machine {
         slots.map_ram(&ram).map_err(refused("map the guest's memory"))?;
         let routing = Routing::new(vm.fd.clone()).map_err(refused("route interrupts"))?;
 
-        let requests = Requests::new(events);
         let tables = boot::tables(&config);
+        let drives = disks::Drives::new(config.disks, config.cdroms, &events);
+        let requests = Requests::new(events);
         let facts = Facts {
             memory: &ram,
             layout: &layout,
@@ -171,7 +174,8 @@ impl Machine {
             graphics: config.graphics,
             boot_menu: config.boot_menu,
         };
-        let Beginning { starter, fw_cfg, entry } = Beginning::load(config.boot, tables, &facts, &slots, &config.disks)?;
+        let Beginning { starter, fw_cfg, entry } =
+            Beginning::load(config.boot, tables, &facts, &slots, drives.to_boot_from())?;
         let chipset_config = ChipsetConfig {
             layout,
             vcpus: config.vcpus,
@@ -187,7 +191,8 @@ impl Machine {
             doorbells: Arc::new(KvmDoorbells(vm.fd.clone())),
         };
         let chipset = Chipset::new(&vm, &slots, &requests, &virtio_wiring, chipset_config)?;
-        let disks = disks::plug(config.disks, config.vcpus, &chipset.pci, &virtio_wiring, &requests)?;
+        let ide = (&chipset.ports, &chipset.ide_lines);
+        let (disks, cdroms) = drives.plug(config.vcpus, &chipset.pci, ide, &virtio_wiring, &requests)?;
         let peripherals = config.peripherals.plug(&chipset.pci, &virtio_wiring, chipset.input.clone())?;
         let wiring = Wiring {
             ports: chipset.ports.clone(),
@@ -198,8 +203,20 @@ impl Machine {
         };
         let vcpus = Vcpus::new(&vm, config.vcpus, &config.cpu, entry, &wiring)?;
         let power_on = ChipState::take(&vm.fd)?;
-        let mut machine =
-            Self { running: false, requests, vcpus, chipset, disks, peripherals, power_on, starter, make, vm, ram };
+        let mut machine = Self {
+            running: false,
+            requests,
+            vcpus,
+            chipset,
+            disks,
+            cdroms,
+            peripherals,
+            power_on,
+            starter,
+            make,
+            vm,
+            ram,
+        };
         machine.starter.reset(&machine.chipset.pci, &machine.chipset.ports)?;
         Ok(machine)
     }
@@ -304,5 +321,10 @@ impl Machine {
     /// The disks, in the order of the configuration.
     pub fn disks(&self) -> Vec<DiskInfo> {
         self.disks.clone()
+    }
+
+    /// The CD-ROM drives, in the order of the configuration.
+    pub fn cdroms(&self) -> Vec<CdromInfo> {
+        self.cdroms.clone()
     }
 }

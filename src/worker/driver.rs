@@ -42,7 +42,7 @@ use super::{
     commands::{self, Run},
     control::events::EventHub,
     exit_report::{ExitReport, InternalError, Outcome},
-    guest::Guest,
+    guest::{Guest, Media},
     launch::Action,
     machine::{Machine, MachineFault},
     reporter::Reporter,
@@ -56,6 +56,7 @@ use crate::{
         message::Error,
         types::{
             BalloonInfo, BlockIoError, InternalErrorInfo, IoOperationType, MigrationInfo, RunState, ShutdownCause,
+            TrayMoved,
         },
     },
     rfb::server::ViewerEvent,
@@ -92,6 +93,8 @@ pub enum Request {
     },
     /// The guest's state is saved, or could not be.
     Saved(Result<(), MachineFault>),
+    /// Something that a client's thread has prepared.
+    Call(Box<dyn FnOnce(&mut Driver) + Send>),
     /// The machine has something to say.
     Machine(MachineEvent),
     /// The balloon has another size.
@@ -124,6 +127,17 @@ impl DriverHandle {
         self.send(Request::Command { run, arguments, reply });
         result.recv().unwrap_or_else(|_| Err(Error::generic("the guest has ended")))
     }
+
+    /// Has something done that takes more than a command's arguments, and waits for its result.
+    pub fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Driver) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (reply, result) = mpsc::sync_channel(1);
+        // A client that has gone needs no answer.
+        self.send(Request::Call(Box::new(move |driver| drop(reply.try_send(work(driver))))));
+        result.recv().unwrap_or_else(|_| Err(Error::generic("the guest has ended")))
+    }
 }
 
 impl DriverHandle {
@@ -145,6 +159,8 @@ pub fn queue() -> (DriverHandle, Receiver<Request>) {
 pub struct Wiring {
     /// What there is to know about the guest.
     pub guest: Arc<Guest>,
+    /// What is in its CD-ROM drives.
+    pub media: Media,
     /// Where keys and pointer go.
     pub input: Arc<dyn InputSink>,
     /// Who is told of events.
@@ -247,6 +263,7 @@ impl Driver {
                 let _ = reply.try_send(self.save(file, then));
             }
             Request::Saved(outcome) => self.handle_saved(outcome),
+            Request::Call(call) => call(self),
             Request::Machine(event) => self.handle_event(event),
             Request::BalloonChanged => self.balloon_watch.changed(Instant::now()),
             Request::Viewer(event) => self.handle_viewer(event),
@@ -260,6 +277,9 @@ impl Driver {
     fn handle_event(&mut self, event: MachineEvent) {
         if let MachineEvent::DiskError(error) = event {
             return self.handle_disk_error(*error);
+        }
+        if let MachineEvent::TrayMoved { id, open } = event {
+            return self.tell_of_tray(&id, open);
         }
         // One CPU's word may still be on its way when another's has already had the machine held.
         if !matches!(self.state, RunState::Running | RunState::Paused) {
@@ -283,7 +303,7 @@ impl Driver {
             }
             MachineEvent::InternalError(error) => self.hold_for_internal_error(&error),
             // See above.
-            MachineEvent::DiskError(_) => {}
+            MachineEvent::DiskError(_) | MachineEvent::TrayMoved { .. } => {}
         }
     }
 
@@ -443,6 +463,13 @@ impl Driver {
         }
     }
 
+    /// A tray has moved.
+    pub fn tell_of_tray(&self, id: &str, open: bool) {
+        self.wiring
+            .events
+            .emit_with("DEVICE_TRAY_MOVED", &TrayMoved { device: id.to_owned(), id: id.to_owned(), tray_open: open });
+    }
+
     fn end(&mut self, outcome: Outcome, message: String) {
         self.ending = Some(ExitReport::new(outcome, message));
     }
@@ -473,6 +500,11 @@ impl Driver {
     /// What there is to know about the guest.
     pub fn guest(&self) -> &Guest {
         &self.wiring.guest
+    }
+
+    /// What is in the guest's CD-ROM drives.
+    pub fn media(&mut self) -> &mut Media {
+        &mut self.wiring.media
     }
 
     /// Where keys and pointer go.

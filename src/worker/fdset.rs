@@ -91,6 +91,14 @@ impl FdSets {
     }
 }
 
+impl FdSets {
+    /// What the client that added the first descriptor of a set has said of it.
+    pub fn described(&self, file_name: &str) -> Option<&str> {
+        let set = file_name.strip_prefix(PREFIX)?.parse::<u64>().ok()?;
+        self.sets.get(&set)?.first()?.opaque.as_deref()
+    }
+}
+
 fn not_found(set: u64, fd: Option<i64>) -> Error {
     let fd = fd.map(|fd| format!(", fd:{fd}")).unwrap_or_default();
     Error::generic(format!("File descriptor named 'fdset-id:{set}{fd}' not found"))

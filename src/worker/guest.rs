@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs::File, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{collections::BTreeMap, fs::File, os::unix::fs::MetadataExt, path::PathBuf};
 
 use uuid::Uuid;
 
-use super::launch::Action;
+use super::launch::{Action, DiskBus};
 
 /// The guest; nothing of this changes while it runs.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Guest {
 pub struct GuestDisk {
     /// Its name.
     pub id: String,
+    /// How it is attached.
+    pub bus: DiskBus,
     /// The image's file name, for people.
     pub file_name: String,
     /// The image's format.
@@ -48,7 +50,15 @@ pub struct GuestDisk {
     pub image: Option<File>,
 }
 
+/// What is in the CD-ROM drives that are not empty, by the names of the drives.
+pub type Media = BTreeMap<String, GuestDisk>;
+
 impl GuestDisk {
+    /// The medium of the CD-ROM drive `id`.
+    pub fn medium(id: &str, file_name: String, format: &'static str, image: Option<File>) -> Self {
+        Self { id: id.to_owned(), bus: DiskBus::Ide, file_name, format, read_only: true, backing_depth: 0, image }
+    }
+
     /// What the image takes on the host's disk, in bytes; `None` for a block device.
     pub fn actual_size(&self) -> Option<u64> {
         let metadata = self.image.as_ref()?.metadata().ok()?;

@@ -81,6 +81,9 @@ pub struct LaunchDescription {
     /// The guest's disks, in the order in which they are plugged in.
     #[serde(default)]
     pub disks: Vec<Disk>,
+    /// The guest's CD-ROM drives.
+    #[serde(default)]
+    pub cdroms: Vec<Cdrom>,
     /// The guest's network cards.
     #[serde(default)]
     pub networks: Vec<Network>,
@@ -236,6 +239,9 @@ pub struct Firmware {
 pub struct Disk {
     /// Its name in QMP and in logs, unique in the guest: `disk0`.
     pub id: String,
+    /// How it is attached.
+    #[serde(default)]
+    pub bus: DiskBus,
     /// The image or block device; open for writing too unless `read_only`.
     pub image: RawFd,
     /// The image's format. It is never guessed: a raw disk's content belongs to the guest, which could make it look like
@@ -268,6 +274,44 @@ pub struct Disk {
     /// What it may move, and how often it may be asked.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// How a disk is attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskBus {
+    /// virtio-blk.
+    #[default]
+    Virtio,
+    /// As a drive of the IDE controller.
+    Ide,
+}
+
+/// A CD-ROM drive of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cdrom {
+    /// Its name in QMP and in logs, unique among disks and drives: `cdrom0`.
+    pub id: String,
+    /// What is in it.
+    #[serde(default)]
+    pub medium: Option<Medium>,
+    /// The place in the boot order, the lowest first; `None` for a drive that is not booted from.
+    #[serde(default)]
+    pub bootindex: Option<u32>,
+}
+
+/// The medium of a CD-ROM drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Medium {
+    /// The image, open for reading.
+    pub image: RawFd,
+    /// Its format.
+    pub format: DiskFormat,
+    /// Its file name, for `query-block` and error texts only.
+    #[serde(default)]
+    pub file_name: String,
 }
 
 /// How the host's page cache is used for a disk, and when a write is safe; the words are QEMU's and libvirt's.
@@ -391,6 +435,7 @@ mod tests {
             boot: Boot::Firmware(Firmware { bios: 11, vga_bios: 12 }),
             disks: vec![Disk {
                 id: "disk0".to_owned(),
+                bus: DiskBus::Ide,
                 image: 13,
                 format: DiskFormat::Qcow2,
                 backing: vec![BackingImage { image: 14, format: DiskFormat::Raw, file_name: "base.img".to_owned() }],
@@ -402,6 +447,11 @@ mod tests {
                 error_policy: WriteErrors::Stop,
                 rerror_policy: ReadErrors::Stop,
                 limits: Limits { bytes: Limit { rate: 1, burst: 2, burst_seconds: 3 }, ..Limits::default() },
+            }],
+            cdroms: vec![Cdrom {
+                id: "cdrom0".to_owned(),
+                medium: Some(Medium { image: 20, format: DiskFormat::Raw, file_name: "debian.iso".to_owned() }),
+                bootindex: Some(2),
             }],
             networks: vec![Network {
                 id: "net0".to_owned(),

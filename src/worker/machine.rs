@@ -14,7 +14,7 @@ use crate::{
             statistics::{Operation, Statistics},
         },
         cpu::VcpuInfo,
-        machine::{DiskInfo, NetworkInfo, SavedMachine},
+        machine::{CdromInfo, DiskInfo, NetworkInfo, SavedMachine},
         snapshot::Progress,
         virtio::balloon::BalloonHandle,
     },
@@ -56,6 +56,9 @@ pub trait Machine {
 
     /// Gives disk number `disk` other limits.
     fn limit_disk(&mut self, disk: usize, limits: Limits);
+
+    /// The CD-ROM drives, in the order of the launch description.
+    fn cdroms(&self) -> Vec<CdromInfo>;
 }
 
 /// A machine's state that is ready to be written.
@@ -132,10 +135,14 @@ impl Machine for vmm::machine::Machine {
             disk.drive.throttle().set(limits);
         }
     }
+
+    fn cdroms(&self) -> Vec<CdromInfo> {
+        self.cdroms()
+    }
 }
 
 /// A disk's counters as QMP has them.
-fn counters(statistics: &Statistics) -> BlockDeviceStats {
+pub fn counters(statistics: &Statistics) -> BlockDeviceStats {
     let [read, write, flush, discard] =
         [Operation::Read, Operation::Write, Operation::Flush, Operation::Discard].map(|kind| statistics.counts(kind));
     BlockDeviceStats {

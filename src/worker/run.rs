@@ -23,7 +23,7 @@ use super::{
     descriptors::{DescriptorError, Inherited},
     driver::{self, Driver, DriverHandle, Request, Restored, Wiring},
     exit_report::{ExitReport, Outcome},
-    guest::{Guest, GuestDisk},
+    guest::{Guest, GuestDisk, Media},
     launch::{self, CacheMode, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription, Vsock},
     log::{LineWriter, Log},
     porter::Porter,
@@ -38,8 +38,8 @@ use crate::{
         block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
         boot::linux::LinuxBoot,
         machine::{
-            Boot, ConsoleConfig, DiskConfig, Firmware, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig,
-            disk_queues,
+            Boot, CdromConfig, ConsoleConfig, DiskBus, DiskConfig, Firmware, Machine, MachineConfig, NetworkConfig,
+            Peripherals, VsockConfig, disk_queues,
         },
         virtio::console::NamedPortConfig,
     },
@@ -146,6 +146,8 @@ struct GuestFiles {
     disks: Vec<(File, Vec<File>)>,
     /// A saved state.
     restore: Option<File>,
+    /// What is in each CD-ROM drive.
+    media: Vec<Option<File>>,
 }
 
 impl Files {
@@ -195,6 +197,13 @@ impl Files {
                 Some(restore) => Some(take(restore.state, "the saved state")?.into()),
                 None => None,
             },
+            media: launch
+                .cdroms
+                .iter()
+                .map(|cdrom| {
+                    cdrom.medium.as_ref().map(|medium| take(medium.image, &cdrom.id).map(File::from)).transpose()
+                })
+                .collect::<Result<_, _>>()?,
         };
         Ok(Self { log, exit_report, run_lock, rest })
     }
@@ -254,6 +263,7 @@ fn run_guest(
     sandbox::enter()?;
 
     let guest = Arc::new(guest(&launch, &files)?);
+    let media = media(&launch.cdroms, &files.media);
     let (handle, queue) = driver::queue();
     let serial = serial::Unstarted::new(files.serial)?;
     let console = files.console.map(serial::Unstarted::new).transpose()?;
@@ -278,6 +288,7 @@ fn run_guest(
         graphics: launch.graphics,
         video_memory: launch.video_memory,
         disks: disks(launch.disks, files.disks, rings)?,
+        cdroms: cdroms(launch.cdroms, files.media)?,
         peripherals,
         serial: Box::new(serial.output()),
         debug_log: Box::new(LineWriter::new(Arc::clone(log), "firmware: ")),
@@ -320,7 +331,7 @@ fn run_guest(
     };
     porter.start()?;
 
-    let wiring = Wiring { guest, input, events, reporter: Arc::clone(reporter), usage, handle, restored };
+    let wiring = Wiring { guest, media, input, events, reporter: Arc::clone(reporter), usage, handle, restored };
     let report = Driver::new(Box::new(machine), wiring).run(&queue);
     let deadline = Instant::now() + FAREWELL;
     control_server.drain(deadline);
@@ -335,6 +346,7 @@ fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
     let vnc = UnixListener::from(files.vnc.try_clone()?);
     let disks = launch.disks.iter().zip(&files.disks).map(|(disk, (image, _))| GuestDisk {
         id: disk.id.clone(),
+        bus: disk.bus,
         file_name: disk.file_name.clone(),
         format: disk.format.name(),
         read_only: disk.read_only,
@@ -354,7 +366,7 @@ fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
     })
 }
 
-/// A ring for each queue of each disk. Without io_uring, which some hosts forbid, requests are done one after the other.
+/// A ring for each queue of each virtio disk. Without io_uring, which some hosts forbid, requests are done one after the other.
 fn rings(launch: &LaunchDescription) -> Vec<Vec<Ring>> {
     let of_a_disk = || {
         let rings = (0..disk_queues(launch.vcpus)).map(|_| Ring::new()).collect::<io::Result<Vec<_>>>();
@@ -363,7 +375,12 @@ fn rings(launch: &LaunchDescription) -> Vec<Vec<Ring>> {
             Vec::new()
         })
     };
-    launch.disks.iter().map(|_| of_a_disk()).collect()
+    let of = |disk: &launch::Disk| match disk.bus {
+        launch::DiskBus::Virtio => of_a_disk(),
+        // Its channel has one request at a time.
+        launch::DiskBus::Ide => Vec::new(),
+    };
+    launch.disks.iter().map(of).collect()
 }
 
 fn disks(
@@ -379,6 +396,10 @@ fn disks(
             .map_err(|error| format!("{} ({}): {}", disk.id, disk.file_name, chain(&error)))?;
         configs.push(DiskConfig {
             id: disk.id,
+            bus: match disk.bus {
+                launch::DiskBus::Virtio => DiskBus::Virtio,
+                launch::DiskBus::Ide => DiskBus::Ide,
+            },
             disk: opened.into(),
             serial: disk.serial,
             bootindex: disk.bootindex,
@@ -393,6 +414,32 @@ fn disks(
         });
     }
     Ok(configs)
+}
+
+fn cdroms(cdroms: Vec<launch::Cdrom>, media: Vec<Option<File>>) -> Result<Vec<CdromConfig>, Failure> {
+    let open = |(cdrom, file): (launch::Cdrom, Option<File>)| {
+        let launch::Cdrom { id, medium, bootindex } = cdrom;
+        let medium = match (medium, file) {
+            (Some(medium), Some(file)) => {
+                let opened = block::open(Image { file, format: format(medium.format) }, true, Vec::new());
+                Some(opened.map_err(|error| format!("{id} ({}): {}", medium.file_name, chain(&error)))?.into())
+            }
+            _ => None,
+        };
+        Ok(CdromConfig { id, medium, bootindex })
+    };
+    cdroms.into_iter().zip(media).map(open).collect()
+}
+
+/// What is known of the media in the CD-ROM drives.
+fn media(cdroms: &[launch::Cdrom], files: &[Option<File>]) -> Media {
+    let described = cdroms.iter().zip(files).filter_map(|(cdrom, file)| {
+        let medium = cdrom.medium.as_ref()?;
+        let image = file.as_ref().and_then(|file| file.try_clone().ok());
+        let disk = GuestDisk::medium(&cdrom.id, medium.file_name.clone(), medium.format.name(), image);
+        Some((cdrom.id.clone(), disk))
+    });
+    described.collect()
 }
 
 fn format(format: launch::DiskFormat) -> Format {

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     io::{self, Read, Write},
     os::unix::{fs::FileExt, net::UnixStream},
@@ -23,7 +23,7 @@ use super::{
     driver::{self, Driver, DriverHandle, Request, Wiring},
     exit_report::ExitReport,
     guest::{Guest, GuestDisk},
-    launch::Action,
+    launch::{Action, DiskBus},
     machine::{DiskFigures, Machine, MachineFault, SavedState},
     reporter::Reporter,
     usage::Usage,
@@ -35,7 +35,8 @@ use crate::{
     vmm::{
         block::{errors::DiskError, limits::Limits},
         cpu::{CpuPlace, VcpuInfo},
-        machine::{MachineEvent, NetworkInfo},
+        devices::ide::Tray,
+        machine::{CdromInfo, MachineEvent, NetworkInfo},
         net::none::NoNetwork,
         snapshot::Progress,
         virtio::{
@@ -58,6 +59,7 @@ struct FakeMachine {
     limits: Limits,
     balloon: Balloon,
     network: NetworkInfo,
+    cdrom: CdromInfo,
 }
 
 impl FakeMachine {
@@ -115,6 +117,10 @@ impl Machine for FakeMachine {
 
     fn limit_disk(&mut self, _disk: usize, limits: Limits) {
         self.limits = limits;
+    }
+
+    fn cdroms(&self) -> Vec<CdromInfo> {
+        vec![self.cdrom.clone()]
     }
 }
 
@@ -200,6 +206,8 @@ pub struct FakeWorker {
     input: Arc<FakeInput>,
     report: File,
     thread: JoinHandle<ExitReport>,
+    /// The tray of its CD-ROM drive `cdrom0`, which is empty at first.
+    pub tray: Tray,
 }
 
 impl FakeWorker {
@@ -216,6 +224,11 @@ impl FakeWorker {
         let trouble = Arc::new(Mutex::new(None));
         let card = NetConfig { id: "net0".to_owned(), mac: CARD, backends: vec![Box::new(NoNetwork::new()?)] };
         let network = NetworkInfo { id: "net0".to_owned(), card: VirtioNet::new(card)?.1 };
+        let report_tray = driver.clone();
+        let observer = Arc::new(move |open| {
+            report_tray.send(Request::Machine(MachineEvent::TrayMoved { id: "cdrom0".to_owned(), open }));
+        });
+        let tray = Tray::new(None, observer);
         let machine = FakeMachine {
             calls: sender,
             fails: Arc::clone(&fails),
@@ -223,12 +236,14 @@ impl FakeWorker {
             limits: Limits::default(),
             balloon: Balloon::new("balloon0")?,
             network,
+            cdrom: CdromInfo { id: "cdrom0".to_owned(), tray: tray.clone(), statistics: Arc::default() },
         };
         let input = Arc::new(FakeInput::default());
         let screen = FakeScreen(Surface { width: 2, height: 1, pixels: vec![0xff0000, 0x0000ff] });
         let events = Arc::new(EventHub::default());
         let wiring = Wiring {
             guest: Arc::new(guest(&launch)),
+            media: BTreeMap::new(),
             input: Arc::clone(&input) as Arc<dyn InputSink>,
             events: Arc::clone(&events),
             reporter: Arc::new(Reporter::new(report.try_clone()?, None)),
@@ -240,7 +255,7 @@ impl FakeWorker {
         let thread = thread::spawn(move || Driver::new(Box::new(machine), wiring).run(&queue));
         // Until the driver takes requests, so that no client sees the events of the start.
         driver.execute(|_, _| Ok(Value::Null), Map::new()).map_err(io::Error::other)?;
-        Ok(Self { driver, server, calls, fails, trouble, input, report, thread })
+        Ok(Self { driver, server, calls, fails, trouble, input, report, thread, tray })
     }
 
     /// A new connection to the control server.
@@ -326,6 +341,7 @@ fn guest(launch: &FakeLaunch) -> Guest {
         on_crash: launch.on_crash,
         disks: vec![GuestDisk {
             id: "disk0".to_owned(),
+            bus: DiskBus::Virtio,
             file_name: "fake.img".to_owned(),
             format: "raw",
             read_only: false,

@@ -126,6 +126,7 @@ pub fn try_machine(kvm: OwnedFd, change: impl FnOnce(&mut MachineConfig)) -> Res
         graphics: Graphics::Vga,
         video_memory: 16 << 20,
         disks: Vec::new(),
+        cdroms: Vec::new(),
         peripherals: Peripherals::default(),
         serial: Box::new(serial.clone()),
         debug_log: Box::new(debug.clone()),

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::manager::{
     definition::{
-        CacheMode, Definition, DevicesDefinition, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS,
+        CacheMode, Definition, DevicesDefinition, DiskBus, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS,
         NetworkDefinition, NetworkKind, Topology,
     },
     size::Size,
@@ -285,6 +285,7 @@ impl FromStr for NetworkArgument {
 pub struct DiskArgument {
     pub source: DiskSource,
     pub cache: CacheMode,
+    pub bus: DiskBus,
 }
 
 /// Where a disk comes from.
@@ -298,12 +299,18 @@ impl FromStr for DiskArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (text, cache) = match text.rsplit_once(",cache=") {
-            Some((text, mode)) => (text, CacheMode::from_str(mode, false).map_err(|_| unknown_cache(mode))?),
-            None => (text, CacheMode::default()),
-        };
+        let (mut text, mut cache, mut bus) = (text, CacheMode::default(), DiskBus::default());
+        // From the end: a path may have commas, too.
+        while let Some((before, setting)) = text.rsplit_once(',') {
+            match setting.split_once('=') {
+                Some(("cache", mode)) => cache = CacheMode::from_str(mode, false).map_err(|_| unknown_cache(mode))?,
+                Some(("bus", name)) => bus = DiskBus::from_str(name, false).map_err(|_| unknown_bus(name))?,
+                _ => break,
+            }
+            text = before;
+        }
         let Some(rest) = text.strip_prefix("size=") else {
-            return Ok(Self { source: DiskSource::Existing(text.into()), cache });
+            return Ok(Self { source: DiskSource::Existing(text.into()), cache, bus });
         };
         let (size, options) = rest.split_once(',').unwrap_or((rest, ""));
         let size = size.parse::<Size>().map_err(|error| error.to_string())?.bytes();
@@ -313,12 +320,16 @@ impl FromStr for DiskArgument {
             "format=raw" => DiskFormat::Raw,
             other => return Err(format!("\"{other}\" is no option of a new disk. Write format=qcow2 or format=raw")),
         };
-        Ok(Self { source: DiskSource::New { size, format }, cache })
+        Ok(Self { source: DiskSource::New { size, format }, cache, bus })
     }
 }
 
 fn unknown_cache(mode: &str) -> String {
     format!("\"{mode}\" is no cache mode. Write cache=writeback, cache=none, cache=writethrough or cache=unsafe")
+}
+
+fn unknown_bus(name: &str) -> String {
+    format!("\"{name}\" is no bus for disks. Write bus=virtio or bus=ide")
 }
 
 #[cfg(test)]
@@ -353,12 +364,19 @@ mod tests {
     fn a_disk_is_a_path_or_a_size() {
         let parse = |text: &str| text.parse::<DiskArgument>();
 
-        let existing = |path: &str, cache| Ok(DiskArgument { source: DiskSource::Existing(path.into()), cache });
-        let new = |size, format, cache| Ok(DiskArgument { source: DiskSource::New { size, format }, cache });
+        let bus = DiskBus::Virtio;
+        let existing = |path: &str, cache| Ok(DiskArgument { source: DiskSource::Existing(path.into()), cache, bus });
+        let new = |size, format, cache| Ok(DiskArgument { source: DiskSource::New { size, format }, cache, bus });
         assert_eq!(parse("/a,b=c.img"), existing("/a,b=c.img", CacheMode::Writeback));
         assert_eq!(parse("/a,b=c.img,cache=none"), existing("/a,b=c.img", CacheMode::None));
         assert_eq!(parse("size=20GiB"), new(20 * GIB, DiskFormat::Qcow2, CacheMode::Writeback));
         assert_eq!(parse("size=1G,format=raw,cache=unsafe"), new(GIB, DiskFormat::Raw, CacheMode::Unsafe));
+        let ide = |argument: Result<DiskArgument, String>| {
+            argument.map(|argument| DiskArgument { bus: DiskBus::Ide, ..argument })
+        };
+        assert_eq!(parse("/a.img,bus=ide,cache=none"), ide(existing("/a.img", CacheMode::None)));
+        assert_eq!(parse("size=1G,format=raw,bus=ide"), ide(new(GIB, DiskFormat::Raw, CacheMode::Writeback)));
+        assert!(parse("disk.img,bus=scsi").unwrap_err().contains("bus=ide"));
         assert!(parse("disk.img,cache=some").unwrap_err().contains("cache=writethrough"));
         assert!(parse("size=much").unwrap_err().contains("much"));
         assert!(parse("size=1G,format=vdi").unwrap_err().contains("format=vdi"));

@@ -15,10 +15,11 @@ use super::{CliError, Result, context::Context, error};
 use crate::manager::{
     creation::{self, NewDisk},
     definition::{CpuDefinition, Definition, DiskDefinition, MAX_VCPUS},
-    media::MediaKind,
     size::Size,
 };
 
+/// What stands for no ISO image.
+const EMPTY_DRIVE: &str = "none";
 /// The test card needs little.
 const TEST_CARD_MEMORY: Size = Size::mib(64);
 
@@ -50,10 +51,10 @@ pub(super) struct Create {
     #[arg(long)]
     mergeable: bool,
     /// A disk: the path of an image, or size=20GiB[,format=qcow2|raw] for a new one, and behind either, if you like,
-    /// ,cache=writeback|none|writethrough|unsafe; can be repeated
+    /// ,cache=writeback|none|writethrough|unsafe and ,bus=virtio|ide; can be repeated
     #[arg(long = "disk", value_name = "DISK")]
     disks: Vec<DiskArgument>,
-    /// A CD-ROM with this ISO image; can be repeated
+    /// A CD-ROM drive with this ISO image, or none for an empty drive; can be repeated
     #[arg(long = "cdrom", value_name = "ISO")]
     cdroms: Vec<PathBuf>,
     /// A Linux kernel to boot directly (vmlinuz or vmlinux), whatever is on the disks
@@ -110,21 +111,19 @@ impl Create {
             new.push(NewDisk::TestCard);
         }
         for disk in self.disks {
-            let cache = disk.cache;
+            let (cache, bus) = (disk.cache, disk.bus);
             match disk.source {
-                DiskSource::New { size, format } => new.push(NewDisk::Empty { size, format, cache }),
+                DiskSource::New { size, format } => new.push(NewDisk::Empty { size, format, cache, bus }),
                 DiskSource::Existing(path) => {
-                    definition.add_disk(DiskDefinition { cache, ..creation::import(absolute(path)?)?.0 });
+                    definition.add_disk(DiskDefinition { cache, bus, ..creation::import(absolute(path)?)?.0 });
                 }
             }
         }
         for path in self.cdroms {
-            let (disk, media) = creation::insert(absolute(path)?)?;
-            if media.kind != MediaKind::HybridIso {
-                let path = disk.path.display();
-                error::say("warning", format!("{path}: {}, and this version has none", media.kind.describe()));
-            }
-            definition.add_disk(disk);
+            definition.add_disk(match path.as_os_str() == EMPTY_DRIVE {
+                true => DiskDefinition::empty_drive(),
+                false => creation::insert(absolute(path)?)?.0,
+            });
         }
         for disk in &new {
             if let (NewDisk::Empty { size, .. }, Ok(space)) = (disk, context.pool().space())

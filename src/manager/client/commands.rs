@@ -1,8 +1,10 @@
 //! The commands that the application and `lodgectl` need, with their types.
 
 use std::{
+    fs::File,
     io::Read,
     os::{fd::OwnedFd, unix::fs::FileExt},
+    path::Path,
     time::Duration,
 };
 
@@ -114,6 +116,24 @@ impl Client {
             group: None,
         };
         self.execute("block_set_io_throttle", json!(throttle)).await.map(drop)
+    }
+
+    /// Takes out what is in a CD-ROM drive (`eject`); with `force` even if the guest has locked the tray.
+    pub async fn eject(&self, drive: &str, force: bool) -> Result<(), ClientError> {
+        self.execute("eject", json!({ "id": drive, "force": force })).await.map(drop)
+    }
+
+    /// Puts `image`, which is open for reading, into a CD-ROM drive instead of what is in it (`blockdev-change-medium`). `path`
+    /// is only shown.
+    pub async fn change_medium(&self, drive: &str, image: File, path: &Path, force: bool) -> Result<(), ClientError> {
+        let described = json!({ "opaque": path.to_string_lossy() });
+        let added = self.request("add-fd", described, Some(image.into()), DEFAULT_TIMEOUT).await?;
+        let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
+        let filename = format!("/dev/fdset/{fdset_id}");
+        let arguments = json!({ "id": drive, "filename": filename, "format": "raw", "force": force });
+        let changed = self.execute("blockdev-change-medium", arguments).await;
+        let removed = self.execute("remove-fd", json!({ "fdset-id": fdset_id })).await;
+        changed.and(removed).map(drop)
     }
 
     /// Asks the guest to keep so many bytes of its memory and to give the rest back (`balloon`); it does so as it can.

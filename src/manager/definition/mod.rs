@@ -28,8 +28,8 @@ pub use limits::LimitsDefinition;
 pub use network::{MAX_NETWORKS, NetworkDefinition, NetworkKind};
 pub use text::DefinitionError;
 pub use validate::{
-    HostLimits, MAX_DISKS, MAX_LAYERS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem, Problems, Review,
-    check_name,
+    HostLimits, MAX_DISKS, MAX_IDE_DRIVES, MAX_LAYERS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem,
+    Problems, Review, check_name,
 };
 
 use super::size::Size;
@@ -165,17 +165,18 @@ pub struct DiskDefinition {
     /// Its name in commands and statistics, unique in the guest: `disk0`. Given by position when left out.
     #[serde(default)]
     pub id: String,
-    /// The image: an absolute path.
+    /// The image: an absolute path. Empty for a CD-ROM drive without a medium.
+    #[serde(default)]
     pub path: PathBuf,
     /// The image's format. Never guessed when the guest starts: a guest could write another format's header into its disk.
     pub format: DiskFormat,
     /// Whether the guest is kept from writing.
     #[serde(default)]
     pub read_only: bool,
-    /// Whether the medium is a CD or DVD; it is read-only then.
+    /// Whether it is a CD-ROM drive with this medium; it is read-only then, and attached by IDE.
     #[serde(default)]
     pub cdrom: bool,
-    /// How it is attached.
+    /// How it is attached: `virtio`, or `ide` for systems without drivers for that.
     #[serde(default)]
     pub bus: DiskBus,
     /// The serial number that the guest sees, at most 20 characters.
@@ -236,12 +237,24 @@ impl DiskFormat {
 }
 
 /// How a disk is attached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskBus {
     /// virtio-blk.
     #[default]
     Virtio,
+    /// A drive of the IDE controller, which has room for four.
+    Ide,
+}
+
+impl DiskBus {
+    /// The word for it in definitions and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Ide => "ide",
+        }
+    }
 }
 
 fn one() -> u32 {
@@ -302,6 +315,11 @@ impl Definition {
         order
     }
 
+    /// Older versions attached CD-ROMs as virtio disks, and wrote so.
+    fn attach_cdroms_by_ide(&mut self) {
+        self.disks.iter_mut().filter(|disk| disk.cdrom).for_each(|disk| disk.bus = DiskBus::Ide);
+    }
+
     /// Gives an id to the disks that have none.
     fn name_disks(&mut self) {
         for index in 0..self.disks.len() {
@@ -335,9 +353,19 @@ impl DiskDefinition {
         }
     }
 
-    /// A CD-ROM with this ISO image in it.
+    /// A CD-ROM drive with this ISO image in it.
     pub fn cdrom(path: impl Into<PathBuf>) -> Self {
-        Self { read_only: true, cdrom: true, ..Self::new(path, DiskFormat::Raw) }
+        Self { read_only: true, cdrom: true, bus: DiskBus::Ide, ..Self::new(path, DiskFormat::Raw) }
+    }
+
+    /// A CD-ROM drive without a medium.
+    pub fn empty_drive() -> Self {
+        Self::cdrom(PathBuf::new())
+    }
+
+    /// Whether there is an image: only CD-ROM drives can be without.
+    pub fn has_medium(&self) -> bool {
+        !self.path.as_os_str().is_empty()
     }
 
     /// The images that the disk consists of: its own first, then those below it.

@@ -44,6 +44,7 @@ impl Definition {
         let mut definition = Self::deserialize(toml::Deserializer::parse(text).map_err(syntax)?).map_err(syntax)?;
         name.clone_into(&mut definition.name);
         definition.name_disks();
+        definition.attach_cdroms_by_ide();
         definition.address_networks();
         let mut problems = unknown_fields(&definition, &table);
         if let Err(more) = definition.validate() {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, path::Path};
 
-use super::{Definition, DiskDefinition, DiskFormat, VERSION};
+use super::{Definition, DiskBus, DiskDefinition, DiskFormat, VERSION};
 use crate::manager::size::{MIB, Size};
 
 /// Longest name, in characters.
@@ -11,10 +11,12 @@ pub const NAME_MAX_CHARACTERS: usize = 64;
 pub const NAME_MAX_BYTES: usize = 200;
 /// Most vCPUs of a guest: an xAPIC id has 8 bits, 255 addresses all of them, and the I/O APIC needs one.
 pub const MAX_VCPUS: u32 = 254;
-/// Most disks of a guest: the slots of PCI bus 0 that the machine leaves free. Each network card takes one of them.
+/// Most virtio disks of a guest: the slots of PCI bus 0 that the machine leaves free. Each network card takes one of them.
 pub const MAX_DISKS: usize = 22;
 /// Most images below a disk's own: each is an open file, and one more place to look for what a guest reads.
 pub const MAX_LAYERS: usize = 64;
+/// Most IDE disks and CD-ROM drives of a guest, together.
+pub const MAX_IDE_DRIVES: usize = 4;
 
 /// Something wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -209,14 +211,22 @@ impl Definition {
 
     fn validate_disks(&self, problems: &mut Vec<Problem>) {
         let most = MAX_DISKS.saturating_sub(self.networks.len());
-        if self.disks.len() > most {
-            let message = format!("{} disks are too many. Keep at most {most}", self.disks.len());
+        let ide = self.disks.iter().filter(|disk| disk.bus == DiskBus::Ide).count();
+        let virtio = self.disks.len() - ide;
+        if virtio > most {
+            let message = format!("{virtio} disks are too many. Keep at most {most}");
+            problems.push(Problem::new("disk", message));
+        }
+        if ide > MAX_IDE_DRIVES {
+            let message = format!("{ide} IDE disks and CD-ROM drives are too many. Keep at most {MAX_IDE_DRIVES}");
             problems.push(Problem::new("disk", message));
         }
         let (mut ids, mut places, mut writable) = (HashSet::new(), HashSet::new(), HashSet::new());
         for (index, disk) in self.disks.iter().enumerate() {
             let field = |name: &str| format!("disk[{index}].{name}");
-            check_path(&field("path"), &disk.path, problems);
+            if disk.has_medium() || !disk.cdrom {
+                check_path(&field("path"), &disk.path, problems);
+            }
             validate_disk(disk, &field, problems);
             if !ids.insert(&disk.id) {
                 problems

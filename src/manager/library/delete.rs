@@ -68,7 +68,8 @@ impl Library {
         let tree = snapshots::read_tree(&self.paths.guest_folder(&definition.name));
         let frozen = tree.as_ref().map(Tree::own_files).unwrap_or_default();
         let frozen = frozen.into_iter().map(|layer| DiskDefinition::new(layer.path, layer.format));
-        for disk in definition.disks.iter().cloned().chain(frozen) {
+        let own = definition.disks.iter().filter(|disk| disk.has_medium()).cloned();
+        for disk in own.chain(frozen) {
             if plan.removed.contains(&disk.path) || plan.kept.iter().any(|(path, _)| *path == disk.path) {
                 continue;
             }

@@ -11,11 +11,16 @@ use super::{
 };
 use crate::{
     manager::{
-        definition::{AGENT_PORT, Definition, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems},
+        definition::{
+            AGENT_PORT, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems,
+        },
         host::Root,
         network, storage,
     },
-    worker::launch::{BackingImage, Disk, DiskFormat as LaunchFormat, Kernel, Network, Port, Vsock},
+    worker::launch::{
+        BackingImage, Cdrom, Disk, DiskBus as LaunchBus, DiskFormat as LaunchFormat, Kernel, Medium, Network, Port,
+        Vsock,
+    },
 };
 
 /// Opens the files of a kernel that is booted directly.
@@ -49,10 +54,19 @@ pub(super) fn open_kernel(kernel: &KernelDefinition, inherited: &mut Inherited) 
 }
 
 /// Opens and locks the images of all disks.
-pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> Result<Vec<Disk>, Problems> {
+pub(super) fn open_disks(
+    definition: &Definition,
+    inherited: &mut Inherited,
+) -> Result<(Vec<Disk>, Vec<Cdrom>), Problems> {
     let order = definition.boot_order();
-    let (mut disks, mut problems) = (Vec::new(), Problems::default());
+    let (mut disks, mut cdroms, mut problems) = (Vec::new(), Vec::new(), Problems::default());
     for (index, disk) in definition.disks.iter().enumerate() {
+        let place = order.iter().position(|other| other.id == disk.id);
+        let bootindex = place.and_then(|place| u32::try_from(place).ok());
+        if !disk.has_medium() {
+            cdroms.push(Cdrom { id: disk.id.clone(), medium: None, bootindex });
+            continue;
+        }
         let mut images = match images::open(disk).and_then(|images| mend(disk).map(|()| images)) {
             Ok(images) => images.into_iter(),
             Err(message) => {
@@ -60,11 +74,20 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
                 continue;
             }
         };
-        let Some(image) = images.next() else { continue };
-        let place = order.iter().position(|other| other.id == disk.id);
+        let Some(image) = images.next().map(|image| inherited.add(image)) else { continue };
+        let file_name = disk.path.to_string_lossy().into_owned();
+        if disk.cdrom {
+            let medium = Some(Medium { image, format: format(disk.format), file_name });
+            cdroms.push(Cdrom { id: disk.id.clone(), medium, bootindex });
+            continue;
+        }
         disks.push(Disk {
             id: disk.id.clone(),
-            image: inherited.add(image),
+            bus: match disk.bus {
+                DiskBus::Virtio => LaunchBus::Virtio,
+                DiskBus::Ide => LaunchBus::Ide,
+            },
+            image,
             format: format(disk.format),
             backing: disk
                 .backing
@@ -76,9 +99,9 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
                     file_name: layer.path.to_string_lossy().into_owned(),
                 })
                 .collect(),
-            file_name: disk.path.to_string_lossy().into_owned(),
+            file_name,
             read_only: disk.is_read_only(),
-            bootindex: place.and_then(|place| u32::try_from(place).ok()),
+            bootindex,
             serial: disk.serial.clone().unwrap_or_default(),
             cache: disk.cache,
             error_policy: disk.error_policy,
@@ -86,7 +109,7 @@ pub(super) fn open_disks(definition: &Definition, inherited: &mut Inherited) -> 
             limits: disk.limits.limits(),
         });
     }
-    if problems.0.is_empty() { Ok(disks) } else { Err(problems) }
+    if problems.0.is_empty() { Ok((disks, cdroms)) } else { Err(problems) }
 }
 
 fn format(format: DiskFormat) -> LaunchFormat {

@@ -26,6 +26,11 @@ pub(super) fn open(disk: &DiskDefinition) -> Result<Vec<File>, String> {
     disk.layers().enumerate().map(open).collect()
 }
 
+/// Opens and locks the medium of a CD-ROM drive; says what is wrong and how to mend it otherwise.
+pub fn open_medium(medium: &DiskDefinition) -> Result<File, String> {
+    open_layer(&Layer { path: medium.path.clone(), format: medium.format }, Access::Read, false, false)
+}
+
 /// Opens one image. `based`: the definition names one below it.
 fn open_layer(layer: &Layer, access: Access, based: bool, direct: bool) -> Result<File, String> {
     let path = layer.path.display();

@@ -33,8 +33,8 @@ use crate::{
         run_lock::RunLock,
     },
     worker::launch::{
-        Action, Boot, Descriptors, Disk, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription, Network,
-        Restore,
+        Action, Boot, Cdrom, Descriptors, Disk, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription,
+        Network, Restore,
     },
 };
 
@@ -84,7 +84,7 @@ impl Supervisor {
                 vga_bios: inherited.add(self.firmware(vga_bios(&definition)).map_err(refused)?),
             }),
         };
-        let disks = devices::open_disks(&definition, &mut inherited).map_err(unfit)?;
+        let drives = devices::open_disks(&definition, &mut inherited).map_err(unfit)?;
         if let Some(problem) = self.library().address_conflict(&definition)? {
             return Err(unfit(Problems(vec![problem])));
         }
@@ -114,7 +114,7 @@ impl Supervisor {
             vnc: inherited.add(prepared.vnc),
             serial: inherited.add(prepared.serial),
         };
-        let mut description = describe(&definition, descriptors, boot, disks, networks, sockets);
+        let mut description = describe(&definition, descriptors, boot, drives, networks, sockets);
         description.restore = restore;
         description.start_paused = options.paused;
         let command = inherited
@@ -241,7 +241,7 @@ fn describe(
     definition: &Definition,
     descriptors: Descriptors,
     boot: Boot,
-    disks: Vec<Disk>,
+    (disks, cdroms): (Vec<Disk>, Vec<Cdrom>),
     networks: Vec<Network>,
     sockets: Sockets,
 ) -> LaunchDescription {
@@ -271,6 +271,7 @@ fn describe(
         descriptors,
         boot,
         disks,
+        cdroms,
         networks,
         entropy: definition.devices.rng,
         balloon: definition.devices.balloon,

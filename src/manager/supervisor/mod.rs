@@ -27,6 +27,7 @@ use tokio::{process::Child, task::spawn_blocking, time::sleep};
 use uuid::Uuid;
 
 pub use error::SupervisorError;
+pub use images::open_medium;
 pub use saved::{Begin, StartOptions};
 pub use state::GuestState;
 

@@ -3,6 +3,8 @@
 
 use gtk::{gio, prelude::*};
 
+use lodge::manager::drives;
+
 use crate::ui::{
     actions::{self, Action, Scope},
     backend::{GuestView, Operation},
@@ -58,11 +60,15 @@ impl MachineActions {
 
     /// Enables what makes sense for this guest.
     pub fn enable_for(&self, guest: &GuestView) {
+        let active = guest.state.is_active();
+        let definition = guest.definition.as_ref().ok();
+        let drive = definition.and_then(|definition| drives::drives(definition).first().map(|(_, medium)| *medium));
         for (action, made) in &self.actions {
-            let active = guest.state.is_active();
             let enabled = match (operation(*action), action) {
                 (Some(operation), _) => guest.definition.is_ok() && operation.allowed(&guest.state),
                 (None, Action::SendCtrlAltDelete | Action::Screenshot) => active,
+                (None, Action::InsertDisc) => drive.is_some(),
+                (None, Action::EjectDisc) => drive.is_some_and(|medium| medium.is_some()),
                 _ => true,
             };
             made.set_enabled(enabled);
@@ -86,6 +92,7 @@ pub fn menu() -> gio::Menu {
     };
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::SendCtrlAltDelete, Action::Screenshot]));
+    menu.append_section(None, &section(&[Action::InsertDisc, Action::EjectDisc]));
     menu.append_section(None, &section(&[Action::ScaleToWindow, Action::FullScreen]));
     menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
     menu.append_section(None, &section(&[Action::Shortcuts, Action::CloseGuestWindow]));

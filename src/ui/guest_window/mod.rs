@@ -1,5 +1,6 @@
 //! A guest's own window: its screen, its serial port and what it is. Closing it leaves the guest running.
 
+mod disc;
 mod machine_actions;
 mod overview;
 mod screen_page;
@@ -280,6 +281,8 @@ impl GuestWindow {
         match action {
             Action::SendCtrlAltDelete => self.send_ctrl_alt_delete(),
             Action::Screenshot => screenshot::save(&self.backend, &self.place, &self.guest),
+            Action::InsertDisc => disc::insert(&self.backend, &self.place, &self.guest),
+            Action::EjectDisc => disc::eject(&self.backend, &self.place, &self.guest),
             Action::ScaleToWindow => {
                 self.scaled = !self.scaled;
                 self.screen.set_scaled(self.scaled);

@@ -151,11 +151,11 @@ fn about(definition: &Definition) -> Vec<(String, String)> {
 
 fn disk(disk: &DiskDefinition) -> (String, String) {
     let title = match (disk.cdrom, disk.read_only) {
-        (true, _) => gettext("CD-ROM image"),
+        (true, _) => gettext("CD-ROM drive"),
         (false, true) => gettext("Read-only disk"),
         (false, false) => gettext("Disk"),
     };
-    (title, disk.path.display().to_string())
+    (title, if disk.has_medium() { disk.path.display().to_string() } else { gettext("Empty") })
 }
 
 fn card(card: &NetworkDefinition) -> (String, String) {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use lodge::manager::{
     definition::{
-        CacheMode, Definition, DiskDefinition, DiskFormat, KernelDefinition, NAME_MAX_CHARACTERS, NetworkDefinition,
-        Topology, check_name,
+        CacheMode, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, NAME_MAX_CHARACTERS,
+        NetworkDefinition, Topology, check_name,
     },
     media::{Media, MediaKind},
     size::{GIB, MIB, Size},
@@ -312,9 +312,12 @@ impl Draft {
     pub fn new_disk(&self) -> Option<NewDisk> {
         match (self.method, self.storage) {
             (Method::TestCard, _) => Some(NewDisk::TestCard),
-            (Method::Iso | Method::Kernel, Storage::New) => {
-                Some(NewDisk::Empty { size: self.disk_size, format: self.disk_format, cache: CacheMode::default() })
-            }
+            (Method::Iso | Method::Kernel, Storage::New) => Some(NewDisk::Empty {
+                size: self.disk_size,
+                format: self.disk_format,
+                cache: CacheMode::default(),
+                bus: DiskBus::default(),
+            }),
             _ => None,
         }
     }
@@ -396,7 +399,12 @@ mod tests {
         assert_eq!(guest.definition.name, "Debian 12 amd64");
         assert_eq!(
             guest.disk,
-            Some(NewDisk::Empty { size: GIB, format: DiskFormat::Qcow2, cache: CacheMode::default() })
+            Some(NewDisk::Empty {
+                size: GIB,
+                format: DiskFormat::Qcow2,
+                cache: CacheMode::default(),
+                bus: DiskBus::default()
+            })
         );
         assert_eq!(guest.definition.disks.len(), 1);
         assert!(guest.definition.disks[0].cdrom);

@@ -98,11 +98,7 @@ fn media_note(draft: &Draft) -> Note {
     };
     let facts = facts(inspected);
     match (draft.method, inspected.media.kind) {
-        (Method::Iso, MediaKind::HybridIso) => note(Weight::Fact, facts),
-        (Method::Iso, MediaKind::BootableIso) => {
-            let warning = gettext("Guests have no CD-ROM drive that boots it yet: it will likely not start.");
-            note(Weight::Warning, format!("{facts}\n{warning}"))
-        }
+        (Method::Iso, MediaKind::HybridIso | MediaKind::BootableIso) => note(Weight::Fact, facts),
         (Method::Iso, MediaKind::Iso) => note(Weight::Warning, facts),
         (Method::Iso, kind) if is_disk(kind) => {
             let mend = gettext("Go back and choose “Import a disk image”.");

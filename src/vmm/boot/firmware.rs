@@ -94,6 +94,22 @@ impl Bios {
     }
 }
 
+/// Where there is something to boot from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BootPlace {
+    /// A PCI function that is a disk.
+    Function(PciAddress),
+    /// A drive of an IDE controller.
+    IdeDrive {
+        /// The controller.
+        controller: PciAddress,
+        /// Its channel.
+        channel: usize,
+        /// The drive's number there.
+        unit: usize,
+    },
+}
+
 /// What SeaBIOS is told.
 pub struct FirmwareConfig<'a> {
     /// The machine's UUID.
@@ -104,8 +120,8 @@ pub struct FirmwareConfig<'a> {
     pub vcpus: u16,
     /// Whether the boot menu is offered.
     pub boot_menu: bool,
-    /// Tells the PCI functions of the disks to boot from, first one first: always the same ones, in the order of the moment.
-    pub boot_order: Box<dyn Fn() -> Vec<PciAddress> + Send>,
+    /// Tells the drives to boot from, first one first: always the same ones, in the order of the moment.
+    pub boot_order: Box<dyn Fn() -> Vec<BootPlace> + Send>,
     /// SeaVGABIOS.
     pub vga_bios: File,
     /// The name under which SeaBIOS looks for it.
@@ -170,15 +186,20 @@ fn e820(layout: &Layout) -> Vec<u8> {
     table
 }
 
-/// The boot order as Open Firmware device paths, one a line. SeaBIOS compares as far as the PCI function.
-fn boot_order(disks: &[PciAddress]) -> Vec<u8> {
+/// The boot order as Open Firmware device paths, one a line. SeaBIOS compares as far as it needs to tell them apart.
+fn boot_order(places: &[BootPlace]) -> Vec<u8> {
+    let at = |function: PciAddress| match function.function() {
+        0 => format!("{:x}", function.slot()),
+        number => format!("{:x},{number:x}", function.slot()),
+    };
     let mut lines = String::new();
-    for disk in disks {
-        let function = match disk.function() {
-            0 => String::new(),
-            function => format!(",{function:x}"),
+    for &place in places {
+        lines += &match place {
+            BootPlace::Function(function) => format!("/pci@i0cf8/scsi@{}/disk@0,0\n", at(function)),
+            BootPlace::IdeDrive { controller, channel, unit } => {
+                format!("/pci@i0cf8/ide@{}/drive@{channel:x}/disk@{unit:x}\n", at(controller))
+            }
         };
-        lines.push_str(&format!("/pci@i0cf8/scsi@{:x}{function}/disk@0,0\n", disk.slot()));
     }
     lines.push('\0');
     lines.into_bytes()
@@ -203,9 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_order_names_pci_functions() {
-        let order = boot_order(&[PciAddress::new(4, 0), PciAddress::new(0x1f, 2)]);
+    fn the_boot_order_names_disks_by_their_functions_and_ide_drives_by_their_places() {
+        let order = boot_order(&[
+            BootPlace::Function(PciAddress::new(4, 0)),
+            BootPlace::IdeDrive { controller: PciAddress::new(1, 1), channel: 1, unit: 0 },
+            BootPlace::Function(PciAddress::new(0x1f, 2)),
+        ]);
 
-        assert_eq!(order, b"/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/scsi@1f,2/disk@0,0\n\0");
+        let paths = "/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/ide@1,1/drive@1/disk@0\n/pci@i0cf8/scsi@1f,2/disk@0,0\n\0";
+        assert_eq!(String::from_utf8(order).unwrap(), paths);
     }
 }

@@ -161,11 +161,11 @@ fn decode_internal_error(area: &[u8]) -> Failure {
 pub fn handle(exit: Exit<'_>, ports: &Bus, memory: &Bus) -> Next {
     match exit {
         Exit::PortRead { port, size, data } => {
-            data.chunks_exact_mut(size).for_each(|item| ports.read(port.into(), item));
+            ports.read_items(port.into(), size, data);
             Next::Enter
         }
         Exit::PortWrite { port, size, data } => {
-            data.chunks_exact(size).for_each(|item| ports.write(port.into(), item));
+            ports.write_items(port.into(), size, data);
             Next::Enter
         }
         Exit::MemoryRead { address, data } => {

@@ -2,6 +2,7 @@
 
 pub mod debug_port;
 pub mod i8042;
+pub mod ide;
 pub mod power_management;
 pub mod pvpanic;
 pub mod rtc;

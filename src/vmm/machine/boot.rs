@@ -4,7 +4,11 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{Boot, DiskConfig, MachineConfig, MachineError, disks, graphics::Graphics};
+use super::{
+    Boot, MachineConfig, MachineError,
+    boot_order::{self, BootDrive},
+    graphics::Graphics,
+};
 use crate::vmm::{
     boot::{
         Tables,
@@ -18,7 +22,13 @@ use crate::vmm::{
     bus::Bus,
     kvm::MemorySlots,
     memory::{GuestMemory, HIGH_MEMORY, Layout, PCI_END, PCI_HOLE},
-    pci::{PIRQ_INTERRUPTS, bus::PciBus, piix3::ISA_BRIDGE, piix4::POWER_MANAGEMENT},
+    pci::{
+        PIRQ_INTERRUPTS,
+        bus::PciBus,
+        piix3::ISA_BRIDGE,
+        piix3_ide::{DECODE, IDE, TIMINGS},
+        piix4::POWER_MANAGEMENT,
+    },
 };
 
 /// Registers of the chipset that firmware programs, and a kernel without firmware finds programmed.
@@ -75,25 +85,24 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// Loads firmware or kernel. `disks` are those of the machine.
+    /// Loads firmware or kernel. `drives` are what the machine may boot from.
     pub fn load(
         boot: Boot,
         tables: Tables,
         machine: &Facts<'_>,
         slots: &Arc<MemorySlots>,
-        disks: &[DiskConfig],
+        drives: Vec<BootDrive>,
     ) -> Result<Self, MachineError> {
         let memory = machine.memory.clone();
         match boot {
             Boot::Firmware(images) => {
-                let boot_disks = disks::boot_disks(disks);
                 let bios = Bios::load(&images.bios, slots, memory.clone())?;
                 let told = FirmwareConfig {
                     uuid: tables.smbios.uuid,
                     layout: *machine.layout,
                     vcpus: machine.vcpus,
                     boot_menu: machine.boot_menu,
-                    boot_order: Box::new(move || disks::boot_order(&boot_disks)),
+                    boot_order: Box::new(move || boot_order::now(&drives)),
                     vga_bios: images.vga_bios,
                     vga_rom_name: machine.graphics.rom_name(),
                     acpi: &tables.acpi,
@@ -147,12 +156,15 @@ impl Starter {
     }
 }
 
-/// Does what firmware would have done: routes PCI interrupts and maps the power management ports, as the ACPI tables say, and
-/// makes keyboards speak the language of the PC.
+/// Does what firmware would have done: routes PCI interrupts and maps the power management ports, as the ACPI tables say,
+/// switches the IDE channels on, and makes keyboards speak the language of the PC.
 fn program_chipset(pci: &PciBus, ports: &Bus) {
     pci.write(ISA_BRIDGE, PIRQ_ROUTES, &PIRQ_INTERRUPTS);
     pci.write(POWER_MANAGEMENT, PM_BASE_REGISTER, &u32::from(PM_BASE).to_le_bytes());
     pci.write(POWER_MANAGEMENT, PM_ENABLE_REGISTER, &[1]);
+    for timing in TIMINGS {
+        pci.write(IDE, timing, &DECODE.to_le_bytes());
+    }
     ports.write(KEYBOARD_COMMAND, &[WRITE_CONFIGURATION]);
     ports.write(KEYBOARD_DATA, &[KEYBOARD_CONFIGURATION]);
 }

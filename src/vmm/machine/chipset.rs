@@ -22,6 +22,7 @@ use crate::{
         devices::{
             debug_port::DebugPort,
             i8042::{self, I8042},
+            ide::CHANNELS,
             power_management::{self, PowerManagement},
             pvpanic::{GuestPanic, PvPanic},
             rtc::{CmosContents, Rtc},
@@ -50,6 +51,7 @@ const KEYBOARD_IRQ: usize = 1;
 const SERIAL_IRQ: usize = 4;
 const RTC_IRQ: usize = 8;
 const MOUSE_IRQ: usize = 12;
+const IDE_IRQS: [usize; CHANNELS] = [14, 15];
 
 const KEYBOARD_DATA: u64 = 0x60;
 const KEYBOARD_COMMAND: u64 = 0x64;
@@ -78,6 +80,8 @@ pub struct Chipset {
     pub input: Arc<dyn InputSink>,
     /// The way into the serial port.
     pub serial_input: Arc<dyn SerialInput>,
+    /// The interrupts of the IDE channels.
+    pub ide_lines: [Interrupt; CHANNELS],
     /// The power button's home.
     pub power: Arc<Mutex<PowerManagement>>,
 }
@@ -174,7 +178,8 @@ impl Chipset {
         add(Arc::new(Mutex::new(DebugPort::new(config.debug_log))), &[(DEBUG_PORT, 1, 0)])?;
         add(Arc::new(Mutex::new(config.fw_cfg)), &[(fw_cfg::BASE, fw_cfg::PORTS, 0)])?;
 
-        Ok(Self { ports, memory, coalesced, pci, devices, screen, video_memory, input, serial_input, power })
+        let ide_lines = IDE_IRQS.map(|irq| lines[irq].connect());
+        Ok(Self { ports, memory, coalesced, pci, devices, screen, video_memory, input, serial_input, ide_lines, power })
     }
 
     /// Every device, PCI functions first.

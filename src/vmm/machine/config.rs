@@ -45,8 +45,10 @@ pub struct MachineConfig {
     pub graphics: Graphics,
     /// Video memory in bytes: a power of two.
     pub video_memory: u32,
-    /// The disks, in the order of their PCI slots.
+    /// The disks, those with virtio in the order of their PCI slots.
     pub disks: Vec<DiskConfig>,
+    /// The CD-ROM drives.
+    pub cdroms: Vec<CdromConfig>,
     /// The other virtio devices.
     pub peripherals: Peripherals,
     /// Where the serial port's output goes.
@@ -75,7 +77,7 @@ impl MachineConfig {
             let count = self.peripherals.networks.len();
             return Err(MachineError::Config(format!("{count} network cards. give it at most {MAX_NETWORKS}")));
         }
-        disks::check(&self.disks, self.peripherals.first_slot())
+        disks::check(&self.disks, &self.cdroms, self.peripherals.first_slot())
     }
 }
 
@@ -97,10 +99,32 @@ pub struct Firmware {
     pub vga_bios: File,
 }
 
+/// How a disk is attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskBus {
+    /// virtio-blk, a PCI function of its own.
+    #[default]
+    Virtio,
+    /// As an ATA disk to the IDE controller.
+    Ide,
+}
+
+/// A CD-ROM drive of the machine, on the IDE controller.
+pub struct CdromConfig {
+    /// Its name in QMP and logs, unique among disks and drives.
+    pub id: String,
+    /// What is in it.
+    pub medium: Option<Arc<dyn Disk>>,
+    /// Its place in the boot order, the lowest first; `None` when it is not booted from.
+    pub bootindex: Option<u32>,
+}
+
 /// A disk of the machine.
 pub struct DiskConfig {
     /// Its name in QMP and logs, unique in the machine.
     pub id: String,
+    /// How it is attached.
+    pub bus: DiskBus,
     /// Its content.
     pub disk: Arc<dyn Disk>,
     /// The serial number the guest sees; up to 20 bytes count.
@@ -113,7 +137,8 @@ pub struct DiskConfig {
     pub errors: ErrorPolicy,
     /// What it may move, and how often it may be asked.
     pub limits: Limits,
-    /// One for each of its queues ([`disk_queues`](super::disk_queues)) that is to have many requests in flight at a time.
+    /// With virtio, one for each of its queues ([`disk_queues`](super::disk_queues)) that is to have many requests in flight at a
+    /// time.
     pub rings: Vec<Ring>,
 }
 
@@ -122,6 +147,7 @@ impl DiskConfig {
     pub fn new(id: &str, disk: impl Into<Arc<dyn Disk>>) -> Self {
         Self {
             id: id.to_owned(),
+            bus: DiskBus::Virtio,
             disk: disk.into(),
             serial: String::new(),
             bootindex: None,

@@ -1,4 +1,5 @@
-//! The machine's disks: virtio-blk functions in the PCI slots behind the chipset's.
+//! The machine's disks and CD-ROM drives: virtio-blk functions in the PCI slots behind the chipset's, and drives of the IDE
+//! controller, which is there when it has any.
 
 #![forbid(unsafe_code)]
 
@@ -7,20 +8,30 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{DiskConfig, MachineError, MachineEvent, requests::Requests, virtio::VirtioWiring};
+use super::{
+    CdromConfig, DiskBus, DiskConfig, EventSink, MachineError, MachineEvent,
+    boot_order::{BootDrive, Content},
+    requests::Requests,
+    virtio::VirtioWiring,
+};
 use crate::vmm::{
-    block::{Disk, SECTOR, drive::Drive},
-    memory::GuestSlice,
-    pci::{PCI_SLOTS, PciAddress, bus::PciBus},
+    block::{drive::Drive, statistics::Statistics},
+    boot::firmware::BootPlace,
+    bus::Bus,
+    devices::ide::{CHANNELS, Channel, DriveConfig, MAX_DRIVES, Tray, UNITS},
+    interrupt::Interrupt,
+    pci::{
+        PCI_SLOTS, PciAddress,
+        bus::PciBus,
+        piix3_ide::{IDE, Piix3Ide},
+    },
     virtio::block::Block,
 };
 
 /// The first slot for disks.
 const FIRST_SLOT: u8 = 4;
-/// The most disks that a machine can have.
+/// The most virtio disks that a machine can have.
 pub const MAX_DISKS: usize = (PCI_SLOTS - FIRST_SLOT) as usize;
-/// The last bytes of a boot sector.
-const BOOT_SIGNATURE: [u8; 2] = [0x55, 0xaa];
 /// The most queues of a disk: more vCPUs share them.
 const MAX_QUEUES: u32 = 4;
 
@@ -42,123 +53,211 @@ pub struct DiskInfo {
     pub drive: Arc<Drive>,
 }
 
-/// Refuses disks that cannot be together in a machine; other devices have the slots from `end` on.
-pub fn check(disks: &[DiskConfig], end: u8) -> Result<(), MachineError> {
+/// A CD-ROM drive of a machine.
+#[derive(Debug, Clone)]
+pub struct CdromInfo {
+    /// Its name.
+    pub id: String,
+    /// Its tray, to look at and to move.
+    pub tray: Tray,
+    /// What it has been asked for.
+    pub statistics: Arc<Statistics>,
+}
+
+/// Refuses drives that cannot be together in a machine; other devices have the slots from `end` on.
+pub fn check(disks: &[DiskConfig], cdroms: &[CdromConfig], end: u8) -> Result<(), MachineError> {
     let most = usize::from(end.saturating_sub(FIRST_SLOT));
-    if disks.len() > most {
-        return Err(MachineError::Config(format!("{} disks. give it at most {most}", disks.len())));
+    let ide = disks.iter().filter(|disk| disk.bus == DiskBus::Ide).count() + cdroms.len();
+    let virtio = disks.len() + cdroms.len() - ide;
+    if virtio > most {
+        return Err(MachineError::Config(format!("{virtio} virtio disks. give it at most {most}")));
+    }
+    if ide > MAX_DRIVES {
+        let what = format!("{ide} IDE disks and CD-ROM drives. give it at most {MAX_DRIVES}");
+        return Err(MachineError::Config(what));
     }
     let mut ids = BTreeSet::new();
-    match disks.iter().find(|disk| !ids.insert(&disk.id)) {
-        Some(twice) => Err(MachineError::Config(format!("two disks with the name {}. rename one", twice.id))),
+    let mut all = disks.iter().map(|disk| &disk.id).chain(cdroms.iter().map(|cdrom| &cdrom.id));
+    match all.find(|id| !ids.insert(*id)) {
+        Some(twice) => Err(MachineError::Config(format!("two disks with the name {twice}. rename one"))),
         None => Ok(()),
     }
 }
 
-/// Where disk number `index` is plugged in.
-fn address(index: usize) -> PciAddress {
-    PciAddress::new(FIRST_SLOT + index as u8, 0)
+/// A place on the IDE controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct IdePlace {
+    channel: usize,
+    unit: usize,
 }
 
-/// A disk to boot from.
-pub struct BootDisk {
+impl IdePlace {
+    fn boot_place(self) -> BootPlace {
+        BootPlace::IdeDrive { controller: IDE, channel: self.channel, unit: self.unit }
+    }
+}
+
+/// Where a drive is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Virtio(PciAddress),
+    Ide(IdePlace),
+}
+
+/// All drives with their places.
+pub struct Drives {
+    disks: Vec<(Place, DiskConfig)>,
+    cdroms: Vec<(IdePlace, Option<u32>, CdromInfo)>,
+}
+
+impl Drives {
+    /// Gives each a place: virtio disks one slot after the other; IDE disks from the first channel on, CD-ROM drives from the
+    /// second on, as software expects them. `events` learns of trays that the guest moves.
+    pub fn new(disks: Vec<DiskConfig>, cdroms: Vec<CdromConfig>, events: &EventSink) -> Self {
+        let place = |channel, unit| IdePlace { channel, unit };
+        let mut free = vec![place(0, 0), place(0, 1), place(1, 0), place(1, 1)];
+        let mut slots = (FIRST_SLOT..PCI_SLOTS).map(|slot| PciAddress::new(slot, 0));
+        let mut placed = Vec::new();
+        for disk in disks {
+            let place = match disk.bus {
+                DiskBus::Virtio => slots.next().map(Place::Virtio),
+                DiskBus::Ide => (!free.is_empty()).then(|| Place::Ide(free.remove(0))),
+            };
+            // There is one: they have been counted.
+            placed.extend(place.map(|place| (place, disk)));
+        }
+        free.sort_by_key(|place| (CHANNELS - place.channel, place.unit));
+        let cdrom = |(place, CdromConfig { id, medium, bootindex }): (_, CdromConfig)| {
+            let (events, name) = (events.clone(), id.clone());
+            let observer = Arc::new(move |open| events(MachineEvent::TrayMoved { id: name.clone(), open }));
+            let info = CdromInfo { id, tray: Tray::new(medium, observer), statistics: Arc::default() };
+            (place, bootindex, info)
+        };
+        Self { disks: placed, cdroms: free.into_iter().zip(cdroms).map(cdrom).collect() }
+    }
+
+    /// Those to boot from.
+    pub fn to_boot_from(&self) -> Vec<BootDrive> {
+        let disks = self.disks.iter().filter_map(|(place, disk)| {
+            let place = match *place {
+                Place::Virtio(address) => BootPlace::Function(address),
+                Place::Ide(place) => place.boot_place(),
+            };
+            Some(BootDrive { place, bootindex: disk.bootindex?, content: Content::Disk(disk.disk.clone()) })
+        });
+        let cdroms = self.cdroms.iter().filter_map(|(place, bootindex, cdrom)| {
+            let content = Content::Cdrom(cdrom.tray.clone());
+            Some(BootDrive { place: place.boot_place(), bootindex: (*bootindex)?, content })
+        });
+        disks.chain(cdroms).collect()
+    }
+
+    /// Plugs them into a machine with `vcpus` virtual CPUs. The IDE channels are at `ports` and interrupt by `lines`;
+    /// `requests` learns of what the host cannot do.
+    pub fn plug(
+        self,
+        vcpus: u32,
+        pci: &PciBus,
+        (ports, lines): (&Arc<Bus>, &[Interrupt; CHANNELS]),
+        wiring: &VirtioWiring,
+        requests: &Arc<Requests>,
+    ) -> Result<(Vec<DiskInfo>, Vec<CdromInfo>), MachineError> {
+        let mut units: [[Option<DriveConfig>; UNITS]; CHANNELS] = Default::default();
+        let mut disks = Vec::new();
+        for (place, config) in self.disks {
+            let (id, disk) = (config.id.clone(), config.disk.clone());
+            let (capacity, read_only) = (disk.capacity(), disk.read_only());
+            let teller = requests.clone();
+            let observer = Arc::new(move |error| teller.tell(MachineEvent::DiskError(Box::new(error))));
+            let drive = Drive::new(&id, disk).with_durability(config.durability).with_policy(config.errors, observer);
+            let drive = Arc::new(drive.with_limits(config.limits));
+            match place {
+                Place::Virtio(address) => plug_virtio(config, address, vcpus, pci, wiring, drive.clone())?,
+                Place::Ide(place) => {
+                    let disk = DriveConfig::Disk { drive: drive.clone(), serial: config.serial };
+                    units[place.channel][place.unit] = Some(disk);
+                }
+            }
+            disks.push(DiskInfo { id, capacity, read_only, drive });
+        }
+        let mut cdroms = Vec::new();
+        for (place, _, info) in self.cdroms {
+            let drive = DriveConfig::Cdrom { tray: info.tray.clone(), statistics: info.statistics.clone() };
+            units[place.channel][place.unit] = Some(drive);
+            cdroms.push(info);
+        }
+        if units.iter().flatten().any(Option::is_some) {
+            let mut channels = [None, None];
+            for (index, (channel, drives)) in channels.iter_mut().zip(units).enumerate() {
+                let label = format!("ide{index}");
+                if drives.iter().any(Option::is_some) {
+                    let made = Channel::new(&label, drives, lines[index].clone(), wiring.memory.clone());
+                    *channel = Some(made.map_err(|source| MachineError::Device { label, source })?);
+                }
+            }
+            pci.plug(IDE, Arc::new(Mutex::new(Piix3Ide::new(ports.clone(), channels))), vec![])?;
+        }
+        Ok((disks, cdroms))
+    }
+}
+
+fn plug_virtio(
+    mut config: DiskConfig,
     address: PciAddress,
-    bootindex: u32,
-    disk: Arc<dyn Disk>,
-}
-
-/// The disks to boot from.
-pub fn boot_disks(disks: &[DiskConfig]) -> Vec<BootDisk> {
-    let bootable = |(at, disk): (usize, &DiskConfig)| {
-        Some(BootDisk { address: address(at), bootindex: disk.bootindex?, disk: disk.disk.clone() })
-    };
-    disks.iter().enumerate().filter_map(bootable).collect()
-}
-
-/// Where the disks to boot from are plugged in, the first to try first. Disks of one index keep their order.
-///
-/// SeaBIOS tries one disk only. So those that have a boot sector now come before those that have none: a guest with an empty
-/// disk begins from its installation image, and from its disk once something is installed there.
-pub fn boot_order(disks: &[BootDisk]) -> Vec<PciAddress> {
-    let mut order: Vec<_> =
-        disks.iter().map(|disk| (!has_boot_sector(&*disk.disk), disk.bootindex, disk.address)).collect();
-    order.sort_unstable();
-    order.into_iter().map(|(_, _, address)| address).collect()
-}
-
-/// Whether the first sector ends as a boot sector does. This says nothing of the image's format, which its definition knows.
-fn has_boot_sector(disk: &dyn Disk) -> bool {
-    let mut sector = [0; SECTOR as usize];
-    let read = disk.capacity() >= SECTOR && disk.read(0, &[GuestSlice::from(sector.as_mut_slice())]).is_ok();
-    read && sector.ends_with(&BOOT_SIGNATURE)
-}
-
-/// Plugs the disks of a machine with `vcpus` virtual CPUs in, in their order.
-pub fn plug(
-    disks: Vec<DiskConfig>,
     vcpus: u32,
     pci: &PciBus,
     wiring: &VirtioWiring,
-    requests: &Arc<Requests>,
-) -> Result<Vec<DiskInfo>, MachineError> {
-    let plug = |(index, config): (usize, DiskConfig)| {
-        let DiskConfig { id, disk, serial, durability, errors, limits, mut rings, .. } = config;
-        let (capacity, read_only) = (disk.capacity(), disk.read_only());
-        let rings = (0..queues(vcpus)).map(|_| rings.pop()).collect();
-        let requests = requests.clone();
-        let observer = Arc::new(move |error| requests.tell(MachineEvent::DiskError(Box::new(error))));
-        let drive = Drive::new(&id, disk).with_durability(durability).with_policy(errors, observer);
-        let drive = Arc::new(drive.with_limits(limits));
-        let function = wiring.function(Box::new(Block::with_rings(drive.clone(), &serial, rings)))?;
-        pci.plug(address(index), Arc::new(Mutex::new(function)), vec![])?;
-        Ok(DiskInfo { id, capacity, read_only, drive })
-    };
-    disks.into_iter().enumerate().map(plug).collect()
+    drive: Arc<Drive>,
+) -> Result<(), MachineError> {
+    let rings = (0..queues(vcpus)).map(|_| config.rings.pop()).collect();
+    let block = Block::with_rings(drive, &config.serial, rings);
+    pci.plug(address, Arc::new(Mutex::new(wiring.function(Box::new(block))?)), vec![])?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, os::unix::fs::FileExt};
-
     use super::*;
     use crate::vmm::block::{self, Format, Image};
 
-    fn disk(id: &str, bootindex: Option<u32>, boots: bool) -> DiskConfig {
-        let file: File = tempfile::tempfile().unwrap();
-        file.set_len(4096).unwrap();
-        if boots {
-            file.write_all_at(&BOOT_SIGNATURE, 510).unwrap();
-        }
-        let disk = block::open(Image { file, format: Format::Raw }, false, Vec::new()).unwrap();
-        DiskConfig { bootindex, ..DiskConfig::new(id, disk) }
-    }
-
-    #[test]
-    fn disks_are_tried_by_their_index_and_others_never() {
-        let disks = [disk("a", Some(2), true), disk("b", None, true), disk("c", Some(1), true)];
-
-        assert_eq!(boot_order(&boot_disks(&disks)), [address(2), address(0)]);
-    }
-
-    #[test]
-    fn an_empty_disk_comes_after_the_image_that_boots() {
-        let disks = [disk("empty", Some(1), false), disk("iso", Some(2), true)];
-
-        assert_eq!(boot_order(&boot_disks(&disks)), [address(1), address(0)]);
-    }
-
-    #[test]
-    fn a_disk_comes_first_as_soon_as_something_is_installed_on_it() {
+    fn disk(id: &str, bus: DiskBus) -> DiskConfig {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
-        let image = Image { file: file.try_clone().unwrap(), format: Format::Raw };
-        let disk = block::open(image, false, Vec::new()).unwrap();
-        let empty = DiskConfig { bootindex: Some(1), ..DiskConfig::new("disk0", disk) };
-        let disks = boot_disks(&[empty, self::disk("iso", Some(2), true)]);
-        let before = boot_order(&disks);
+        let disk = block::open(Image { file, format: Format::Raw }, false, Vec::new()).unwrap();
+        DiskConfig { bus, bootindex: Some(0), ..DiskConfig::new(id, disk) }
+    }
 
-        file.write_all_at(&BOOT_SIGNATURE, 510).unwrap();
+    fn cdrom(id: &str) -> CdromConfig {
+        CdromConfig { id: id.to_owned(), medium: None, bootindex: Some(1) }
+    }
 
-        assert_eq!((before, boot_order(&disks)), (vec![address(1), address(0)], vec![address(0), address(1)]));
+    fn places(disks: Vec<DiskConfig>, cdroms: Vec<CdromConfig>) -> Vec<BootPlace> {
+        let drives = Drives::new(disks, cdroms, &(Arc::new(|_| ()) as EventSink));
+        drives.to_boot_from().into_iter().map(|drive| drive.place).collect()
+    }
+
+    fn ide(channel: usize, unit: usize) -> BootPlace {
+        BootPlace::IdeDrive { controller: IDE, channel, unit }
+    }
+
+    #[test]
+    fn virtio_disks_keep_their_slots_whatever_else_there_is() {
+        let disks = vec![disk("a", DiskBus::Virtio), disk("b", DiskBus::Ide), disk("c", DiskBus::Virtio)];
+
+        let slot = |slot| BootPlace::Function(PciAddress::new(slot, 0));
+        assert_eq!(places(disks, vec![cdrom("cd")]), [slot(4), ide(0, 0), slot(5), ide(1, 0)]);
+    }
+
+    #[test]
+    fn ide_disks_and_cdrom_drives_meet_in_the_middle() {
+        let disks = || vec![disk("a", DiskBus::Ide)];
+
+        assert_eq!(
+            places(disks(), vec![cdrom("1"), cdrom("2"), cdrom("3")]),
+            [ide(0, 0), ide(1, 0), ide(1, 1), ide(0, 1)]
+        );
+        assert!(check(&disks(), &[cdrom("1"), cdrom("2"), cdrom("3")], 32).is_ok());
+        assert!(check(&disks(), &[cdrom("1"), cdrom("2"), cdrom("3"), cdrom("4")], 32).is_err());
+        assert!(check(&disks(), &[cdrom("a")], 32).is_err(), "one name twice");
     }
 }

@@ -27,6 +27,13 @@ pub enum MachineEvent {
     /// The host could not do what the guest has asked a disk for. If the request is kept, call
     /// [`Machine::pause`](super::Machine::pause): it is served again when the machine goes on.
     DiskError(Box<DiskError>),
+    /// The guest has opened or closed the tray of a CD-ROM drive, and goes on.
+    TrayMoved {
+        /// The drive.
+        id: String,
+        /// Whether it is open now.
+        open: bool,
+    },
 }
 
 /// How a guest has reset itself.

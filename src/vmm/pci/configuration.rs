@@ -319,6 +319,11 @@ impl ConfigSpace {
         self.u16(COMMAND as u16)
     }
 
+    /// Whether the function's ports answer.
+    pub fn io_enabled(&self) -> bool {
+        self.command() & COMMAND_IO != 0
+    }
+
     /// Whether the function may read and write guest memory.
     pub fn bus_master(&self) -> bool {
         self.command() & COMMAND_BUS_MASTER != 0

@@ -5,6 +5,7 @@ pub mod configuration;
 pub mod host_bridge;
 pub mod msix;
 pub mod piix3;
+pub mod piix3_ide;
 pub mod piix4;
 
 use std::fmt;

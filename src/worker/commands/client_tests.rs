@@ -68,6 +68,76 @@ fn what_is_asked_is_answered_with_qemus_names() {
     assert!(statistics["cpu-time-ns"].as_u64().unwrap() > 0, "{statistics}");
 }
 
+/// What is asked of a drive, and the answer.
+fn ask_drive(client: &mut Client, command: &str, arguments: Value) -> Value {
+    client.execute(json!({"execute": command, "arguments": arguments})).unwrap()
+}
+
+/// A file of so many blocks, handed over: the name of its set.
+fn hand_over(client: &mut Client, blocks: u64) -> String {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(blocks * 2048).unwrap();
+    let command = json!({"execute": "add-fd", "arguments": {"opaque": "/isos/debian.iso"}});
+    send_fd(client, &file);
+    let added = client.execute(command).unwrap();
+    format!("/dev/fdset/{}", added["return"]["fdset-id"])
+}
+
+#[test]
+fn a_medium_goes_into_a_drive_and_out_again() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let done = json!({"return": {}});
+    let tray = |client: &mut Client| {
+        let event = client.event().unwrap();
+        assert_eq!(event["event"], "DEVICE_TRAY_MOVED");
+        event["data"].clone()
+    };
+    let moved = |open: bool| json!({"device": "cdrom0", "id": "cdrom0", "tray-open": open});
+    let empty = client.ask("query-block").unwrap()[1].clone();
+
+    let filename = hand_over(&mut client, 10);
+    let inserted = ask_drive(&mut client, "blockdev-change-medium", json!({"id": "cdrom0", "filename": filename}));
+    let moves = (tray(&mut client), tray(&mut client));
+    let full = client.ask("query-block").unwrap()[1].clone();
+    let ejected = ask_drive(&mut client, "eject", json!({"device": "cdrom0"}));
+    let open = (tray(&mut client), client.ask("query-block").unwrap()[1].clone());
+
+    assert_eq!((&inserted, &ejected), (&done, &done));
+    assert_eq!((empty["removable"].clone(), empty["inserted"].clone()), (json!(true), Value::Null));
+    assert_eq!(moves, (moved(true), moved(false)));
+    assert_eq!(full["inserted"]["image"]["virtual-size"], 10 * 2048);
+    assert_eq!(full["inserted"]["file"], "/isos/debian.iso");
+    assert_eq!(open.0, moved(true));
+    assert_eq!((open.1["tray_open"].clone(), open.1["inserted"].clone()), (json!(true), Value::Null));
+}
+
+#[test]
+fn trays_move_by_themselves_and_only_where_there_are_any() {
+    let worker = worker();
+    let mut client = worker.client().unwrap();
+    let mut ask = |command: &str, arguments: Value| ask_drive(&mut client, command, arguments);
+
+    let closed = ask("blockdev-remove-medium", json!({"id": "cdrom0"}));
+    ask("blockdev-open-tray", json!({"id": "/machine/peripheral/cdrom0"}));
+    let opened = worker.tray.info().open;
+    let removed = ask("blockdev-remove-medium", json!({"id": "cdrom0"}));
+    ask("blockdev-close-tray", json!({"id": "cdrom0"}));
+
+    assert_eq!(error_of(&closed), ("GenericError", "Tray of device 'cdrom0' is not open"));
+    assert_eq!(removed, json!({"return": {}}));
+    assert!(opened && !worker.tray.info().open);
+    for (arguments, error) in [
+        (json!({"id": "disk0"}), ("GenericError", "Device 'disk0' is not removable")),
+        (json!({"id": "none"}), ("DeviceNotFound", "Device 'none' not found")),
+        (json!({}), ("GenericError", "Need exactly one of 'device' and 'id'")),
+    ] {
+        assert_eq!(error_of(&ask("eject", arguments)), error);
+    }
+    let unknown = ask("blockdev-change-medium", json!({"id": "cdrom0", "filename": "/etc/passwd"}));
+    assert!(error_of(&unknown).1.contains("the worker opens no files by name"));
+}
+
 #[test]
 fn keys_go_down_in_order_and_come_up_in_reverse_order() {
     let worker = worker();

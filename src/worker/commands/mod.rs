@@ -10,6 +10,8 @@
 //! - `send-key` to a guest that does not run is refused, where QEMU drops the keys without a word. A stroke goes down at
 //!   once, is held for `hold-time` (100 ms) and comes up; the next stroke follows it.
 //! - Out-of-band execution is not offered. A message has at most 1 MiB, a list of keys or events at most 1024 members.
+//! - A medium is put into a drive with `blockdev-change-medium` only, whose file is a set too. What `add-fd` is told as
+//!   `opaque` is shown as its file name.
 //! - `qom-list`, `qom-get` and `qom-set` know the balloon and its statistics, and nothing else.
 //! - `migrate` saves the guest's state to `file:/dev/fdset/NUMBER` and knows no other place. A running guest is stopped first; it
 //!   is in `finish-migrate` meanwhile and in `postmigrate` afterwards, from where `cont` leads on. When it fails or is cancelled the
@@ -25,6 +27,7 @@ mod balloon;
 mod block;
 mod descriptors;
 mod input;
+mod medium;
 mod migration;
 mod network;
 mod qom;
@@ -62,7 +65,12 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("add-fd", Handler::Session(descriptors::add_fd)),
     ("balloon", Handler::Driver(balloon::balloon)),
     ("block_set_io_throttle", Handler::Driver(block::block_set_io_throttle)),
+    ("blockdev-change-medium", Handler::Session(medium::change_medium)),
+    ("blockdev-close-tray", Handler::Driver(medium::close_tray)),
+    ("blockdev-open-tray", Handler::Driver(medium::open_tray)),
+    ("blockdev-remove-medium", Handler::Driver(medium::remove_medium)),
     ("cont", Handler::Driver(run_state::cont)),
+    ("eject", Handler::Driver(medium::eject)),
     ("input-send-event", Handler::Driver(input::input_send_event)),
     ("migrate", Handler::Session(migration::migrate)),
     ("migrate_cancel", Handler::Driver(migration::migrate_cancel)),

@@ -12,7 +12,12 @@ use crate::{
             NameInfo, StatusInfo, UuidInfo, VncClientInfo, VncInfo,
         },
     },
-    worker::{guest::Guest, guest::GuestDisk, machine::DiskFigures},
+    vmm::{devices::ide::TrayInfo, machine::CdromInfo},
+    worker::{
+        guest::{Guest, GuestDisk, Media},
+        launch::DiskBus,
+        machine::{DiskFigures, counters},
+    },
 };
 
 pub(super) fn query_status(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
@@ -59,16 +64,38 @@ struct BlockstatsArguments {
 
 pub(super) fn query_block(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
     no_arguments(arguments)?;
-    let infos = disks(driver).into_iter().map(|(disk, figures)| BlockInfo {
-        device: disk.id.clone(),
-        qdev: Some(device_path(disk)),
+    let mut infos: Vec<_> = disks(driver)
+        .into_iter()
+        .map(|(disk, figures)| BlockInfo {
+            device: disk.id.clone(),
+            qdev: Some(device_path(disk)),
+            kind: "unknown".to_owned(),
+            removable: false,
+            locked: false,
+            tray_open: None,
+            inserted: Some(block_device_info(disk, &figures)),
+            io_status: Some(io_status(&figures).to_owned()),
+        })
+        .collect();
+    let drives = driver.machine().cdroms();
+    infos.extend(drives.into_iter().map(|drive| cdrom_info(drive, driver.media())));
+    answer(infos)
+}
+
+fn cdrom_info(drive: CdromInfo, media: &Media) -> BlockInfo {
+    let TrayInfo { open, locked, capacity } = drive.tray.info();
+    let figures = |capacity| DiskFigures { capacity, ..DiskFigures::default() };
+    let medium = media.get(&drive.id).zip(capacity.map(figures));
+    BlockInfo {
+        qdev: Some(drive_path(&drive.id)),
+        device: drive.id,
         kind: "unknown".to_owned(),
-        removable: false,
-        locked: false,
-        inserted: Some(block_device_info(disk, &figures)),
-        io_status: Some(io_status(&figures).to_owned()),
-    });
-    answer(infos.collect::<Vec<_>>())
+        removable: true,
+        locked,
+        tray_open: Some(open),
+        inserted: medium.map(|(medium, figures)| block_device_info(medium, &figures)),
+        io_status: Some("ok".to_owned()),
+    }
 }
 
 pub(super) fn query_blockstats(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
@@ -79,7 +106,13 @@ pub(super) fn query_blockstats(driver: &mut Driver, arguments: Map<String, Value
         node_name: disk.id.clone(),
         stats: figures.counters,
     });
-    answer(stats.collect::<Vec<_>>())
+    let drives = driver.machine().cdroms().into_iter().map(|drive| BlockStats {
+        qdev: Some(drive_path(&drive.id)),
+        node_name: drive.id.clone(),
+        stats: counters(&drive.statistics),
+        device: drive.id,
+    });
+    answer(stats.chain(drives).collect::<Vec<_>>())
 }
 
 /// The disks with their figures.
@@ -96,7 +129,14 @@ fn io_status(figures: &DiskFigures) -> &'static str {
 }
 
 fn device_path(disk: &GuestDisk) -> String {
-    format!("/machine/peripheral/{}/virtio-backend", disk.id)
+    match disk.bus {
+        DiskBus::Virtio => format!("/machine/peripheral/{}/virtio-backend", disk.id),
+        DiskBus::Ide => drive_path(&disk.id),
+    }
+}
+
+fn drive_path(id: &str) -> String {
+    format!("/machine/peripheral/{id}")
 }
 
 fn block_device_info(disk: &GuestDisk, figures: &DiskFigures) -> BlockDeviceInfo {

@@ -1,0 +1,79 @@
+//! The disc in the guest's CD-ROM drive: put another one in, take it out. It is there at the guest's next start, too.
+
+use std::path::PathBuf;
+
+use gtk::{gio, prelude::*};
+
+use crate::ui::{
+    backend::{Backend, GuestView},
+    dialogs,
+    i18n::{gettext, gettext_f},
+    operations::{Place, on_tokio},
+};
+use lodge::manager::drives::DriveError;
+
+/// Asks for an ISO image and puts it into the drive.
+pub fn insert(backend: &Backend, place: &Place, guest: &GuestView) {
+    let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
+    relm4::spawn_local(async move {
+        let Some(path) = choose_image(&place).await.and_then(|file| file.path()) else { return };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if change(&backend, &place, &guest, Some(path)).await {
+            place.toast(&gettext_f("“{disc}” was inserted", &[("disc", &name)]));
+        }
+    });
+}
+
+/// Takes out what is in the drive.
+pub fn eject(backend: &Backend, place: &Place, guest: &GuestView) {
+    let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
+    relm4::spawn_local(async move {
+        if change(&backend, &place, &guest, None).await {
+            place.toast(&gettext("The disc was ejected"));
+        }
+    });
+}
+
+/// Changes the disc; by force only after a question. Whether it was done.
+async fn change(backend: &Backend, place: &Place, guest: &GuestView, medium: Option<PathBuf>) -> bool {
+    let attempt = |force| {
+        let (backend, name, medium) = (backend.clone(), guest.name.clone(), medium.clone());
+        on_tokio(async move { backend.change_medium(&name, medium, force).await })
+    };
+    let mut done = attempt(false).await;
+    let is_locked = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(DriveError::Locked { .. }));
+    if done.as_ref().is_err_and(is_locked) {
+        let heading = gettext_f("“{name}” Uses the Disc", &[("name", &guest.name)]);
+        let message = gettext("The guest has locked the drive. Programs in it that read from the disc will fail.");
+        if !dialogs::confirm(&place.window, &heading, &message, &gettext("_Eject Anyway")).await {
+            return false;
+        }
+        done = attempt(true).await;
+    }
+    if let Err(error) = &done {
+        let heading = gettext_f("The Disc of “{name}” Could Not Be Changed", &[("name", &guest.name)]);
+        dialogs::error(&place.window, &heading, &error.to_string());
+    }
+    done.is_ok()
+}
+
+async fn choose_image(place: &Place) -> Option<gio::File> {
+    let chooser = gtk::FileChooserNative::new(
+        Some(&gettext("Insert Disc")),
+        Some(&place.window),
+        gtk::FileChooserAction::Open,
+        Some(&gettext("_Insert")),
+        None,
+    );
+    let images = gtk::FileFilter::new();
+    images.set_name(Some(&gettext("ISO images")));
+    images.add_suffix("iso");
+    let all = gtk::FileFilter::new();
+    all.set_name(Some(&gettext("All files")));
+    all.add_pattern("*");
+    chooser.add_filter(&images);
+    chooser.add_filter(&all);
+    chooser.set_modal(true);
+    let response = chooser.run_future().await;
+    (response == gtk::ResponseType::Accept).then(|| chooser.file()).flatten()
+}
