@@ -6,6 +6,7 @@ use std::{
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -52,6 +53,12 @@ impl Shared {
 
     pub(super) fn wait<'a>(&self, core: MutexGuard<'a, Protocol>) -> MutexGuard<'a, Protocol> {
         self.changed.wait(core).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until then at the latest.
+    pub(super) fn wait_until<'a>(&self, core: MutexGuard<'a, Protocol>, time: Instant) -> MutexGuard<'a, Protocol> {
+        let left = time.saturating_duration_since(Instant::now());
+        self.changed.wait_timeout(core, left).unwrap_or_else(PoisonError::into_inner).0
     }
 
     pub(super) fn tell(&self) {

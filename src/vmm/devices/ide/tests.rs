@@ -23,6 +23,7 @@ use crate::vmm::{
         self, Disk, Format, Image,
         drive::Drive,
         errors::{ErrorPolicy, WriteErrors},
+        limits::{Limit, Limits},
         statistics::Operation,
     },
     device::{Device, StateError},
@@ -414,6 +415,23 @@ fn a_transfer_goes_on_in_the_machine_that_takes_over_its_state() {
         damage(&mut damaged);
         assert!(matches!(other.channel.restore(damaged), Err(StateError::Damaged { .. })));
     }
+}
+
+#[test]
+fn a_disk_keeps_within_its_limits() {
+    let limits = Limits { operations: Limit::of(50), ..Limits::default() };
+    let mut bench = Bench::with(|disk| Drive::new("disk", disk).with_limits(limits));
+    let begun = Instant::now();
+
+    for lba in 0..20 {
+        bench.disk_command(0x20, lba, 1);
+        bench.interrupt();
+        bench.read_data(512);
+    }
+
+    // The first ones of a tenth of a second are free.
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert_eq!(bench.drive.statistics().counts(Operation::Read).operations, 20);
 }
 
 /// A disk on a host without room, until there is some.

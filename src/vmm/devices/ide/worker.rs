@@ -17,6 +17,7 @@ use crate::vmm::{
         Disk,
         drive::Drive,
         errors::Verdict,
+        limits,
         statistics::{Operation, Statistics},
     },
     memory::{GuestMemory, GuestSlice},
@@ -150,7 +151,7 @@ impl Order {
             Way::Out => Operation::Write,
         };
         let mut cursor = self.cursor;
-        let pieces = cursor.take(memory, self.length.min(DMA_PART), self.granule)?;
+        let pieces = cursor.take(memory, self.length, self.granule)?;
         let moved = match pieces.is_empty() {
             true => 0,
             false => self.to_medium(operation, &pieces)?,
@@ -227,10 +228,10 @@ impl Protocol {
         can_be_done && !self.paused && !self.held && self.in_flight.is_none()
     }
 
-    /// Hands out what is to be done next.
-    pub fn take_order(&mut self) -> Option<Order> {
-        let (unit, work) = self.work.filter(|_| self.has_work())?;
-        let drive = self.units[unit].drive.as_mut()?;
+    /// Hands out what is to be done next, or says when to ask again: a disk has limits.
+    pub fn take_order(&mut self) -> Result<Option<Order>, Instant> {
+        let Some((unit, work)) = self.work.filter(|_| self.has_work()) else { return Ok(None) };
+        let Some(drive) = &mut self.units[unit].drive else { return Ok(None) };
         let (target, write_through, flushes) = match &drive.model {
             Model::Disk(disk) => (Target::Disk(disk.drive.clone()), disk.is_write_through(), disk.keeps_flushes()),
             Model::Cdrom(cdrom) => {
@@ -239,15 +240,22 @@ impl Protocol {
             }
         };
         let Transfer { way, offset, left, .. } = drive.transfer;
+        let length = left.min(if work == Work::Transfer { DMA_PART } else { PART });
+        if let Target::Disk(disk) = &target
+            && matches!(work, Work::Fill | Work::Drain | Work::Transfer)
+        {
+            let way = if way == Way::In { limits::Way::Read } else { limits::Way::Write };
+            disk.throttle().admit(way, length, Instant::now())?;
+        }
         self.in_flight = Some(work);
-        Some(Order {
+        Ok(Some(Order {
             generation: self.generation,
             unit,
             work,
             target,
             way,
             offset,
-            length: if work == Work::Fill { left.min(PART) } else { left },
+            length,
             granule: drive.unit(),
             buffer: match work {
                 Work::Drain | Work::Reply => std::mem::take(&mut drive.buffer.bytes),
@@ -256,7 +264,7 @@ impl Protocol {
             cursor: self.bus_master.cursor,
             write_through,
             flushes,
-        })
+        }))
     }
 
     /// Takes over what has been done.
@@ -333,7 +341,7 @@ pub fn run(shared: &Shared) {
     let mut state = shared.lock();
     while !state.is_ending() {
         state = match state.take_order() {
-            Some(order) => {
+            Ok(Some(order)) => {
                 drop(state);
                 let outcome = order.carry_out(shared.memory());
                 let mut state = shared.lock();
@@ -341,7 +349,8 @@ pub fn run(shared: &Shared) {
                 shared.tell();
                 state
             }
-            None => shared.wait(state),
+            Ok(None) => shared.wait(state),
+            Err(time) => shared.wait_until(state, time),
         };
     }
 }
