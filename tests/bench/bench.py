@@ -9,6 +9,7 @@ import application
 import engines
 import fio
 import idle
+import images
 import memory
 import network
 import start
@@ -18,6 +19,8 @@ BENCHMARKS = {
     "memory": memory.run,
     "idle": idle.run,
     "fio": fio.run,
+    "fio-qcow2": fio.run_qcow2,
+    "images": images.run,
     "application": application.run,
     "fifty": application.run_fifty,
     "network": network.run,     # the last: it leaves this network

@@ -67,8 +67,8 @@ class Shell:
 
 
 class LodgeGuest:
-    """A Linux guest of Lodge's. `disks` are (path, cache mode), in the format that the path's suffix says; `tap` is the name of a TAP interface; a `bare` one has what can't
-    be left out."""
+    """A Linux guest of Lodge's. `disks` are (path, cache mode), in the format that the path's suffix says; `tap` is the name of a
+    TAP interface; a `bare` one has what can't be left out."""
 
     def __init__(self, lodge, disks, tap=None, command_line="", bare=False):
         self.lodge, self.guest = lodge, f"linux{len(lodge.guests)}"
@@ -123,7 +123,8 @@ class QemuGuest:
         for index, (path, cache) in enumerate(disks):
             # QEMU's quickest ways: Linux AIO needs a cache mode of none, io_uring is best with the page cache.
             aio = "native" if cache == "none" else "io_uring"
-            self.command += ["-drive", f"file={path},format={path.suffix[1:].replace('ext4', 'raw')},if=none,id=d{index},cache={cache},aio={aio},discard=unmap",
+            image = f"file={path},format={'qcow2' if path.suffix == '.qcow2' else 'raw'}"
+            self.command += ["-drive", f"{image},if=none,id=d{index},cache={cache},aio={aio},discard=unmap",
                              "-device", f"virtio-blk-{transport},drive=d{index},iothread=io"]
         if tap:
             self.command += ["-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no", "-device",
@@ -179,6 +180,6 @@ def engines_with(lodge, disks, tap=None):
     ]
 
 
-def row(what, cells, promise):
+def row(what, cells, promise, names=NAMES):
     """A row of the table: Lodge's cell, then the others with their names."""
-    return what, cells[0], "; ".join(f"{cell} ({name})" for cell, name in zip(cells[1:], NAMES[1:])), promise
+    return what, cells[0], "; ".join(f"{cell} ({name})" for cell, name in zip(cells[1:], names[1:])), promise
