@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 use super::{
     definition::{CacheMode, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems},
@@ -11,6 +11,7 @@ use super::{
     media::{self, Media, MediaError, MediaKind},
     network::{self, NetworkError},
     pool::{Pool, PoolError},
+    storage::{Access, device},
     testcard,
 };
 
@@ -47,6 +48,14 @@ pub enum CreationError {
     /// A file that was chosen cannot be used.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// A device that was chosen cannot be opened.
+    #[error("{}: {error}. {}", path.display(), device::mend(path, error).as_deref().unwrap_or("Choose another one"))]
+    Device {
+        /// The device.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A file that was chosen is of another kind.
     #[error("{} is a {}. {mend}", path.display(), kind.describe())]
     WrongKind {
@@ -117,6 +126,12 @@ fn make(pool: &Pool, stem: &str, disk: NewDisk) -> Result<DiskDefinition, Creati
 /// The disk that the existing image at `path` makes, and what it is. This is the one time that a format is read from an
 /// image: from now on it stands in the definition.
 pub fn import(path: PathBuf) -> Result<(DiskDefinition, Media), CreationError> {
+    if device::is_device(&path) {
+        let size = device::open(&path, Access::Read, 0).and_then(|device| device::size(&device));
+        let size = size.map_err(|error| CreationError::Device { path: path.clone(), error })?;
+        let media = Media { kind: MediaKind::Disk, size, label: None, backing: None };
+        return Ok((DiskDefinition::new(path, DiskFormat::Raw), media));
+    }
     let media = media::inspect(&path)?;
     let mend = match media.kind {
         MediaKind::Disk | MediaKind::BootableDisk | MediaKind::HybridIso => {

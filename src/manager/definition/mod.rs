@@ -197,6 +197,9 @@ pub struct DiskDefinition {
     /// What to do when the host cannot read: `report`, `stop` or `ignore`.
     #[serde(default)]
     pub rerror_policy: ReadErrors,
+    /// Whether other guests may write to it at the same time. Only systems that know how to share a disk survive that.
+    #[serde(default)]
+    pub shareable: bool,
     /// What it may move, and how often it may be asked.
     #[serde(default, skip_serializing_if = "LimitsDefinition::is_none")]
     pub limits: LimitsDefinition,
@@ -349,6 +352,7 @@ impl DiskDefinition {
             error_policy: WriteErrors::default(),
             rerror_policy: ReadErrors::default(),
             backing: Vec::new(),
+            shareable: false,
             limits: LimitsDefinition::default(),
         }
     }

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, fmt, path::Path};
 
 use super::{Definition, DiskBus, DiskDefinition, DiskFormat, VERSION};
-use crate::manager::size::{MIB, Size};
+use crate::manager::{
+    size::{MIB, Size},
+    storage::device,
+};
 
 /// Longest name, in characters.
 pub const NAME_MAX_CHARACTERS: usize = 64;
@@ -171,6 +174,13 @@ impl Definition {
                 warnings.0.push(Problem::new("vcpus", message));
             }
         }
+        for (index, disk) in self.disks.iter().enumerate() {
+            if let Some(stable) = device::stable_name(&disk.path) {
+                let (path, stable) = (disk.path.display(), stable.display());
+                let message = format!("{path} can be another device after a restart of the host. Write {stable}");
+                warnings.0.push(Problem::new(format!("disk[{index}].path"), message));
+            }
+        }
         Review { errors, warnings }
     }
 
@@ -278,6 +288,10 @@ fn validate_disk(disk: &DiskDefinition, field: &dyn Fn(&str) -> String, problems
         problems.push(Problem::new(field("backing"), message));
     }
     disk.limits.validate(field, problems);
+    if disk.shareable && disk.format != DiskFormat::Raw {
+        let message = "only a raw disk can be shared: others do not learn of changes in a qcow2 image. Convert it";
+        problems.push(Problem::new(field("shareable"), message));
+    }
     if disk.boot == Some(0) {
         problems.push(Problem::new(field("boot"), "places count from 1. Write 1 for the first"));
     }

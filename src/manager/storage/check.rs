@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use super::{
-    Access, Disks, Image, ImageFormat, Result, StorageError, open_file,
+    Disks, Image, ImageFormat, Result, StorageError,
     progress::Watch,
     qcow2::{
         Qcow2Error,
@@ -34,7 +34,7 @@ impl Disks {
 /// tables at once: when it ends in between, the next one would take those tables' clusters for free, and write over them.
 pub(in crate::manager) fn mend_before_use(path: &Path) -> Result {
     // The caller's descriptor may be one that goes past the host's page cache, and reads only whole blocks.
-    let file = open_file(path, Access::Write).map_err(StorageError::io(path))?;
+    let file = File::options().read(true).write(true).open(path).map_err(StorageError::io(path))?;
     let report = match check::check(&file, &|_, _| true) {
         Ok(report) => report,
         // Whether a guest can have it, imago says.

@@ -96,6 +96,7 @@ impl StorageError {
                 io::ErrorKind::NotFound => "Look for it with \"lodgectl disk list\", or write its whole path",
                 io::ErrorKind::AlreadyExists => "Choose another name",
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room, and repeat the command",
+                io::ErrorKind::ResourceBusy => "The host or a guest uses it: unmount it, or end that guest",
                 io::ErrorKind::FileTooLarge => "Choose less: the file system cannot hold so large a file",
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     "Make the file, or its folder, accessible for you"

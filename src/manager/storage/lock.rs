@@ -27,6 +27,15 @@ pub enum Access {
     Read,
     /// It is changed.
     Write,
+    /// It is changed, by others too: they have to know how, as cluster file systems do.
+    Share,
+}
+
+impl Access {
+    /// Whether it is for changing the image.
+    pub fn writes(self) -> bool {
+        self != Self::Read
+    }
 }
 
 /// Takes the locks for `access`. `false`: somebody else uses the image in a way that does not go with that.
@@ -42,8 +51,9 @@ fn try_acquire(image: &File, access: Access) -> io::Result<bool> {
     let used: &[i64] = match access {
         Access::Read => &[CONSISTENT_READ],
         Access::Write => &[CONSISTENT_READ, WRITE, RESIZE],
+        Access::Share => &[CONSISTENT_READ, WRITE],
     };
-    let not_shared = [WRITE, RESIZE];
+    let not_shared: &[i64] = if access == Access::Share { &[RESIZE] } else { &[WRITE, RESIZE] };
     for byte in used.iter().map(|bit| USED + bit).chain(not_shared.iter().map(|bit| NOT_SHARED + bit)) {
         fcntl_lock(image, libc::F_OFD_SETLK, libc::F_RDLCK, byte)?;
     }

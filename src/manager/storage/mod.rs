@@ -9,6 +9,7 @@
 pub mod check;
 pub mod convert;
 pub mod create;
+pub mod device;
 pub mod error;
 pub mod info;
 pub mod lock;
@@ -168,7 +169,10 @@ fn is_path(word: &Path) -> bool {
 /// Opens a file or a block device; nothing else is an image, and a pipe would be waited for.
 pub(in crate::manager) fn open_file(path: &Path, access: Access) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).write(access == Access::Write).custom_flags(flags).open(path)?;
+    if device::is_device(path) {
+        return device::open(path, access, flags);
+    }
+    let file = OpenOptions::new().read(true).write(access.writes()).custom_flags(flags).open(path)?;
     let kind = file.metadata()?.file_type();
     match kind.is_file() || kind.is_block_device() {
         true => Ok(file),
@@ -195,7 +199,7 @@ fn known_format(
         (Some(format), _) | (None, Some((_, format))) => Ok(format),
         (None, None) => match (looks_like(file), access) {
             (Some(format), Access::Read) => Ok(format),
-            (Some(format), Access::Write) => Err(StorageError::FormatOffered { path: path.to_owned(), format }),
+            (Some(format), _) => Err(StorageError::FormatOffered { path: path.to_owned(), format }),
             (None, _) => Err(StorageError::FormatUnknown(path.to_owned())),
         },
     }

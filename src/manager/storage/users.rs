@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+};
 
 use serde::Serialize;
 
@@ -78,6 +82,12 @@ pub fn purposes(library: &Library, definition: &Definition, path: &Path) -> Vec<
 
 /// Whether both names mean one file.
 pub fn same_file(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    // A device can have several nodes.
+    let identity = |path: &Path| {
+        fs::metadata(path).map(|metadata| match metadata.file_type().is_block_device() {
+            true => (metadata.rdev(), None),
+            false => (metadata.dev(), Some(metadata.ino())),
+        })
+    };
     one == other || matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }

@@ -13,14 +13,21 @@ use std::{
 use crate::manager::{
     definition::{DiskDefinition, DiskFormat, Layer},
     media::{self, MediaKind},
-    storage::lock::{self, Access},
+    storage::{
+        device,
+        lock::{self, Access},
+    },
 };
 
 /// Opens the images of a disk, its own first, and locks them; says what is wrong and how to mend it otherwise.
 pub(super) fn open(disk: &DiskDefinition) -> Result<Vec<File>, String> {
     let last = disk.backing.len();
     let open = |(number, layer): (usize, Layer)| {
-        let access = if number > 0 || disk.is_read_only() { Access::Read } else { Access::Write };
+        let access = match (number > 0 || disk.is_read_only(), disk.shareable) {
+            (true, _) => Access::Read,
+            (false, true) => Access::Share,
+            (false, false) => Access::Write,
+        };
         open_layer(&layer, access, number < last, disk.cache.is_direct())
     };
     disk.layers().enumerate().map(open).collect()
@@ -39,15 +46,15 @@ fn open_layer(layer: &Layer, access: Access, based: bool, direct: bool) -> Resul
     if !kind.is_file() && !kind.is_block_device() {
         return Err(format!("{path} is not a file. Choose a disk image"));
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(access == Access::Write);
-    if direct {
-        options.custom_flags(libc::O_DIRECT);
-    }
-    let image = options.open(&layer.path).map_err(refused)?;
-    if kind.is_file() {
+    let flags = if direct { libc::O_DIRECT } else { 0 };
+    let image = if kind.is_block_device() {
+        device::open(&layer.path, access, flags).map_err(refused)?
+    } else {
+        let mut options = OpenOptions::new();
+        let image = options.read(true).write(access.writes()).custom_flags(flags).open(&layer.path).map_err(refused)?;
         check_content(layer, based)?;
-    }
+        image
+    };
     match lock::acquire(&image, access) {
         Ok(true) => Ok(image),
         Ok(false) => Err(format!("{path} is in use by another guest or program. End that one, or use a copy")),
@@ -56,6 +63,11 @@ fn open_layer(layer: &Layer, access: Access, based: bool, direct: bool) -> Resul
 }
 
 fn refused(path: &Path, direct: bool, error: &io::Error) -> String {
+    if device::is_device(path)
+        && let Some(mend) = device::mend(path, error)
+    {
+        return format!("{}: {error}. {mend}", path.display());
+    }
     let mend = match error.kind() {
         io::ErrorKind::NotFound => "Put it back, or choose another one",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -119,6 +131,36 @@ mod tests {
         assert!(open(&reader).unwrap_err().contains("in use"));
         drop(inherited);
         assert!(open(&disk).is_ok());
+    }
+
+    #[test]
+    fn a_shareable_disk_is_written_by_those_who_share_it_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = image(folder.path(), "disk.raw", &[0; 512]);
+        let shared = DiskDefinition { shareable: true, ..alone.clone() };
+        let reader = DiskDefinition { read_only: true, ..alone.clone() };
+
+        let several = [open(&shared).unwrap(), open(&shared).unwrap()];
+
+        assert!(open(&alone).unwrap_err().contains("in use") && open(&reader).unwrap_err().contains("in use"));
+        drop(several);
+        let _alone = open(&alone).unwrap();
+        assert!(open(&shared).unwrap_err().contains("in use"));
+    }
+
+    #[test]
+    fn a_device_that_the_host_uses_is_refused() {
+        let Some(device) = device::testing::Loop::new(1 << 20) else { return };
+        let disk = DiskDefinition::new(device.path(), DiskFormat::Raw);
+        let host = device::open(device.path(), Access::Write, 0).unwrap();
+
+        let refused = open(&disk).unwrap_err();
+        drop(host);
+        let opened = open(&disk).unwrap();
+
+        assert!(refused.contains("lsblk"), "{refused}");
+        assert!(open(&disk).unwrap_err().contains("another guest"));
+        drop(opened);
     }
 
     #[test]

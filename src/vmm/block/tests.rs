@@ -421,3 +421,46 @@ fn random_requests_leave_what_a_model_says() {
         assert!(buffers.read(&*disk, 0, SIZE as usize).unwrap() == model, "{format}");
     }
 }
+
+/// Detaches its device at the end.
+struct Loop(String);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_block_device_is_a_disk_of_its_size_that_takes_every_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device");
+    fs::write(&path, pattern(9, SIZE as usize)).unwrap();
+    let made = Command::new("losetup").args(["--find", "--show"]).arg(&path).output();
+    let Some(made) = made.ok().filter(|made| made.status.success()) else {
+        return println!("skipped: there are no loop devices");
+    };
+    let device = Loop(String::from_utf8(made.stdout).unwrap().trim().to_owned());
+    for direct in [false, true] {
+        let mut options = fs::File::options();
+        let flags = if direct { libc::O_DIRECT } else { 0 };
+        let file = std::os::unix::fs::OpenOptionsExt::custom_flags(options.read(true).write(true), flags);
+        let file = file.open(&device.0).unwrap();
+        let disk = open(Image { file, format: Format::Raw }, false, vec![]).unwrap();
+        let buffers = Buffers::new();
+
+        buffers.write(&*disk, 8192, &pattern(3, 4096)).unwrap();
+        disk.write_zeroes(65536, 65536, false).unwrap();
+        disk.write_zeroes(3 * 65536, 65536, true).unwrap();
+        disk.discard(5 * 65536, 65536).unwrap();
+        disk.flush().unwrap();
+
+        assert_eq!(disk.capacity(), SIZE);
+        assert_eq!(buffers.read(&*disk, 8192, 4096).unwrap(), pattern(3, 4096), "direct: {direct}");
+        for zeroed in [65536, 3 * 65536] {
+            assert_eq!(buffers.read(&*disk, zeroed, 65536).unwrap(), [0; 65536], "direct: {direct}");
+        }
+        assert_eq!(buffers.read(&*disk, 2 * 65536, 512).unwrap(), pattern(9, SIZE as usize)[131072..131584]);
+        assert!(buffers.read(&*disk, SIZE, 512).is_err());
+    }
+}
