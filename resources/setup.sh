@@ -20,6 +20,7 @@ tests=(
     xvfb xauth dbus dbus-x11 at-spi2-core               # a display and a session for the desktop application
     python3 python3-venv python3-gi gir1.2-atspi-2.0    # what drives it, and the published VNC and QMP clients
     tigervnc-viewer xdotool qemu-utils grub-rescue-pc
+    xorriso grub-common grub-pc-bin                     # what makes CDs that boot
     desktop-file-utils appstream
     linux-source-6.12 flex bison bc libelf-dev xz-utils cpio    # the Linux that is a guest of the tests
     busybox-static fio iperf3 e2fsprogs iproute2        # and its user space

@@ -12,6 +12,7 @@ use std::{
 };
 
 use common::{
+    home::Home,
     kvm,
     linux::{self, Linux, disk, succeed},
     machine::machine,
@@ -139,7 +140,7 @@ fn said<'a>(text: &'a str, what: &str) -> &'a str {
 #[test]
 fn linux_reads_cds_writes_ide_disks_and_notices_a_changed_medium() {
     let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
-    let (first, second) = (data_iso(folder.path(), "first", 20 * MIB), data_iso(folder.path(), "second", MIB));
+    let (first, second) = (data_iso(folder.path(), "first", 8 * MIB), data_iso(folder.path(), "second", MIB));
     let image = folder.path().join("ide.raw");
     File::create_new(&image).unwrap().set_len(16 * MIB).unwrap();
     let run = |script: &str, cd: Option<&Path>| {
@@ -178,4 +179,47 @@ fn linux_reads_cds_writes_ide_disks_and_notices_a_changed_medium() {
     let again = guest.run_to_end();
     assert_eq!(said(&again, "\ndisk "), sum(&image));
     assert!(again.contains("drive: dd: can't open '/dev/sr0': No medium found"), "{again}");
+}
+
+#[test]
+fn the_medium_is_changed_with_lodgectl_now_and_for_the_next_start() {
+    if kvm::open().is_none() {
+        return;
+    }
+    let home = Home::default();
+    let isos = ["first", "second"].map(|name| data_iso(home.path(), name, 64 << 10).to_str().unwrap().to_owned());
+    let [first, second] = isos.each_ref().map(String::as_str);
+    let disk = "size=1MiB,format=raw,bus=ide";
+    home.done(&["create", "web", "--testcard", "--cdrom", first, "--cdrom", "none", "--disk", disk, "--start"]);
+    let drives = || {
+        let blocks = home.json(&["qmp", "web", "query-block"]);
+        let drives = blocks.as_array().unwrap().iter().filter(|block| block["removable"] == true);
+        drives.map(|drive| drive["inserted"]["file"].as_str().unwrap_or("empty").to_owned()).collect::<Vec<_>>()
+    };
+    let defined = || {
+        let info = home.done(&["info", "web"]);
+        let lines = info.lines().filter_map(|line| line.strip_prefix("CD-ROM"));
+        lines.map(|line| line.split_whitespace().next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+
+    assert_eq!((drives(), defined()), (vec![first.into(), "empty".into()], vec![first.to_owned(), "empty".into()]));
+    assert!(home.done(&["info", "web"]).contains("ide"));
+    home.done(&["change-media", "web", second]);
+    assert_eq!((drives()[0].as_str(), defined()[0].as_str()), (second, second));
+    home.done(&["change-media", "web", first, "--live"]);
+    home.done(&["change-media", "web", first, "--drive", "cdrom1"]);
+    assert_eq!((drives(), defined()), (vec![first.into(), first.into()], vec![second.to_owned(), first.into()]));
+    home.done(&["change-media", "web", "--eject"]);
+    assert_eq!((drives()[0].as_str(), defined()[0].as_str()), ("empty", "empty"));
+    assert_eq!(home.json(&["qmp", "web", "query-block"])[2]["tray_open"], true);
+    assert!(home.refused(&["change-media", "web", first, "--drive", "disk0"]).contains("It has cdrom0, cdrom1"));
+    assert!(home.refused(&["change-media", "web", "/nonexistent.iso"]).contains("No such file"));
+
+    home.done(&["destroy", "web"]);
+    home.done(&["change-media", "web", second]);
+    fs::remove_file(second).unwrap();
+    let refused = home.refused(&["start", "web"]);
+    assert!(refused.contains(second) && refused.contains("Put it back"), "{refused}");
+    home.done(&["change-media", "web", "--eject"]);
+    home.done(&["start", "web"]);
 }

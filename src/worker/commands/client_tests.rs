@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     input::{Button, InputEvent, Key},
     rfb::server::{ViewerEvent, ViewerId},
+    vmm::machine::MachineEvent,
     worker::{
         driver::Request,
         testing::{Client, FakeLaunch, FakeWorker},
@@ -134,8 +135,12 @@ fn trays_move_by_themselves_and_only_where_there_are_any() {
     ] {
         assert_eq!(error_of(&ask("eject", arguments)), error);
     }
+    worker.report(MachineEvent::TrayMoved { id: "cdrom0".to_owned(), open: true });
     let unknown = ask("blockdev-change-medium", json!({"id": "cdrom0", "filename": "/etc/passwd"}));
     assert!(error_of(&unknown).1.contains("the worker opens no files by name"));
+    // Those of the commands above come first.
+    let events: Vec<Value> = (0..3).map(|_| client.event().unwrap()["data"]["tray-open"].clone()).collect();
+    assert_eq!(events, [json!(true), json!(false), json!(true)]);
 }
 
 #[test]
