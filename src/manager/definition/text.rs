@@ -269,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cdrom_that_an_older_version_attached_as_virtio_disk_becomes_a_drive() {
+        let mut guest = Definition::new("web");
+        guest.add_disk(DiskDefinition::cdrom("/debian.iso"));
+        let older = guest.to_toml().replace("bus = \"ide\"", "bus = \"virtio\"");
+        assert!(older.contains("virtio"), "{older}");
+
+        assert_eq!(Definition::from_toml(&older, "web").unwrap(), guest);
+    }
+
+    #[test]
     fn a_newer_version_is_named_before_anything_else_is_complained_about() {
         let error = Definition::from_toml("version = 2\nnovelty = true", "web").unwrap_err();
 
