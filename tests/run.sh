@@ -108,7 +108,7 @@ build_guests() {
     [ ${#targets[@]} -eq 0 ] || grep -qE '(^| )(linux|processors|stock|cli|bridge|saved_state)' <<<"${targets[*]}" || return 0
     printf '\n== the test guests\n'
     build_native_guest "$cache/guest-kernel" || trouble "the native test guest could not be built"
-    if wanted processors || wanted stock_kernel; then
+    if wanted processors || wanted saved_state || wanted stock_kernel; then
         bash tests/guest/stock/build.sh "$cache/stock-kernel" || trouble "the stock kernel could not be built"
     fi
 }

@@ -320,6 +320,42 @@ fn the_test_card_goes_on_with_its_picture() {
     }
 }
 
+/// A stock kernel with several vCPUs, which is saved while it boots: they all go on.
+#[test]
+fn several_vcpus_go_on_together() {
+    const VCPUS: u32 = 4;
+    let Some(kvm) = kvm::open() else { return };
+    let path = linux::cache().join("stock-kernel/vmlinux");
+    if !path.exists() {
+        assert!(std::env::var_os("CI").is_none(), "{} is missing: tests/run.sh builds it", path.display());
+        return eprintln!("skipped: the stock kernel is not built. Run: bash tests/run.sh");
+    }
+    let configure = |config: &mut MachineConfig| {
+        // The emulator that runs it where KVM has no VT-x or AMD-V lacks these.
+        let command_line = "console=ttyS0 panic=-1 noxsave clearcpuid=xsave,smap,popcnt".to_owned();
+        let kernel = File::open(&path).unwrap();
+        (config.memory, config.vcpus) = (256 * MIB, VCPUS);
+        config.boot = Boot::Linux(LinuxBoot { kernel, initrd: None, command_line });
+    };
+    let mut guest = machine(kvm, configure);
+    guest.machine.resume().unwrap();
+    // Some run, and the others wait for their start.
+    guest.serial.wait_for(".... node", 1);
+    guest.machine.pause().unwrap();
+    let state = save(&mut guest.machine);
+    let mut next = machine(kvm::open().unwrap(), configure);
+    let before = guest.serial.text();
+    drop(guest);
+    restore(&mut next.machine, &state);
+    assert_equal(&state, &save(&mut next.machine));
+
+    next.machine.resume().unwrap();
+
+    next.serial.wait_for("smp: Brought up 1 node, 4 CPUs", 1);
+    assert!(!before.contains("Brought up"), "it was saved too late");
+    linux::assert_clean(&(before + &next.serial.text()));
+}
+
 /// A guest that prints a dot for ever.
 fn dots() -> Option<TestMachine> {
     let mut guest = machine(kvm::open()?, |config| {

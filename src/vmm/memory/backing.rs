@@ -191,7 +191,8 @@ fn huge_file(len: u64, size: HugePages) -> Result<File, MemoryError> {
 /// Maps private memory, each range as far behind a multiple of the huge pages' size as it is for the guest.
 ///
 /// Linux places a mapping right below the one before it, if there is room, so one that is out of line is made again below
-/// another of as many bytes as it is out of line. From 6.7 on Linux sees to it itself.
+/// another that puts it into line, and which is so large that it takes the place of the first and no gap above it. From 6.7 on
+/// Linux sees to it itself.
 fn map_aligned(ranges: Vec<RamRange>) -> io::Result<GuestMemory> {
     let mut regions = Vec::with_capacity(ranges.len());
     for RamRange { address, len, .. } in ranges {
@@ -200,7 +201,8 @@ fn map_aligned(ranges: Vec<RamRange>) -> io::Result<GuestMemory> {
         let excess = (mapping.as_ptr() as usize).wrapping_sub(address as usize) % HugePages::Size2M.bytes() as usize;
         if excess > 0 {
             drop(mapping);
-            let _pad = MmapRegion::<()>::new(excess).map_err(io::Error::other)?;
+            let pad = len.next_multiple_of(HugePages::Size2M.bytes() as usize) + excess;
+            let _pad = MmapRegion::<()>::new(pad).map_err(io::Error::other)?;
             mapping = MmapRegion::new(len).map_err(io::Error::other)?;
         }
         let region = GuestRegionMmap::new(mapping, GuestAddress(address));

@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn a_stream_that_was_cut_off_is_refused_wherever_that_was() {
         let stream = stream();
-        let near_an_edge = (0..200).chain(CONTENT_MAX..CONTENT_MAX + 200).chain(stream.len() - 200..stream.len());
+        let near_an_edge = (0..200).chain(CONTENT_MAX..stream.len());
 
         for length in near_an_edge {
             let error = read(&stream[..length]).unwrap_err();

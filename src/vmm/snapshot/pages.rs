@@ -203,7 +203,7 @@ mod tests {
             let mut writer = Writer::new(&mut bytes, &progress).unwrap();
             let fill = |content: &mut Vec<u8>| {
                 content.extend_from_slice(&bitmap);
-                content.resize(BITMAP + pages * PAGE, 1);
+                content.extend(vec![1; pages * PAGE]);
             };
             writer.record(Kind::Ram, position, fill).unwrap();
             writer.finish().unwrap();
