@@ -10,11 +10,12 @@ cd "$(dirname "$0")/.."
 
 runtime=(
     seabios                                             # the firmware of guests
+    passt libslirp0                                     # their network without root
     gsettings-desktop-schemas adwaita-icon-theme librsvg2-common fonts-cantarell fonts-dejavu-core
 )
 build=(
     build-essential pkg-config ca-certificates curl git gettext libglib2.0-dev-bin
-    libgtk-4-dev libadwaita-1-dev libvte-2.91-gtk4-dev
+    libgtk-4-dev libadwaita-1-dev libvte-2.91-gtk4-dev libslirp-dev
 )
 tests=(
     xvfb xauth dbus dbus-x11 at-spi2-core               # a display and a session for the desktop application

@@ -6,8 +6,6 @@ mod common;
 
 use std::{
     fs,
-    io::{Read, Write},
-    os::unix::net::UnixStream,
     process::{Child, Command, Stdio},
 };
 
@@ -16,6 +14,7 @@ use common::{
     kvm,
     linux::{self, succeed},
     namespace,
+    shell::Shell,
 };
 
 const MAC: &str = "52:54:00:12:34:56";
@@ -65,36 +64,6 @@ fn has_interface() -> bool {
     fs::exists(format!("/sys/class/net/{INTERFACE}")).unwrap()
 }
 
-/// The guest's shell.
-struct Shell {
-    stream: UnixStream,
-    said: String,
-}
-
-impl Shell {
-    fn new(home: &Home) -> Self {
-        let info = home.json(&["info", "web", "--json"]);
-        let stream = UnixStream::connect(info["sockets"]["serial"].as_str().unwrap()).unwrap();
-        stream.set_read_timeout(Some(common::machine::PATIENCE)).unwrap();
-        Self { stream, said: String::new() }
-    }
-
-    /// Waits until the guest says `wanted`.
-    fn wait_for(&mut self, wanted: &str) {
-        while !self.said.contains(wanted) {
-            let mut bytes = [0; 4096];
-            let length = self.stream.read(&mut bytes).unwrap_or_else(|error| panic!("{error}: {}", self.said));
-            assert!(length > 0, "the guest has ended: {}", self.said);
-            self.said.push_str(&String::from_utf8_lossy(&bytes[..length]));
-        }
-    }
-
-    fn send(&mut self, line: &str) {
-        self.said.clear();
-        writeln!(self.stream, "{line}").unwrap();
-    }
-}
-
 #[test]
 fn a_guest_in_a_bridge_reaches_its_neighbour_and_leaves_no_interface_behind() {
     let Some(native) = kvm::open().and_then(|_| linux::native()) else { return };
@@ -111,7 +80,7 @@ fn a_guest_in_a_bridge_reaches_its_neighbour_and_leaves_no_interface_behind() {
 
         home.done(&[&create[..], &boot].concat());
         home.done(&["start", "web"]);
-        let mut shell = Shell::new(&home);
+        let mut shell = Shell::new(&home, "web");
         shell.wait_for("# ");
         shell.send(
             "ip link set eth0 up; ip address add 10.78.0.2/24 dev eth0; ping -c 3 10.78.0.3; echo pinged$((1+1))",

@@ -198,7 +198,7 @@ fn commands_that_make_no_sense_end_with_status_2() {
         &["create", "web", "--memory", "much"],
         &["create", "web", "--vcpus", "-1"],
         &["create", "web", "--disk", "size=1G,format=vdi"],
-        &["create", "web", "--network", "nat"],
+        &["create", "web", "--network", "vpn"],
         &["create", "web", "--cpu", "Haswell"],
         &["create", "web", "--without", "disks"],
         &["set-link", "web", "net0", "sideways"],
@@ -299,7 +299,7 @@ fn guests_are_renamed_once_and_never_onto_another() {
 #[test]
 fn an_edit_is_checked_before_it_is_taken_and_never_lost() {
     let home = Home::default();
-    home.done(&["create", "web", "--memory", "64MiB"]);
+    home.done(&["create", "web", "--memory", "64MiB", "--without", "network"]);
     let edit = |script: &str| home.command(&["edit", "web"]).env("EDITOR", script).output().unwrap();
 
     assert!(edit("sed -i 's/64 MiB/128 MiB/'").status.success());

@@ -7,11 +7,12 @@ use std::{
 };
 
 /// The parts, and what each may import besides itself. `ui` is the application's own code.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("ui", &["manager", "rfb", "screen", "input"]),
-    ("cli", &["manager", "worker::launch", "qmp", "rfb", "screen", "input"]),
-    ("manager", &["worker::launch", "worker::exit_report", "qmp", "rfb", "screen", "input"]),
-    ("worker", &["vmm", "qmp", "rfb", "screen", "input"]),
+    ("cli", &["manager", "worker::launch", "nat", "qmp", "rfb", "screen", "input"]),
+    ("manager", &["worker::launch", "worker::exit_report", "nat", "qmp", "rfb", "screen", "input"]),
+    ("worker", &["vmm", "nat", "qmp", "rfb", "screen", "input"]),
+    ("nat", &[]),
     ("qmp", &["input"]),
     ("rfb", &["screen", "input"]),
     ("vmm", &["screen", "input"]),

@@ -23,7 +23,7 @@ use common::{
 use lodge::{
     input::{Button, InputEvent, Key},
     vmm::{
-        machine::{Boot, ConsoleConfig, Graphics, MachineConfig, NetworkConfig, Peripherals, VsockConfig},
+        machine::{Boot, Connection, ConsoleConfig, Graphics, MachineConfig, NetworkConfig, Peripherals, VsockConfig},
         virtio::{balloon::BalloonHandle, console::NamedPortConfig},
     },
 };
@@ -297,7 +297,7 @@ fn start(size: u64, folder: &Path, terminal: &Output, script: &str, kernel_argum
             console: Some(ConsoleConfig { terminal: Some(Box::new(terminal.clone())), ports }),
             input: true,
             vsock: Some(VsockConfig { cid: 7, listener }),
-            networks: vec![NetworkConfig { id: "net0".to_owned(), mac, taps: Vec::new(), link: true }],
+            networks: vec![NetworkConfig { id: "net0".to_owned(), mac, connection: Connection::Nothing, link: true }],
         };
     })
 }

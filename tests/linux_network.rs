@@ -16,7 +16,7 @@ use common::{
     linux::{self, Linux},
     namespace::{self, Server, TAP},
 };
-use lodge::vmm::machine::{MachineConfig, NetworkConfig};
+use lodge::vmm::machine::{Connection, MachineConfig, NetworkConfig};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const OTHER_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x99];
@@ -114,7 +114,9 @@ fn a_guest_gets_an_address_and_talks_to_the_host_over_every_kind_of_queue_and_of
         let _addresses = serve_addresses(folder.path());
         let _iperf = Server::start(Command::new("iperf3").args(["-s", "--forceflush"]), "Server listening");
         let change = |config: &mut MachineConfig| {
-            config.peripherals.networks = vec![NetworkConfig { id: "net0".to_owned(), mac: MAC, taps, link: true }];
+            let connection = Connection::Tap(taps);
+            config.peripherals.networks =
+                vec![NetworkConfig { id: "net0".to_owned(), mac: MAC, connection, link: true }];
         };
         let Some(guest) = Linux::run(SCRIPT, &["card"], change) else { return };
         let card = guest.guest.machine.networks().remove(0).card;

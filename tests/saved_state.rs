@@ -26,7 +26,9 @@ use lodge::{
     vmm::{
         block::Format,
         boot::linux::LinuxBoot,
-        machine::{Boot, ConsoleConfig, Graphics, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig},
+        machine::{
+            Boot, Connection, ConsoleConfig, Graphics, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig,
+        },
         memory::MemoryBacking,
         snapshot::{
             Progress, SnapshotError,
@@ -137,7 +139,7 @@ impl Place {
             networks: vec![NetworkConfig {
                 id: "net0".to_owned(),
                 mac: [0x52, 0x54, 0, 1, 2, 3],
-                taps: Vec::new(),
+                connection: Connection::Nothing,
                 link: true,
             }],
         };

@@ -1,6 +1,6 @@
 //! `lodgectl info`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::{
         size::Size,
         supervisor::ExitReport,
     },
-    qmp::types::{NetworkStatistics, Statistics},
+    qmp::types::{NatInfo, NetworkStatistics, Statistics},
 };
 
 /// How long a running guest may take to tell its figures.
@@ -46,6 +46,8 @@ struct Details<'a> {
     sockets: Option<Sockets>,
     /// What it uses.
     statistics: Option<&'a Statistics>,
+    /// Who translates addresses for its network cards.
+    translation: &'a [NatInfo],
     last_exit: Option<&'a ExitReport>,
 }
 
@@ -85,7 +87,7 @@ impl Info {
         let last_exit = context.supervisor.last_exit(&name).await;
         let active = state.is_active();
         let running = context.paths().running(definition.uuid);
-        let statistics = if active { statistics(context, &name).await } else { None };
+        let (statistics, translation) = if active { figures(context, &name).await } else { Default::default() };
         let details = Details {
             name: &name,
             definition: &definition,
@@ -96,6 +98,7 @@ impl Info {
             pid: context.supervisor.pid(definition.uuid).filter(|_| active),
             sockets: active.then(|| Sockets::new(&running, &definition.devices)),
             statistics: statistics.as_ref(),
+            translation: &translation,
             last_exit: last_exit.as_ref(),
         };
         if self.json {
@@ -106,12 +109,14 @@ impl Info {
 }
 
 /// What the guest uses. One that hangs or is just ending has no figures.
-async fn statistics(context: &Context, name: &str) -> Option<Statistics> {
+async fn figures(context: &Context, name: &str) -> (Option<Statistics>, Vec<NatInfo>) {
     let asked = async {
         let client = context.supervisor.attach(name).await.ok()?;
-        client.statistics().await.ok()
+        let statistics = client.statistics().await.ok()?;
+        Some((statistics, client.translation().await.unwrap_or_default()))
     };
-    time::timeout(FIGURES_WITHIN, asked).await.ok().flatten()
+    let told = time::timeout(FIGURES_WITHIN, asked).await.ok().flatten();
+    told.map_or_else(Default::default, |(statistics, translation)| (Some(statistics), translation))
 }
 
 fn pairs(details: &Details) -> Vec<(&'static str, String)> {
@@ -145,7 +150,7 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     }
     let figures = details.statistics.map(|statistics| statistics.networks.as_slice()).unwrap_or_default();
     for (index, network) in definition.networks.iter().enumerate() {
-        pairs.push(("Network", card(index, network, figures)));
+        pairs.push(("Network", card(index, network, figures, details.translation)));
     }
     if let Some(statistics) = details.statistics {
         let memory = &statistics.memory;
@@ -173,16 +178,31 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
 }
 
 /// Network card number `index`: what it is connected to, and what went over it if it is among `figures`.
-fn card(index: usize, network: &NetworkDefinition, figures: &[NetworkStatistics]) -> String {
+fn card(index: usize, network: &NetworkDefinition, figures: &[NetworkStatistics], translation: &[NatInfo]) -> String {
     let id = format!("net{index}");
+    let info = translation.iter().find(|info| info.id == id);
     let place = match (network.kind, &network.bridge, &network.tap) {
         (NetworkKind::Bridge, Some(bridge), _) => format!("bridge {bridge}"),
         (NetworkKind::Tap, _, Some(tap)) => format!("TAP {tap}"),
-        (NetworkKind::Nat, ..) => "NAT".to_owned(),
+        (NetworkKind::Nat, ..) => info
+            .map_or_else(|| "NAT".to_owned(), |info| format!("NAT by {}", info.backend.replace("slirp", "libslirp"))),
         _ => "not connected".to_owned(),
     };
     let mac = network.mac.as_deref().unwrap_or("-");
     let mut text = format!("{id} ({mac}, {place}");
+    if let Some(problem) = info.and_then(|info| info.problem.as_ref()) {
+        text += &format!(", {problem}");
+    }
+    // Those of a guest that is off are what it will have.
+    let planned = network.forwards.iter().filter(|_| info.is_none());
+    let planned = planned.map(|forward| (forward.protocol.name(), forward.host(), forward.guest_port));
+    let forwards = info.into_iter().flat_map(|info| &info.forwards).filter_map(|forward| {
+        let address = forward.address.parse().ok()?;
+        Some((forward.protocol.as_str(), SocketAddr::new(address, forward.port), forward.guest_port))
+    });
+    for (protocol, host, guest_port) in forwards.chain(planned) {
+        text += &format!(", {protocol} {host} leads to {guest_port}");
+    }
     if let Some(figures) = figures.iter().find(|figures| figures.id == id) {
         let link = if figures.link { "up" } else { "down" };
         let size = |bytes: u64| Size(bytes).approximate();

@@ -22,6 +22,7 @@ mod list;
 mod long;
 mod manage;
 mod monitor;
+mod network;
 mod output;
 mod pool;
 mod saved;
@@ -122,6 +123,9 @@ enum Verb {
     SetLink(devices::SetLink),
     /// Put an ISO image into a guest's CD-ROM drive, or take out what is in it
     ChangeMedia(drive::ChangeMedia),
+    /// Lead ports of the host into guests
+    #[command(subcommand)]
+    Network(network::NetworkVerb),
     /// Set how much of its memory a running guest keeps; the host has the rest
     #[command(alias = "setmem")]
     SetMemory(devices::SetMemory),
@@ -191,6 +195,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Type(verb) => verb.run(&context).await,
         Verb::SetLink(verb) => verb.run(&context).await,
         Verb::ChangeMedia(verb) => verb.run(&context).await,
+        Verb::Network(verb) => verb.run(&context).await,
         Verb::SetMemory(verb) => verb.run(&context).await,
         Verb::Console(verb) => verb.run(&context).await,
         Verb::Vsock(verb) => verb.run(&context).await,

@@ -3,6 +3,7 @@
 //! Specification: QEMU QMP Reference Manual. What begins with `x-lodge-` is ours.
 
 mod migration;
+mod nat;
 mod statistics;
 mod throttle;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
 pub use throttle::BlockIoThrottle;
 
+pub use nat::{Forward, NatInfo};
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
 
 /// The state of a guest (`RunState`), as far as this engine has them.

@@ -62,7 +62,7 @@ use peripherals::PluggedPeripherals;
 
 pub use saved::SavedMachine;
 
-pub use peripherals::{ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, Peripherals, VsockConfig};
+pub use peripherals::{Connection, ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, Peripherals, VsockConfig};
 
 /// Who is told of [`MachineEvent`]s.
 pub type EventSink = Arc<dyn Fn(MachineEvent) + Send + Sync>;

@@ -29,7 +29,7 @@ pub use crate::vmm::{
 pub const LAUNCH_FD: RawFd = 3;
 
 /// The version of the description that this program writes and reads.
-pub const LAUNCH_VERSION: u32 = 2;
+pub const LAUNCH_VERSION: u32 = 3;
 
 /// The longest description that a worker reads, in bytes.
 pub const LAUNCH_LIMIT: u64 = 1 << 20;
@@ -153,11 +153,27 @@ pub struct Network {
     pub id: String,
     /// Its address.
     pub mac: [u8; 6],
-    /// The queues of its TAP interface, opened with `IFF_NO_PI | IFF_VNET_HDR`; none for a card that is connected to nothing.
-    #[serde(default)]
-    pub taps: Vec<RawFd>,
+    /// What it is connected to.
+    pub connection: Connection,
     /// Whether the cable is plugged in.
     pub link: bool,
+}
+
+/// The host's end of a network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connection {
+    /// Nothing.
+    Nothing,
+    /// The queues of a TAP interface, opened with `IFF_NO_PI | IFF_VNET_HDR`.
+    Tap(Vec<RawFd>),
+    /// Address translation by a `lodge-nat`.
+    Nat {
+        /// The SEQPACKET socket through which the card gets its streams.
+        feed: RawFd,
+        /// The SEQPACKET socket for requests.
+        control: RawFd,
+    },
 }
 
 /// A port of the virtio console.
@@ -456,7 +472,7 @@ mod tests {
             networks: vec![Network {
                 id: "net0".to_owned(),
                 mac: [0x52, 0x54, 0, 1, 2, 3],
-                taps: vec![15, 16],
+                connection: Connection::Tap(vec![15, 16]),
                 link: true,
             }],
             entropy: true,

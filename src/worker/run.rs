@@ -30,16 +30,18 @@ use super::{
     process::{self, Signals},
     reporter::Reporter,
     sandbox, serial,
+    translators::Translators,
     usage::Usage,
 };
 use crate::{
+    nat::{self, Control},
     rfb,
     vmm::{
         block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
         boot::linux::LinuxBoot,
         machine::{
-            Boot, CdromConfig, ConsoleConfig, DiskBus, DiskConfig, Firmware, Machine, MachineConfig, NetworkConfig,
-            Peripherals, VsockConfig, disk_queues,
+            Boot, CdromConfig, Connection, ConsoleConfig, DiskBus, DiskConfig, Firmware, Machine, MachineConfig,
+            NetworkConfig, Peripherals, VsockConfig, disk_queues,
         },
         virtio::console::NamedPortConfig,
     },
@@ -142,6 +144,7 @@ struct GuestFiles {
     ports: Vec<NamedPortConfig>,
     vsock: Option<VsockConfig>,
     networks: Vec<NetworkConfig>,
+    translators: Translators,
     /// Each disk's image, with those below it.
     disks: Vec<(File, Vec<File>)>,
     /// A saved state.
@@ -163,6 +166,7 @@ impl Files {
             let below = disk.backing.iter().map(|below| take(below.image, &disk.id).map(File::from));
             disks.push((image, below.collect::<Result<_, _>>()?));
         }
+        let mut translators = Translators::default();
         let rest = GuestFiles {
             kvm: take(descriptors.kvm, "KVM")?,
             control: take(descriptors.control, "the control socket")?,
@@ -187,11 +191,11 @@ impl Files {
                 .networks
                 .iter()
                 .map(|network| {
-                    let taps = network.taps.iter().map(|&tap| take(tap, &network.id).map(File::from));
-                    let taps = taps.collect::<Result<_, _>>()?;
-                    Ok(NetworkConfig { id: network.id.clone(), mac: network.mac, taps, link: network.link })
+                    let connection = connection(network, &mut take, &mut translators)?;
+                    Ok(NetworkConfig { id: network.id.clone(), mac: network.mac, connection, link: network.link })
                 })
                 .collect::<Result<_, Failure>>()?,
+            translators,
             disks,
             restore: match &launch.restore {
                 Some(restore) => Some(take(restore.state, "the saved state")?.into()),
@@ -207,6 +211,25 @@ impl Files {
         };
         Ok(Self { log, exit_report, run_lock, rest })
     }
+}
+
+/// What a network card is connected to, of the descriptors that `take` takes over.
+fn connection(
+    network: &launch::Network,
+    take: &mut impl FnMut(RawFd, &str) -> Result<OwnedFd, DescriptorError>,
+    translators: &mut Translators,
+) -> Result<Connection, Failure> {
+    Ok(match &network.connection {
+        launch::Connection::Nothing => Connection::Nothing,
+        launch::Connection::Tap(taps) => {
+            let taps = taps.iter().map(|&tap| take(tap, &network.id).map(File::from));
+            Connection::Tap(taps.collect::<Result<_, _>>()?)
+        }
+        &launch::Connection::Nat { feed, control } => {
+            translators.add(&network.id, Control::new(take(control, &network.id)?));
+            Connection::Stream { feed: take(feed, &network.id)?, mtu: nat::MTU }
+        }
+    })
 }
 
 /// Firmware or kernel, of the descriptors that `take` takes over.
@@ -319,7 +342,7 @@ fn run_guest(
     let events = Arc::new(EventHub::default());
     let viewers = viewer_events(handle.clone());
     let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
-    let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen));
+    let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen, files.translators));
     let (control, vnc) = Porter::acceptors(files.control, files.vnc)?;
     let porter = Porter {
         control,

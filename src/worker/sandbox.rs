@@ -15,9 +15,12 @@
 
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetError, RulesetStatus, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope,
+};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -115,8 +118,11 @@ const ALWAYS: &[libc::c_long] = &[
 const TUNSETOFFLOAD: u64 = 0x4004_54d0;
 const TUNSETVNETHDRSZ: u64 = 0x4004_54d8;
 
-/// Calls that are allowed when one argument (its number), masked, is equal to a value. A call may be there several times.
-const CONDITIONS: &[(libc::c_long, u8, u64, u64)] = &[
+/// A call that is allowed when one argument (its number), masked, is equal to a value.
+pub type Condition = (libc::c_long, u8, u64, u64);
+
+/// Conditions of the worker's. A call may be there several times.
+const CONDITIONS: &[Condition] = &[
     // KVM's controls.
     (libc::SYS_ioctl, 1, 0xff00, 0xae00),
     // A block device's: its size, discard, write zeroes.
@@ -159,38 +165,60 @@ pub enum SandboxError {
     CoreDumps(#[from] rustix::io::Errno),
 }
 
-/// Shuts the calling thread in, and with it all that it makes. For good.
+/// What is left to a process that is shut in.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// System calls that are allowed whatever their arguments.
+    pub calls: Vec<libc::c_long>,
+    /// Those that are allowed under conditions.
+    pub conditions: Vec<Condition>,
+    /// Folders and files that can be read.
+    pub readable: Vec<PathBuf>,
+    /// Whether TCP ports can be used.
+    pub network: bool,
+}
+
+/// Shuts the calling thread in as a worker, and with it all that it makes. For good.
 pub fn enter() -> Result<(), SandboxError> {
+    enter_as(&Policy { calls: ALWAYS.to_vec(), conditions: CONDITIONS.to_vec(), ..Policy::default() })
+}
+
+/// Shuts the calling thread in, and with it all that it makes. For good.
+pub fn enter_as(policy: &Policy) -> Result<(), SandboxError> {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
-    match enter_landlock()? {
+    match enter_landlock(policy)? {
         RulesetStatus::FullyEnforced => {}
         RulesetStatus::PartiallyEnforced => {
             tracing::info!("this kernel has an older Landlock: it enforces what it has")
         }
         RulesetStatus::NotEnforced => tracing::info!("this kernel has no Landlock; the filter of system calls remains"),
     }
-    for filter in filters()? {
+    for filter in filters(policy)? {
         seccompiler::apply_filter(&filter)?;
     }
     Ok(())
 }
 
-fn enter_landlock() -> Result<RulesetStatus, RulesetError> {
-    // No rule is added, so nothing of what is handled is allowed.
-    let ruleset = Ruleset::default()
-        .handle_access(AccessFs::from_all(LANDLOCK))?
-        .handle_access(AccessNet::from_all(LANDLOCK))?
-        .scope(Scope::from_all(LANDLOCK))?
-        .create()?;
+fn enter_landlock(policy: &Policy) -> Result<RulesetStatus, RulesetError> {
+    let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(LANDLOCK))?;
+    if !policy.network {
+        ruleset = ruleset.handle_access(AccessNet::from_all(LANDLOCK))?;
+    }
+    // Of what is handled only that is allowed for which there is a rule.
+    let mut ruleset = ruleset.scope(Scope::from_all(LANDLOCK))?.create()?;
+    // What is not there cannot be read.
+    for path in policy.readable.iter().filter_map(|path| PathFd::new(path).ok()) {
+        ruleset = ruleset.add_rule(PathBeneath::new(path, AccessFs::ReadFile))?;
+    }
     // This sets PR_SET_NO_NEW_PRIVS too, whether the kernel has Landlock or not.
     Ok(ruleset.restrict_self()?.ruleset)
 }
 
 /// The two filters. Where they differ the stricter one counts, which is the one that allows less.
-fn filters() -> Result<[BpfProgram; 2], seccompiler::Error> {
-    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = ALWAYS.iter().map(|&call| (call, Vec::new())).collect();
-    for &(call, argument, mask, value) in CONDITIONS {
+fn filters(policy: &Policy) -> Result<[BpfProgram; 2], seccompiler::Error> {
+    let mut allowed: BTreeMap<i64, Vec<SeccompRule>> = policy.calls.iter().map(|&call| (call, Vec::new())).collect();
+    for &(call, argument, mask, value) in &policy.conditions {
         allowed.entry(call).or_default().push(rule(argument, mask, value)?);
     }
     // Signals go to this process only.
@@ -278,7 +306,7 @@ mod tests {
     #[test]
     fn landlock_alone_refuses_files_and_ports_where_the_kernel_has_it() {
         let refusals = thread::spawn(|| {
-            let status = enter_landlock().unwrap();
+            let status = enter_landlock(&Policy::default()).unwrap();
             let refusals = [refused(File::open("/etc/hostname")), refused(TcpListener::bind("127.0.0.1:0"))];
             (status, refusals)
         });

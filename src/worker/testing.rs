@@ -251,7 +251,7 @@ impl FakeWorker {
             handle: driver.clone(),
             restored: None,
         };
-        let server = Arc::new(ControlServer::new(driver.clone(), events, Arc::new(screen)));
+        let server = Arc::new(ControlServer::new(driver.clone(), events, Arc::new(screen), Default::default()));
         let thread = thread::spawn(move || Driver::new(Box::new(machine), wiring).run(&queue));
         // Until the driver takes requests, so that no client sees the events of the start.
         driver.execute(|_, _| Ok(Value::Null), Map::new()).map_err(io::Error::other)?;

@@ -10,4 +10,5 @@ pub mod machine;
 pub mod namespace;
 pub mod picture;
 pub mod qemu;
+pub mod shell;
 pub mod venv;

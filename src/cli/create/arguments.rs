@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use crate::manager::{
     definition::{
         CacheMode, Definition, DevicesDefinition, DiskBus, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS,
-        NetworkDefinition, NetworkKind, Topology,
+        NatBackend, NetworkDefinition, NetworkKind, Topology,
     },
     size::Size,
 };
@@ -199,10 +199,12 @@ pub enum UsualDevice {
     Console,
     /// A guest agent's port
     Agent,
+    /// A network card
+    Network,
 }
 
 impl UsualDevice {
-    /// Takes the device out.
+    /// Takes the device out, where it is one of those.
     pub fn remove(self, devices: &mut DevicesDefinition) {
         *match self {
             Self::Balloon => &mut devices.balloon,
@@ -210,6 +212,7 @@ impl UsualDevice {
             Self::Tablet => &mut devices.tablet,
             Self::Console => &mut devices.console,
             Self::Agent => &mut devices.agent,
+            Self::Network => return,
         } = false;
     }
 }
@@ -261,15 +264,22 @@ impl FromStr for NetworkArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const HOW: &str = "Write tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS and ,queues=COUNT";
-        let mut settings = Settings::read(text.split(','), HOW)?;
-        let places = ["tap", "bridge", "none"].map(|place| settings.take(place));
+        const HOW: &str = "Write nat, tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS, ,queues=COUNT, and behind nat \
+                           ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and ,backend=passt|slirp";
+        // The only setting that may be there several times.
+        let (forwards, others): (Vec<_>, Vec<_>) = text.split(',').partition(|part| part.starts_with("forward="));
+        let mut settings = Settings::read(others.into_iter(), HOW)?;
+        let places = ["nat", "tap", "bridge", "none"].map(|place| settings.take(place));
         let mut network = match places {
-            [Some(tap), None, None] => NetworkDefinition::tap(tap),
-            [None, Some(bridge), None] => NetworkDefinition::bridge(bridge),
-            [None, None, Some(_)] => NetworkDefinition::new(NetworkKind::None),
+            [Some(""), None, None, None] => NetworkDefinition::nat(),
+            [None, Some(tap), None, None] => NetworkDefinition::tap(tap),
+            [None, None, Some(bridge), None] => NetworkDefinition::bridge(bridge),
+            [None, None, None, Some(_)] => NetworkDefinition::new(NetworkKind::None),
             _ => return Err(format!("\"{text}\" is no network. {HOW}")),
         };
+        let forwards = forwards.iter().filter_map(|part| part.strip_prefix("forward="));
+        network.forwards = forwards.map(str::parse).collect::<Result<_, _>>()?;
+        network.backend = settings.take("backend").map_or_else(|| Ok(NatBackend::default()), str::parse)?;
         network.mac = settings.take("mac").map(str::to_ascii_lowercase);
         network.queues = settings.take_number("queues")?.unwrap_or(network.queues);
         if let Some(model) = settings.take("model").filter(|model| *model != "virtio") {
@@ -342,6 +352,12 @@ mod tests {
         let parse = |text: &str| text.parse::<NetworkArgument>().map(|NetworkArgument(network)| network);
         let mac = Some("52:54:00:00:00:0a".to_owned());
 
+        assert_eq!(parse("nat"), Ok(NetworkDefinition::nat()));
+        let forwards = ["tcp:2222:22", "udp:0.0.0.0:53:5353"].map(|forward| forward.parse().unwrap()).to_vec();
+        assert_eq!(
+            parse("nat,forward=2222:22,backend=slirp,forward=udp:0.0.0.0:53:5353"),
+            Ok(NetworkDefinition { backend: NatBackend::Slirp, forwards, ..NetworkDefinition::nat() })
+        );
         assert_eq!(parse("tap=tap0"), Ok(NetworkDefinition::tap("tap0")));
         assert_eq!(parse("bridge=br0,model=virtio"), Ok(NetworkDefinition::bridge("br0")));
         assert_eq!(parse("none"), Ok(NetworkDefinition::new(NetworkKind::None)));
@@ -350,7 +366,9 @@ mod tests {
             Ok(NetworkDefinition { mac, queues: 2, ..NetworkDefinition::bridge("br0") })
         );
         for (text, wrong) in [
-            ("nat", "tap=NAME"),
+            ("nat=1", "no network"),
+            ("nat,forward=22", "tcp:2222:22"),
+            ("nat,backend=vpn", "passt or slirp"),
             ("tap=a,bridge=b", "no network"),
             ("tap=a,queues=x", "\"x\" is not a number"),
             ("tap=a,mtu=9000", "\"mtu\" is not known"),

@@ -14,7 +14,7 @@ use self::arguments::{
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{
     creation::{self, NewDisk},
-    definition::{CpuDefinition, Definition, DiskDefinition, MAX_VCPUS},
+    definition::{CpuDefinition, Definition, DiskDefinition, MAX_VCPUS, NetworkDefinition},
     size::Size,
 };
 
@@ -66,8 +66,10 @@ pub(super) struct Create {
     /// The kernel's command line
     #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "", hide_default_value = true)]
     cmdline: String,
-    /// A network card: tap=NAME for a TAP interface that is yours, bridge=NAME for a bridge of the host, or none for a card
-    /// without a cable; with ,mac=ADDRESS and ,queues=COUNT; can be repeated
+    /// A network card: nat for the host's network by address translation, which is what a guest has when nothing is said, with
+    /// ,forward=[tcp|udp:][ADDRESS:]HOST_PORT:GUEST_PORT (as often as you like) and ,backend=auto|passt|slirp; tap=NAME for a TAP
+    /// interface that is yours; bridge=NAME for a bridge of the host; or none for a card without a cable; with ,mac=ADDRESS and
+    /// ,queues=COUNT; can be repeated
     #[arg(long = "network", value_name = "NETWORK")]
     networks: Vec<NetworkArgument>,
     /// Its graphics card
@@ -168,6 +170,10 @@ impl Create {
             events.apply(&mut definition);
         }
         definition.networks.extend(self.networks.iter().map(|NetworkArgument(network)| network.clone()));
+        // The test card drives no network.
+        if self.networks.is_empty() && !self.testcard && !self.without.contains(&UsualDevice::Network) {
+            definition.networks.push(NetworkDefinition::nat());
+        }
         definition.address_networks();
         definition.description.clone_from(&self.description);
         definition.os = self.os.clone().or_else(|| self.testcard.then(|| "testcard".to_owned()));

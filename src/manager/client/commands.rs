@@ -24,9 +24,10 @@ use crate::{
         keys::{self, Stroke},
     },
     manager::storage::progress::Watch,
+    nat::Forward,
     qmp::types::{
-        AddfdInfo, BalloonInfo, BlockIoThrottle, MigrationInfo, MigrationStatistics, MigrationStatus, Statistics,
-        StatusInfo,
+        AddfdInfo, BalloonInfo, BlockIoThrottle, MigrationInfo, MigrationStatistics, MigrationStatus, NatInfo,
+        Statistics, StatusInfo,
     },
     worker::launch::Limits,
 };
@@ -38,6 +39,8 @@ const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often somebody is told how far a long operation is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// How long those who translate addresses may take to begin anew.
+const TRANSLATION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a key is held when typing, in milliseconds: long enough for a guest that polls its keyboard.
 const TYPING_HOLD: u64 = 20;
@@ -134,6 +137,22 @@ impl Client {
         let changed = self.execute("blockdev-change-medium", arguments).await;
         let removed = self.execute("remove-fd", json!({ "fdset-id": fdset_id })).await;
         changed.and(removed).map(drop)
+    }
+
+    /// Who translates addresses for which network card, and what is forwarded (`x-lodge-query-nat`).
+    pub async fn translation(&self) -> Result<Vec<NatInfo>, ClientError> {
+        self.query("x-lodge-query-nat", TRANSLATION_TIMEOUT).await
+    }
+
+    /// Forwards another port of the host to a network card (`x-lodge-network-forward-add`), or no longer does
+    /// (`x-lodge-network-forward-remove`).
+    pub async fn forward(&self, card: &str, forward: &Forward, add: bool) -> Result<NatInfo, ClientError> {
+        let command = if add { "x-lodge-network-forward-add" } else { "x-lodge-network-forward-remove" };
+        let Forward { protocol, address, port, guest_port } = forward;
+        let arguments = json!({
+            "id": card, "protocol": protocol.name(), "address": address, "port": port, "guest-port": guest_port,
+        });
+        parse(command, self.execute_within(command, arguments, TRANSLATION_TIMEOUT).await?)
     }
 
     /// Asks the guest to keep so many bytes of its memory and to give the rest back (`balloon`); it does so as it can.

@@ -2,6 +2,13 @@
 //!
 //! ```toml
 //! [[network]]
+//! kind = "nat"                # address translation: needs nothing
+//!
+//! [[network.forward]]         # port 2222 of the host is port 22 of the guest
+//! port = 2222
+//! guest_port = 22
+//!
+//! [[network]]
 //! kind = "tap"                # an interface that is there already and belongs to you
 //! tap = "tap0"
 //! mac = "52:54:00:12:34:56"   # given when left out
@@ -16,9 +23,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Definition, Problem};
+pub use crate::nat::{Backend as NatBackend, Forward, Protocol};
 
 /// Most network cards of a guest.
 pub const MAX_NETWORKS: usize = 8;
+/// Most ports of the host that lead to one card.
+const MAX_FORWARDS: usize = 64;
 /// Most pairs of queues of a card.
 const MAX_QUEUES: u32 = 8;
 /// What an interface's name can have at most: IFNAMSIZ is 16 with the closing zero.
@@ -43,6 +53,12 @@ pub struct NetworkDefinition {
     /// Pairs of queues, at most 8.
     #[serde(default = "super::one")]
     pub queues: u32,
+    /// Who translates addresses, for [`NetworkKind::Nat`].
+    #[serde(default)]
+    pub backend: NatBackend,
+    /// The host's ports that lead into the guest, for [`NetworkKind::Nat`].
+    #[serde(default, rename = "forward")]
+    pub forwards: Vec<Forward>,
 }
 
 /// What a network card is connected to.
@@ -62,7 +78,13 @@ pub enum NetworkKind {
 impl NetworkDefinition {
     /// A card with one pair of queues.
     pub fn new(kind: NetworkKind) -> Self {
-        Self { kind, bridge: None, tap: None, mac: None, queues: 1 }
+        let (backend, forwards) = (NatBackend::default(), Vec::new());
+        Self { kind, bridge: None, tap: None, mac: None, queues: 1, backend, forwards }
+    }
+
+    /// A card that reaches the host's network by address translation.
+    pub fn nat() -> Self {
+        Self::new(NetworkKind::Nat)
     }
 
     /// A card in the host's bridge of this name.
@@ -83,7 +105,7 @@ impl NetworkDefinition {
     /// Whether both cards have one address and may be in one network: what a TAP interface is connected to is not known.
     pub fn clashes(&self, other: &Self) -> bool {
         let apart = match (self.kind, other.kind) {
-            (NetworkKind::None, _) | (_, NetworkKind::None) => true,
+            (NetworkKind::None | NetworkKind::Nat, _) | (_, NetworkKind::None | NetworkKind::Nat) => true,
             (NetworkKind::Bridge, NetworkKind::Bridge) => self.bridge != other.bridge,
             _ => false,
         };
@@ -118,6 +140,35 @@ impl NetworkDefinition {
             let message = format!("{} is not possible. Choose 1 to {MAX_QUEUES}", self.queues);
             problems.push(Problem::new(field("queues"), message));
         }
+        self.validate_translation(field, problems);
+    }
+
+    fn validate_translation(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+        if self.kind != NetworkKind::Nat {
+            let wrong = [("backend", self.backend != NatBackend::default()), ("forward", !self.forwards.is_empty())];
+            let wrong = wrong.into_iter().filter(|(_, is_there)| *is_there);
+            problems.extend(wrong.map(|(name, _)| Problem::new(field(name), "only kind = \"nat\" has one. Remove it")));
+            return;
+        }
+        if self.queues > 1 {
+            problems.push(Problem::new(field("queues"), "address translation has one only. Write queues = 1"));
+        }
+        if self.forwards.len() > MAX_FORWARDS {
+            let message = format!("{} are too many. Keep at most {MAX_FORWARDS}", self.forwards.len());
+            problems.push(Problem::new(field("forward"), message));
+        }
+        for (index, forward) in self.forwards.iter().enumerate() {
+            let field = |name: &str| field(&format!("forward[{index}].{name}"));
+            for (name, port) in [("port", forward.port), ("guest_port", forward.guest_port)] {
+                if port == 0 {
+                    problems.push(Problem::new(field(name), "0 is no port. Choose 1 to 65535"));
+                }
+            }
+            if self.backend == NatBackend::Slirp && forward.address.is_ipv6() {
+                let message = "backend = \"slirp\" forwards nothing from IPv6. Write an IPv4 address, like 127.0.0.1";
+                problems.push(Problem::new(field("address"), message));
+            }
+        }
     }
 }
 
@@ -143,7 +194,7 @@ impl Definition {
             let message = format!("{} cards are too many. Keep at most {MAX_NETWORKS}", self.networks.len());
             problems.push(Problem::new("network", message));
         }
-        let (mut macs, mut taps) = (HashSet::new(), HashSet::new());
+        let (mut macs, mut taps, mut ports) = (HashSet::new(), HashSet::new(), HashSet::new());
         for (index, network) in self.networks.iter().enumerate() {
             let field = |name: &str| format!("network[{index}].{name}");
             network.validate(&field, problems);
@@ -153,6 +204,12 @@ impl Definition {
             if let Some(tap) = network.tap.as_ref().filter(|tap| !taps.insert(*tap)) {
                 let message = format!("{tap} is already at another card of this guest. Use another interface");
                 problems.push(Problem::new(field("tap"), message));
+            }
+            for (number, forward) in network.forwards.iter().enumerate() {
+                if !ports.insert((forward.protocol, forward.host())) {
+                    let message = format!("{} is forwarded twice. Choose another port", forward.host());
+                    problems.push(Problem::new(field(&format!("forward[{number}].port")), message));
+                }
             }
         }
     }
@@ -235,6 +292,22 @@ mod tests {
         for wrong in ["", "..", "a/b", "tap%d", "sixteen-letters-"] {
             assert_eq!(complaints([NetworkDefinition::tap(wrong)]), ["network[0].tap"], "{wrong}");
         }
+    }
+
+    #[test]
+    fn ports_are_forwarded_to_a_card_with_address_translation_only_and_once() {
+        let forward = |text: &str| text.parse::<Forward>().unwrap();
+        let card = NetworkDefinition { forwards: vec![forward("2222:22")], ..NetworkDefinition::nat() };
+        let twice = NetworkDefinition { forwards: vec![forward("udp:2222:22"), forward("2222:80")], ..card.clone() };
+        let slirp = NatBackend::Slirp;
+        let several =
+            NetworkDefinition { queues: 2, backend: slirp, forwards: vec![forward("[::1]:1:2")], ..card.clone() };
+
+        assert!(complaints([card.clone()]).is_empty());
+        assert_eq!(complaints([card.clone(), twice]), ["network[1].forward[1].port"]);
+        assert_eq!(complaints([several]), ["network[0].queues", "network[0].forward[0].address"]);
+        let tap = NetworkDefinition { backend: slirp, kind: NetworkKind::None, ..card };
+        assert_eq!(complaints([tap]), ["network[0].backend", "network[0].forward"]);
     }
 
     #[test]

@@ -17,9 +17,16 @@ const IFF_TAP: u32 = 0x2;
 const IFF_MULTI_QUEUE: u32 = 0x100;
 const IFF_PERSIST: u32 = 0x800;
 
-/// The host's networks, each as the card that is connected to it: bridges for those who may make interfaces, and the TAP interfaces
-/// that this person may open and nobody else has.
+/// The host's networks, each as the card that is connected to it: address translation, which everybody has; bridges for those
+/// who may make interfaces; and the TAP interfaces that this person may open and nobody else has.
 pub fn usable(root: &Root) -> Vec<NetworkDefinition> {
+    let mut networks = vec![NetworkDefinition::nat()];
+    networks.extend(interfaces(root));
+    networks
+}
+
+/// Those of them that are the host's interfaces.
+fn interfaces(root: &Root) -> Vec<NetworkDefinition> {
     if !root.exists(TUN) {
         return Vec::new();
     }

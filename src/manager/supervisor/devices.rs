@@ -8,18 +8,20 @@ use super::{
     images,
     launch::Inherited,
     runtime::{Prepared, Wanted},
+    translation::{self, Translator},
 };
 use crate::{
     manager::{
         definition::{
-            AGENT_PORT, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, Problem, Problems,
+            AGENT_PORT, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, NetworkKind, Problem,
+            Problems,
         },
         host::Root,
         network, storage,
     },
     worker::launch::{
-        BackingImage, Cdrom, Disk, DiskBus as LaunchBus, DiskFormat as LaunchFormat, Kernel, Medium, Network, Port,
-        Vsock,
+        BackingImage, Cdrom, Connection, Disk, DiskBus as LaunchBus, DiskFormat as LaunchFormat, Kernel, Medium,
+        Network, Port, Vsock,
     },
 };
 
@@ -129,27 +131,37 @@ fn mend(disk: &DiskDefinition) -> Result<(), String> {
     }
 }
 
-/// Opens the host's ends of all network cards.
+/// Opens the host's ends of all network cards, and prepares those who translate addresses.
 pub(super) fn open_networks(
     definition: &Definition,
     root: &Root,
     inherited: &mut Inherited,
-) -> Result<Vec<Network>, Problems> {
-    let (mut networks, mut problems) = (Vec::new(), Problems::default());
+) -> Result<(Vec<Network>, Vec<Translator>), Problems> {
+    let (mut networks, mut translators, mut problems) = (Vec::new(), Vec::new(), Problems::default());
     for (index, network) in definition.networks.iter().enumerate() {
-        match network::open(network, root) {
-            Ok(taps) => networks.push(Network {
+        let connection = match network.kind {
+            NetworkKind::None => Ok(Connection::Nothing),
+            NetworkKind::Nat => translation::prepare(definition, index, network, inherited)
+                .map(|(connection, translator)| {
+                    translators.push(translator);
+                    connection
+                })
+                .map_err(|error| ("kind", format!("no sockets could be made: {error}. Close other programs"))),
+            NetworkKind::Tap | NetworkKind::Bridge => network::open(network, root)
+                .map(|taps| Connection::Tap(taps.into_iter().map(|tap| inherited.add(tap)).collect()))
+                .map_err(|error| (error.field, error.message)),
+        };
+        match connection {
+            Ok(connection) => networks.push(Network {
                 id: format!("net{index}"),
                 mac: network.mac_bytes().unwrap_or_default(),
-                link: !taps.is_empty(),
-                taps: taps.into_iter().map(|tap| inherited.add(tap)).collect(),
+                link: network.kind != NetworkKind::None,
+                connection,
             }),
-            Err(error) => {
-                problems.0.push(Problem::new(format!("network[{index}].{}", error.field), error.message));
-            }
+            Err((field, message)) => problems.0.push(Problem::new(format!("network[{index}].{field}"), message)),
         }
     }
-    if problems.0.is_empty() { Ok(networks) } else { Err(problems) }
+    if problems.0.is_empty() { Ok((networks, translators)) } else { Err(problems) }
 }
 
 /// The sockets that the guest's devices need.

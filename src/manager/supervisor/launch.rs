@@ -23,10 +23,11 @@ use super::{
     Begin, StartOptions, Supervisor, SupervisorError,
     devices::{self, Sockets},
     runtime, saved,
+    translation::Translator,
 };
 use crate::{
     manager::{
-        definition::{Definition, DisplayModel, Lifecycle, Problems},
+        definition::{Definition, DisplayModel, Lifecycle, Problem, Problems},
         host::{self, firmware, kvm},
         library::LibraryError,
         paths::RunningPaths,
@@ -50,6 +51,9 @@ pub(super) struct Launch {
     running: RunningPaths,
     /// The saved state's size in bytes; 0 when the guest begins at power-on.
     pub state_size: u64,
+    log: File,
+    /// Started before the worker.
+    translators: Vec<Translator>,
 }
 
 impl Supervisor {
@@ -88,7 +92,7 @@ impl Supervisor {
         if let Some(problem) = self.library().address_conflict(&definition)? {
             return Err(unfit(Problems(vec![problem])));
         }
-        let networks = devices::open_networks(&definition, &self.root, &mut inherited).map_err(unfit)?;
+        let (networks, translators) = devices::open_networks(&definition, &self.root, &mut inherited).map_err(unfit)?;
         // Not before the disks are locked.
         let state = match options.begin {
             Begin::Saved => saved::open(self.paths(), &definition)?.map(|state| (state, true)),
@@ -104,6 +108,7 @@ impl Supervisor {
         let mut prepared = runtime::prepare(self.paths(), name, definition.uuid, devices::wanted(&definition))
             .map_err(io_error("the runtime folder cannot be made"))?
             .map_err(|other| LibraryError::SameUuid { name: name.to_owned(), other })?;
+        let its_log = log.try_clone().map_err(io_error("the log cannot be written"))?;
         let sockets = devices::hand_over_sockets(&definition, &mut prepared, &mut inherited);
         let descriptors = Descriptors {
             kvm,
@@ -118,14 +123,15 @@ impl Supervisor {
         description.restore = restore;
         description.start_paused = options.paused;
         let command = inherited
-            .add_description(&description)
+            .add_description(&description.to_json())
             .and_then(|()| command(&worker, inherited))
             .map_err(io_error("the worker cannot be prepared"))?;
         if !is_own {
             saved::remove(&self.paths().saved_state(name))?;
         }
         let running = self.paths().running(definition.uuid);
-        Ok(Launch { uuid: definition.uuid, name: name.to_owned(), worker, command, running, state_size })
+        let (uuid, name, log) = (definition.uuid, name.to_owned(), its_log);
+        Ok(Launch { uuid, name, worker, command, running, state_size, log, translators })
     }
 
     pub(super) fn take_lock(&self, name: &str) -> Result<RunLock, SupervisorError> {
@@ -161,6 +167,19 @@ impl Supervisor {
 }
 
 impl Launch {
+    /// Starts those who translate addresses. What they have of the guest ends with this launch, and they with it.
+    pub async fn start_translators(&mut self) -> Result<(), SupervisorError> {
+        for translator in self.translators.drain(..) {
+            let started = match self.log.try_clone() {
+                Ok(log) => translator.start(&self.worker, log).await,
+                Err(error) => Err(Problem::new("network", format!("the log cannot be written: {error}. Make room"))),
+            };
+            let unfit = |problem| SupervisorError::Unfit { name: self.name.clone(), problems: Problems(vec![problem]) };
+            started.map_err(unfit)?;
+        }
+        Ok(())
+    }
+
     /// Starts the worker, in a session of its own, so that it outlives whoever started it.
     pub fn spawn(mut self) -> Result<Child, SupervisorError> {
         let refused = |what: String| SupervisorError::Host {
@@ -194,9 +213,10 @@ impl Inherited {
         LAUNCH_FD.saturating_add(RawFd::try_from(self.descriptors.len()).unwrap_or(RawFd::MAX))
     }
 
-    fn add_description(&mut self, description: &LaunchDescription) -> io::Result<()> {
+    /// Hands the launch description over, as the first descriptor.
+    pub fn add_description(&mut self, json: &[u8]) -> io::Result<()> {
         let mut file = File::from(rustix::fs::memfd_create("launch", MemfdFlags::CLOEXEC)?);
-        file.write_all(&description.to_json())?;
+        file.write_all(json)?;
         file.rewind()?;
         self.description = Some(file.into());
         Ok(())
@@ -208,7 +228,8 @@ impl Inherited {
     }
 }
 
-fn command(worker: &Path, inherited: Inherited) -> io::Result<Command> {
+/// A program of Lodge's in the background, in a session of its own.
+pub(super) fn command(worker: &Path, inherited: Inherited) -> io::Result<Command> {
     let mut command = Command::new(worker);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
     // Of the environment a worker needs nothing but what is for its log and for tests.

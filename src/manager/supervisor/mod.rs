@@ -20,6 +20,7 @@ mod launch;
 mod runtime;
 mod saved;
 mod state;
+mod translation;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -95,7 +96,14 @@ impl Supervisor {
     /// [`Supervisor::start`] as `options` say.
     pub async fn start_with(&self, name: &str, options: StartOptions) -> Result<Client, SupervisorError> {
         let (this, guest) = (self.clone(), name.to_owned());
-        let launch = blocking(move || this.prepare(&guest, options)).await?;
+        let mut launch = blocking(move || this.prepare(&guest, options)).await?;
+        if let Err(error) = launch.start_translators().await {
+            let uuid = launch.uuid;
+            // With the lock.
+            drop(launch);
+            self.clean(name, uuid).await;
+            return Err(error);
+        }
         let control = self.paths().running(launch.uuid).control();
         let (uuid, state_size) = (launch.uuid, launch.state_size);
         let limit = START_TIMEOUT + Duration::from_secs(state_size / SLOWEST_DISK);

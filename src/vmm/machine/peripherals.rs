@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    os::unix::net::UnixListener,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     sync::{Arc, Mutex},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     input::InputSink,
     vmm::{
         devices::serial::{SerialInput, SerialOutput},
-        net::{NetBackend, none::NoNetwork, tap::Tap},
+        net::{NetBackend, none::NoNetwork, stream::Stream, tap::Tap},
         pci::{PCI_SLOTS, PciAddress, bus::PciBus},
         virtio::{
             balloon::{Balloon, BalloonHandle},
@@ -81,10 +81,26 @@ pub struct NetworkConfig {
     pub id: String,
     /// Its address.
     pub mac: MacAddress,
-    /// The queues of its TAP interface, open; none for a card that is connected to nothing.
-    pub taps: Vec<File>,
+    /// What it is connected to.
+    pub connection: Connection,
     /// Whether the cable is plugged in.
     pub link: bool,
+}
+
+/// The host's end of a network card.
+#[derive(Debug)]
+pub enum Connection {
+    /// Nothing: it has no link.
+    Nothing,
+    /// The queues of a TAP interface, open.
+    Tap(Vec<File>),
+    /// A program, whose streams come through this socket and take packets of up to `mtu` bytes.
+    Stream {
+        /// The SEQPACKET socket.
+        feed: OwnedFd,
+        /// In bytes, without the Ethernet header.
+        mtu: u16,
+    },
 }
 
 /// A network card of a machine.
@@ -170,14 +186,15 @@ impl Peripherals {
 
 impl NetworkConfig {
     fn make(self) -> io::Result<(VirtioNet, NetHandle)> {
-        let is_connected = !self.taps.is_empty();
-        let mut backends: Vec<Box<dyn NetBackend>> = Vec::new();
-        for tap in self.taps {
-            backends.push(Box::new(Tap::new(tap)?));
-        }
-        if backends.is_empty() {
-            backends.push(Box::new(NoNetwork::new()?));
-        }
+        let is_connected = !matches!(self.connection, Connection::Nothing);
+        let backends: Vec<Box<dyn NetBackend>> = match self.connection {
+            Connection::Nothing => vec![Box::new(NoNetwork::new()?)],
+            Connection::Tap(queues) => {
+                let taps = queues.into_iter().map(|queue| Ok(Box::new(Tap::new(queue)?) as _));
+                taps.collect::<io::Result<_>>()?
+            }
+            Connection::Stream { feed, mtu } => vec![Box::new(Stream::new(feed, mtu)?)],
+        };
         let (card, handle) = VirtioNet::new(NetConfig { id: self.id, mac: self.mac, backends })?;
         handle.set_link(self.link && is_connected);
         Ok((card, handle))

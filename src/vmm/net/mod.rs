@@ -1,6 +1,8 @@
-//! Where a network card's frames go and come from. The card knows only [`NetBackend`]; TAP is one ([`tap`]).
+//! Where a network card's frames go and come from. The card knows only [`NetBackend`]: a TAP interface ([`tap`]), a program
+//! behind a socket ([`stream`]), or nothing ([`none`]).
 
 pub mod none;
+pub mod stream;
 pub mod tap;
 
 use std::{io, os::fd::BorrowedFd};
@@ -26,6 +28,15 @@ pub struct Offloads {
     pub ecn: bool,
 }
 
+/// What has become of a frame that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way, or lost as on a wire.
+    Taken,
+    /// There is no room for it now. [`NetBackend::room`] tells when there is.
+    Full,
+}
+
 /// One queue pair's way to the outside. Frames carry a header of [`HEADER_SIZE`] bytes in both directions; whatever it says is
 /// the other side's to check.
 pub trait NetBackend: Send {
@@ -38,11 +49,30 @@ pub trait NetBackend: Send {
     /// Tells what the guest's driver accepts on the way in.
     fn accept(&mut self, offloads: Offloads) -> io::Result<()>;
 
-    /// Sends one frame, header first. A frame that cannot be sent now is dropped, as on a wire; an error means that the back
-    /// end is gone.
-    fn send(&mut self, frame: &[GuestSlice<'_>]) -> io::Result<()>;
+    /// The longest packet that goes through, in bytes without the Ethernet header, where that is not the usual 1500.
+    fn mtu(&self) -> Option<u16> {
+        None
+    }
+
+    /// Sends one frame, header first. An error means that the back end is gone.
+    fn send(&mut self, frame: &[GuestSlice<'_>]) -> io::Result<Sent>;
+
+    /// Readable when [`NetBackend::flush`] has something to do; `None` for a back end that is never full.
+    fn room(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Goes on with what was taken and is not sent yet. Returns whether there is room for frames.
+    fn flush(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
 
     /// Receives one frame, header first, into `buffers`; returns its length in bytes, or `None` when none waits. What does
     /// not fit is cut off.
     fn receive(&mut self, buffers: &[GuestSlice<'_>]) -> io::Result<Option<usize>>;
+
+    /// Whether a frame waits of which the descriptor tells nothing.
+    fn holds_frames(&self) -> bool {
+        false
+    }
 }

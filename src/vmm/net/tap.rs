@@ -12,7 +12,7 @@ use vmm_sys_util::{
     ioctl_iow_nr,
 };
 
-use super::{HEADER_SIZE, NetBackend, Offloads};
+use super::{HEADER_SIZE, NetBackend, Offloads, Sent};
 use crate::vmm::memory::GuestSlice;
 
 /// The numbers of linux/if_tun.h.
@@ -90,18 +90,18 @@ impl NetBackend for Tap {
         }
     }
 
-    fn send(&mut self, frame: &[GuestSlice<'_>]) -> io::Result<()> {
+    fn send(&mut self, frame: &[GuestSlice<'_>]) -> io::Result<Sent> {
         let descriptor = self.file.as_raw_fd();
         let (pieces, count) = self.gather(frame);
         // SAFETY: every piece is guest memory that stays mapped while `frame` is borrowed; the kernel only reads it.
         if unsafe { libc::writev(descriptor, pieces, count) } >= 0 {
-            return Ok(());
+            return Ok(Sent::Taken);
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             // The interface is gone or was taken from us; everything else is a frame that it does not like, or has no room for.
             Some(libc::EBADFD | libc::EBADF | libc::ENODEV) => Err(error),
-            _ => Ok(()),
+            _ => Ok(Sent::Taken),
         }
     }
 

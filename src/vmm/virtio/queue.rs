@@ -259,6 +259,23 @@ impl Virtqueue {
         }
     }
 
+    /// Like [`Virtqueue::serve_all`], but a chain for which `serve` returns `None` stays where it is and ends it. Returns whether
+    /// that was so.
+    pub fn serve_while<'m>(
+        &mut self,
+        memory: &'m GuestMemory,
+        mut serve: impl FnMut(&mut Chain<'m>) -> Result<Option<usize>, QueueError>,
+    ) -> Result<bool, QueueError> {
+        let mut turn = Turn::of(self);
+        loop {
+            let taken = self.take(memory, &mut turn, |chain| Ok(serve(chain)?.map_or(Served::NotNow, Served::Done)))?;
+            self.announce(memory)?;
+            if taken != Taken::All || !self.want_kicks(memory)? {
+                return Ok(taken == Taken::NotNow);
+            }
+        }
+    }
+
     /// Takes the available chains: `serve` gets each and says what has become of it. The driver is not asked for kicks meanwhile
     /// and not interrupted.
     pub fn take<'m>(

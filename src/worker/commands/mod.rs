@@ -18,7 +18,9 @@
 //!   guest does what it did before. `x-lodge-save` takes the `filename` of a file that is the guest's own, in which it finds itself
 //!   at its next start: the worker ends then. The event `MIGRATION` comes without being asked for.
 //! - `x-lodge-statistics` answers all that a guest's graphs need, `x-lodge-query-netstats` what went over the network cards, whose
-//!   names `net0` and so on are those for `set_link`. The event `x-lodge-internal-error` tells where KVM could not
+//!   names `net0` and so on are those for `set_link`. `x-lodge-query-nat` tells who translates addresses for which card and which
+//!   ports of the host lead into the guest; `x-lodge-network-forward-add` and `-remove` change those (QEMU has `hostfwd_add` for
+//!   people only). The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 
 #![forbid(unsafe_code)]
@@ -35,6 +37,7 @@ mod query;
 mod run_state;
 mod screendump;
 mod statistics;
+mod translation;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -98,6 +101,9 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("stop", Handler::Driver(run_state::stop)),
     ("system_powerdown", Handler::Driver(run_state::system_powerdown)),
     ("system_reset", Handler::Driver(run_state::system_reset)),
+    ("x-lodge-network-forward-add", Handler::Session(translation::add)),
+    ("x-lodge-network-forward-remove", Handler::Session(translation::remove)),
+    ("x-lodge-query-nat", Handler::Session(translation::query)),
     ("x-lodge-query-netstats", Handler::Driver(network::query_netstats)),
     ("x-lodge-save", Handler::Session(migration::x_lodge_save)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),

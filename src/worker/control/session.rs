@@ -24,6 +24,7 @@ use crate::{
         commands::{self, Handler},
         driver::DriverHandle,
         fdset::FdSets,
+        translators::Translators,
     },
 };
 
@@ -147,6 +148,11 @@ impl Session {
     /// The guest's screen.
     pub fn screen(&self) -> &dyn Screen {
         &*self.services.screen
+    }
+
+    /// Who translates addresses for the guest's network cards.
+    pub fn translators(&self) -> &Translators {
+        &self.services.translators
     }
 
     /// The file descriptors that clients have added.

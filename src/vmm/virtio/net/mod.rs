@@ -27,7 +27,7 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_CTRL_VQ,
     VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
     VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MQ,
-    VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_STATUS,
+    VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS,
 };
 use vmm_sys_util::eventfd::EventFd;
 
@@ -138,6 +138,8 @@ pub struct VirtioNet {
     // Fixed configuration
     label: String,
     mac: MacAddress,
+    /// The longest packet, where it is not the usual 1500 bytes.
+    mtu: Option<u16>,
     queue_sizes: Vec<u16>,
     features: u64,
     // Wiring
@@ -160,6 +162,7 @@ impl VirtioNet {
         let label = format!("virtio-{id}");
         let pairs = backends.len();
         let offloads = backends.first().map_or_else(Offloads::default, |backend| backend.offloads());
+        let mtu = backends.first().and_then(|backend| backend.mtu());
         let wake =
             backends.iter().map(|_| EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)).collect::<Result<_, _>>()?;
         let shared = Arc::new(Shared {
@@ -176,24 +179,25 @@ impl VirtioNet {
             .zip(backends)
             .map(|(index, backend)| Engine::new(&label, QueuePair::new(index, pairs as u16, backend, shared.clone())))
             .collect();
-        let features = features(offloads, pairs);
-        Ok((Self { label, mac, queue_sizes, features, engines, shared: shared.clone() }, NetHandle(shared)))
+        let features = features(offloads, mtu, pairs);
+        Ok((Self { label, mac, mtu, queue_sizes, features, engines, shared: shared.clone() }, NetHandle(shared)))
     }
 
-    /// The configuration structure (section 5.1.4): address, status, most pairs of queues.
-    fn config(&self) -> [u8; 10] {
+    /// The configuration structure (section 5.1.4): address, status, most pairs of queues, longest packet.
+    fn config(&self) -> [u8; 12] {
         let handle = NetHandle(self.shared.clone());
-        let mut config = [0; 10];
+        let mut config = [0; 12];
         config[..6].copy_from_slice(&handle.mac());
         let status = if handle.link() { LINK_UP } else { 0 };
         config[6..8].copy_from_slice(&status.to_le_bytes());
-        config[8..].copy_from_slice(&(self.engines.len() as u16).to_le_bytes());
+        config[8..10].copy_from_slice(&(self.engines.len() as u16).to_le_bytes());
+        config[10..].copy_from_slice(&self.mtu.unwrap_or_default().to_le_bytes());
         config
     }
 }
 
 /// What the card offers over a back end with these abilities.
-fn features(offloads: Offloads, pairs: usize) -> u64 {
+fn features(offloads: Offloads, mtu: Option<u16>, pairs: usize) -> u64 {
     let when = |condition, bits: &[u32]| if condition { bits.iter().fold(0, |all, bit| all | 1u64 << bit) } else { 0 };
     when(
         true,
@@ -205,6 +209,7 @@ fn features(offloads: Offloads, pairs: usize) -> u64 {
             VIRTIO_NET_F_CTRL_MAC_ADDR,
         ],
     ) | when(pairs > 1, &[VIRTIO_NET_F_MQ])
+        | when(mtu.is_some(), &[VIRTIO_NET_F_MTU])
         | when(offloads.checksum, &[VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS])
         | when(offloads.tso4, &[VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4])
         | when(offloads.tso6, &[VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6])

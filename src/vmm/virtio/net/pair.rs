@@ -7,13 +7,15 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use virtio_bindings::virtio_net::{VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MRG_RXBUF};
+use virtio_bindings::virtio_net::{
+    VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
+};
 use vmm_sys_util::epoll::EventSet;
 
 use super::{NetStatistics, Shared, control};
 use crate::vmm::{
     memory::{GuestMemory, GuestSlice},
-    net::{FRAME_MAX, HEADER_SIZE, NetBackend},
+    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent},
     virtio::{
         queue::{Buffers, QueueError, Virtqueue},
         worker::{Handler, Io},
@@ -29,6 +31,7 @@ const BATCH: usize = 64;
 
 const SOURCE_BACKEND: u16 = 0;
 const SOURCE_WAKE: u16 = 1;
+const SOURCE_ROOM: u16 = 2;
 
 /// What the thread owns.
 pub struct QueuePair {
@@ -39,6 +42,8 @@ pub struct QueuePair {
     shared: Arc<Shared>,
     /// Whether the back end is waited for.
     listening: bool,
+    /// The back end is full: frames wait in the queue until it has room.
+    full: bool,
     /// The back end is gone: frames go nowhere.
     broken: bool,
 }
@@ -67,7 +72,7 @@ impl QueuePair {
     /// Pair `index` of `pairs`.
     pub fn new(index: u16, pairs: u16, backend: Box<dyn NetBackend>, shared: Arc<Shared>) -> Self {
         let (receive, transmit) = (2 * index, 2 * index + 1);
-        Self { receive, transmit, pairs, backend, shared, listening: false, broken: false }
+        Self { receive, transmit, pairs, backend, shared, listening: false, full: false, broken: false }
     }
 
     fn link(&self) -> bool {
@@ -107,7 +112,13 @@ impl QueuePair {
                 Err(error) => return Err(error),
             };
             match pause {
-                // The source is level-triggered: what still waits wakes the thread at once.
+                // The source is level-triggered: what still waits wakes the thread at once. Of what the back end has taken out of it
+                // already it tells nothing.
+                Pause::Turn if self.backend.holds_frames() => {
+                    // A counter that is full has kicked already.
+                    let _ = queue.kick().write(1);
+                    return self.listen(true, io);
+                }
                 Pause::NoFrame | Pause::Turn => return self.listen(true, io),
                 Pause::NoBuffers => return self.listen(false, io),
                 Pause::MoreBuffers => {}
@@ -121,24 +132,40 @@ impl QueuePair {
         let sending = self.link() && !self.broken;
         let statistics = &self.shared.statistics;
         let backend = &mut self.backend;
+        if self.full && sending {
+            return Ok(());
+        }
         let mut lost = None;
         let Some(queue) = io.queue(self.transmit) else { return Ok(()) };
-        queue.serve_all(memory, |chain| {
+        self.full = queue.serve_while(memory, |chain| {
             let length = chain.readable.len();
             if !sending || lost.is_some() || !(HEADER_SIZE..=FRAME_MAX).contains(&length) {
                 NetStatistics::add(&statistics.dropped_frames, 1);
-                return Ok(0);
+                return Ok(Some(0));
             }
             match backend.send(chain.readable.slices()) {
-                Ok(()) => {
+                Ok(Sent::Taken) => {
                     NetStatistics::add(&statistics.sent_frames, 1);
                     NetStatistics::add(&statistics.sent_bytes, (length - HEADER_SIZE) as u64);
                 }
+                Ok(Sent::Full) => return Ok(None),
                 Err(error) => lost = Some(error),
             }
-            Ok(0)
+            Ok(Some(0))
         })?;
         lost.map_or(Ok(()), |error| self.lost(error, io))
+    }
+
+    /// The back end may have room again.
+    fn flush(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        match self.backend.flush() {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.full = false;
+                self.transmit(io)
+            }
+            Err(error) => self.lost(error, io),
+        }
     }
 
     fn control(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
@@ -154,7 +181,10 @@ impl Handler for QueuePair {
         self.backend.accept(control::accepted(io.features))?;
         let descriptor = Descriptor(self.backend.descriptor().as_raw_fd());
         io.add_source(&descriptor, SOURCE_BACKEND, EventSet::empty())?;
-        self.listening = false;
+        (self.listening, self.full) = (false, false);
+        if let Some(room) = self.backend.room() {
+            io.add_source(&Descriptor(room.as_raw_fd()), SOURCE_ROOM, EventSet::IN)?;
+        }
         if let Some(wake) = self.shared.wake.get(usize::from(self.receive / 2)) {
             io.add_source(wake, SOURCE_WAKE, EventSet::IN)?;
         }
@@ -174,6 +204,9 @@ impl Handler for QueuePair {
     }
 
     fn ready(&mut self, source: u16, _events: EventSet, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        if source == SOURCE_ROOM {
+            return self.flush(io);
+        }
         if source == SOURCE_WAKE
             && let Some(wake) = self.shared.wake.get(usize::from(self.receive / 2))
         {
@@ -199,9 +232,9 @@ fn receive_batch(
     statistics: &NetStatistics,
 ) -> Result<Pause, QueueError> {
     let mergeable = control::has(features, VIRTIO_NET_F_MRG_RXBUF);
-    let unsegmented =
-        control::has(features, VIRTIO_NET_F_GUEST_TSO4) || control::has(features, VIRTIO_NET_F_GUEST_TSO6);
-    let needed = if unsegmented { FRAME_MAX } else { PLAIN_FRAME };
+    let long = [VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MTU];
+    let is_long = long.into_iter().any(|feature| control::has(features, feature));
+    let needed = if is_long { FRAME_MAX } else { PLAIN_FRAME };
     let most = if mergeable { usize::from(queue.size()) } else { 1 };
     let mut waiting: VecDeque<Waiting<'_>> = VecDeque::new();
     let mut pieces: Vec<GuestSlice<'_>> = Vec::new();

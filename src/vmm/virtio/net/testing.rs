@@ -11,7 +11,7 @@ use std::{
 
 use crate::vmm::{
     memory::GuestSlice,
-    net::{FRAME_MAX, NetBackend, Offloads},
+    net::{FRAME_MAX, NetBackend, Offloads, Sent},
 };
 
 /// A back end over a pair of datagram sockets: one datagram is one frame.
@@ -44,13 +44,13 @@ impl NetBackend for Wire {
         Ok(())
     }
 
-    fn send(&mut self, frame: &[GuestSlice<'_>]) -> io::Result<()> {
+    fn send(&mut self, frame: &[GuestSlice<'_>]) -> io::Result<Sent> {
         let mut bytes = vec![0; frame.iter().map(|slice| slice.len()).sum()];
         let mut done = 0;
         for slice in frame {
             done += slice.copy_to(&mut bytes[done..]);
         }
-        self.socket.send(&bytes).map(drop)
+        self.socket.send(&bytes).map(|_| Sent::Taken)
     }
 
     fn receive(&mut self, buffers: &[GuestSlice<'_>]) -> io::Result<Option<usize>> {

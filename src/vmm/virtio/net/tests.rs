@@ -183,3 +183,36 @@ fn a_reset_brings_the_address_back_and_frames_flow_again() {
     card.bench.kick(1);
     assert_eq!(card.wire.recv(&mut [0; 64]).unwrap(), HEADER_SIZE + 5);
 }
+
+#[test]
+fn a_full_back_end_leaves_frames_in_the_queue_until_it_has_room() {
+    use crate::vmm::net::stream::{self, Stream};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::{io::Read, os::unix::net::UnixStream};
+    let (feed, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (mut program, stream) = UnixStream::pair().unwrap();
+    stream::hand_over(&feed, &stream).unwrap();
+    drop(stream);
+    let backends: Vec<Box<dyn NetBackend>> = vec![Box::new(Stream::new(theirs, 65_520).unwrap())];
+    let (device, handle) = VirtioNet::new(NetConfig { id: "net0".into(), mac: MAC, backends }).unwrap();
+    let (mut bench, mut queues) = Bench::started(device, EVENT_INDEX | 1 << VIRTIO_NET_F_MTU, 64);
+    assert_eq!(bench.config(10, 2), 65_520);
+    let content = vec![3; 30_000];
+    let sent: Vec<_> = (0..60).map(|_| queues[1].send(&[&frame(&content)], &[])).collect();
+
+    bench.kick(1);
+    let frames = || handle.statistics().sent_frames.load(Ordering::Relaxed);
+    wait_for("the first frame", || frames() > 0);
+    let mut taken = 0;
+    wait_for("the stream to be full", || std::mem::replace(&mut taken, frames()) == frames() && taken > 0);
+
+    assert!(taken < 60, "60 frames do not fit");
+    let mut bytes = vec![0; content.len() + 4];
+    for one in sent {
+        program.read_exact(&mut bytes).unwrap();
+        assert!(bytes[..4] == 30_000u32.to_be_bytes() && bytes[4..] == content[..]);
+        assert_eq!(queues[1].wait(), (one.head, 0));
+    }
+    assert_eq!(frames(), 60);
+    assert_eq!(handle.statistics().dropped_frames.load(Ordering::Relaxed), 0);
+}
