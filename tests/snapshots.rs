@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{home::Home, qemu};
+use common::{guest::Guest, home::Home, linux, qemu};
 use fastrand::Rng;
 use lodge::{
     manager::{
@@ -28,7 +28,7 @@ use lodge::{
         storage::{
             Access, Disks, ImageFormat,
             create::{NewImage, Preallocation},
-            source,
+            lock, source,
         },
     },
     vmm::{
@@ -408,6 +408,136 @@ fn an_operation_that_is_killed_was_done_or_was_not() {
     for verb in ["create", "revert", "delete"] {
         assert!(done.contains_key(&(verb, false)), "never interrupted: {done:?}");
     }
+}
+
+/// The guest counts on and on in both of its disks, first in one and then in the other.
+const COUNT: &str = "count() { i=0; while :; do i=$((i+1)); for disk in vdb vdc; do \
+                     printf '%-512s' $i | dd of=/dev/$disk bs=512 seek=100000 iflag=fullblock oflag=direct conv=notrunc 2>/tmp/dd \
+                     || { echo count failed on vd; cat /tmp/dd; }; \
+                     done; done; }; count & echo counting$((1+1))";
+/// It writes and reads back what it has written, elsewhere in both disks. `$1` says what is done.
+const VERIFY: &str = "verify() { for disk in vdb vdc; do fio --output-format=terse --ioengine=libaio --direct=1 \
+                      --iodepth=16 --filename=/dev/$disk --name=$disk --verify=crc32c --verify_fatal=1 --rw=randwrite --bs=4k \
+                      --size=12M --fsync=64 $1 >/tmp/$disk || { echo failed on $disk; dmesg | tail -5; }; done; echo all verified$((1+1)); }";
+
+/// How far the guest's count is in each of the disks.
+fn counts(guest: &Guest, definition: &Definition) -> Vec<u64> {
+    let disks = Disks::new(guest.supervisor.paths());
+    let count = |disk: &DiskDefinition| {
+        let open = |layer: Layer| disks.open(&layer.path, Some(ImageFormat::from(layer.format)), Access::Read).unwrap();
+        let mut images = disk.layers().map(open);
+        let mut source = source::open(images.next().unwrap(), images.collect()).unwrap();
+        let mut sector = vec![0; 512];
+        source.read(100_000 * 512, &mut sector).unwrap();
+        String::from_utf8(sector).unwrap().trim_matches([' ', '\0']).parse().unwrap_or(0)
+    };
+    definition.disks.iter().skip(1).map(count).collect()
+}
+
+/// `lodgectl` for the guest's folders.
+fn lodgectl(guest: &Guest, home: &Home, arguments: &[&str]) -> Command {
+    let link = |variable: &str, target: &Path| {
+        let folder = home.path().join(variable);
+        fs::create_dir_all(&folder).unwrap();
+        // It may be there already.
+        let _ = std::os::unix::fs::symlink(target, folder.join("lodge"));
+        folder
+    };
+    let paths = guest.supervisor.paths();
+    let mut command = home.command(arguments);
+    command.env("XDG_DATA_HOME", link("d", paths.data())).env("XDG_RUNTIME_DIR", link("r", paths.runtime()));
+    command
+}
+
+#[test]
+fn a_running_guest_loses_nothing_and_each_snapshot_has_all_disks_at_one_point() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::default();
+    let mut rng = Rng::with_seed(9);
+    let start = linux::start_worker(|definition| {
+        for (name, format) in [("data.raw", DiskFormat::Raw), ("data.qcow2", DiskFormat::Qcow2)] {
+            let path = home.path().join(name);
+            qemu::img(&["create", "-q", "-f", format.name(), path.to_str().unwrap(), "64M"]);
+            definition.add_disk(DiskDefinition::new(path, format));
+        }
+    });
+    let Some((guest, _folder)) = start else { return };
+    let (snapshots, library) = (Snapshots::new(guest.supervisor.paths()), guest.supervisor.library());
+    let definition = || library.load(&guest.name).unwrap().definition;
+    let mut serial = guest.serial();
+    serial.wait_for("GUEST-UP");
+    serial.wait_for("# ");
+    serial.send(COUNT);
+    serial.wait_for("counting2");
+    serial.send(VERIFY);
+    serial.send("verify");
+
+    let client = guest.runtime.block_on(guest.supervisor.attach(&guest.name)).unwrap();
+    let (mut last, mut length) = (vec![0, 0], Duration::ZERO);
+    for number in 0..3 {
+        let start = Instant::now();
+        let name = format!("s{number}");
+        let new = NewSnapshot { name: Some(name.clone()), description: String::new() };
+        guest.runtime.block_on(snapshots.create_running(&guest.supervisor, &guest.name, &new)).unwrap();
+        length = start.elapsed();
+        let tree = snapshots.tree(&guest.name).unwrap();
+        let snapshot = tree.find(&name).unwrap();
+        let now = counts(&guest, &snapshot.definition);
+        assert!(now[0] == now[1] || now[0] == now[1] + 1, "not at one point: {now:?}");
+        assert!(now[1] >= last[1], "{now:?} after {last:?}");
+        last = now;
+        assert!(snapshots.folder(&guest.name).join(snapshot.thumbnail.as_ref().unwrap()).exists());
+        // What is frozen is read by others, and written by nobody.
+        for disk in &snapshot.definition.disks {
+            let file = File::options().read(true).write(true).open(&disk.path).unwrap();
+            assert!(lock::acquire(&file, Access::Read).unwrap(), "{}", disk.path.display());
+            let file = File::options().read(true).write(true).open(&disk.path).unwrap();
+            assert!(!lock::acquire(&file, Access::Write).unwrap(), "{}", disk.path.display());
+        }
+    }
+    // Whenever the program is killed, the definition names the images that the guest writes to.
+    for number in 0..10 {
+        let name = format!("k{number}");
+        let mut command = lodgectl(&guest, &home, &["snapshot", "create", &guest.name, &name]);
+        let start = Instant::now();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let moment = length.mul_f64(rng.f64() * 1.5);
+        while start.elapsed() < moment {
+            hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let defined: Vec<_> = definition().disks.into_iter().map(|disk| (disk.id, disk.path)).collect();
+        assert_eq!(guest.runtime.block_on(client.disk_files()).unwrap(), defined, "after {moment:?}");
+    }
+    let said = serial.wait_for("all verified2");
+    linux::assert_clean(&said);
+    assert!(!said.contains("failed on vd"), "{said}");
+    // What was written through all of it is there, also for a guest that starts from the images.
+    serial.send("kill %1; sync; poweroff -f");
+    guest.wait();
+    let tree = snapshots.tree(&guest.name).unwrap();
+    assert!(tree.snapshots.len() >= 3);
+    for snapshot in &tree.snapshots {
+        let now = counts(&guest, &snapshot.definition);
+        assert!(now[0] == now[1] || now[0] == now[1] + 1, "{} is not at one point: {now:?}", snapshot.name);
+    }
+    for disk in
+        definition().disks.iter().flat_map(DiskDefinition::layers).filter(|disk| disk.format == DiskFormat::Qcow2)
+    {
+        assert_eq!(qemu::check(&disk.path).0, 0, "{}", disk.path.display());
+    }
+    snapshots.delete(&guest.name, "s1").unwrap();
+    assert!(snapshots.merge(&guest.name, &|_, _| true).unwrap());
+    guest.runtime.block_on(guest.supervisor.start(&guest.name)).unwrap();
+    let mut serial = guest.serial();
+    serial.wait_for("GUEST-UP");
+    serial.wait_for("# ");
+    serial.send(VERIFY);
+    serial.send("verify --verify_only");
+    let said = serial.wait_for("all verified2");
+    assert!(!said.contains("failed on vd"), "{said}");
 }
 
 #[test]

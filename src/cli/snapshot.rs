@@ -15,7 +15,7 @@ use crate::manager::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SnapshotVerb {
-    /// Make a snapshot: the guest's disks and definition as they are now
+    /// Make a snapshot: the guest's disks and definition as they are now. A running guest goes on
     Create(Create),
     /// List the snapshots of a guest
     List(List),
@@ -146,7 +146,7 @@ impl SnapshotVerb {
         let snapshots = Snapshots::new(context.paths());
         let resolve = |word: &str| context.library().resolve(word);
         match self {
-            Self::Create(verb) => verb.run(context, &snapshots),
+            Self::Create(verb) => verb.run(context, &snapshots).await,
             Self::List(List { guest, json }) => list(context, &snapshots.tree(&resolve(&guest)?)?, json),
             Self::Info(verb) => verb.run(context, &snapshots),
             Self::Revert(verb) => verb.run(context, snapshots).await,
@@ -158,13 +158,16 @@ impl SnapshotVerb {
 }
 
 impl Create {
-    fn run(self, context: &Context, snapshots: &Snapshots) -> Result {
+    async fn run(self, context: &Context, snapshots: &Snapshots) -> Result {
         let guest = context.library().resolve(&self.guest)?;
         let new = NewSnapshot { name: self.snapshot, description: self.description };
         if self.preview.dry_run {
             return self.preview.tell(context, &snapshots.preview_create(&guest, &new)?);
         }
-        let made = snapshots.create(&guest, &new)?;
+        let made = match context.library().is_running(&guest)? {
+            true => snapshots.create_running(&context.supervisor, &guest, &new).await?,
+            false => snapshots.create(&guest, &new)?,
+        };
         context.output.line(format!("Made the snapshot \"{}\" of \"{guest}\" ({})", made.name, made.id))
     }
 }

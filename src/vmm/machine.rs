@@ -37,6 +37,7 @@ use crate::{
     input::InputSink,
     screen::Screen,
     vmm::{
+        block::BlockError,
         boot::{firmware::FirmwareError, linux::LinuxBootError},
         bus::BusError,
         cpu::{Registers, VcpuInfo, Vcpus, VcpusError, Wiring},
@@ -55,7 +56,7 @@ use saved::Make;
 use virtio::VirtioWiring;
 
 pub use config::{Boot, CdromConfig, DiskBus, DiskConfig, Firmware, MAX_VCPUS, MEMORY_UNIT, MIN_MEMORY, MachineConfig};
-pub use disks::{CdromInfo, DiskInfo, MAX_DISKS, queues as disk_queues};
+pub use disks::{CdromInfo, DiskInfo, DiskSnapshot, MAX_DISKS, queues as disk_queues};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 pub use graphics::Graphics;
 use peripherals::PluggedPeripherals;
@@ -126,6 +127,17 @@ pub enum MachineError {
     /// Two devices want the same slot.
     #[error(transparent)]
     Slot(#[from] SlotTaken),
+    /// There is no such disk.
+    #[error("there is no disk {0}")]
+    NoSuchDisk(String),
+    /// The images of a disk could not be exchanged.
+    #[error("{disk}: {source}")]
+    Snapshot {
+        /// The disk.
+        disk: String,
+        /// Why.
+        source: BlockError,
+    },
     /// There is no such vCPU.
     #[error("there is no vCPU {0}")]
     NoSuchVcpu(u32),
@@ -271,6 +283,18 @@ impl Machine {
             self.resume()?;
         }
         Ok(())
+    }
+
+    /// Has the guest go on in new images, all of them at one point: what it has written so far stays as it is now in those that it
+    /// had. All of them are exchanged, or none is. A machine that runs is paused for that moment.
+    pub fn snapshot_disks(&mut self, snapshots: Vec<DiskSnapshot>) -> Result<(), MachineError> {
+        let go_on = self.running;
+        self.pause()?;
+        let exchanged = disks::snapshot(&self.disks, snapshots);
+        if go_on {
+            self.resume()?;
+        }
+        exchanged
     }
 
     /// The vCPUs.

@@ -27,9 +27,10 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     sync::{
-        Arc,
+        Arc, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
     },
     time::Instant,
@@ -42,7 +43,7 @@ use super::{
     commands::{self, Run},
     control::events::EventHub,
     exit_report::{ExitReport, InternalError, Outcome},
-    guest::{Guest, Media},
+    guest::{Guest, GuestDisk, Media},
     launch::Action,
     machine::{Machine, MachineFault},
     reporter::Reporter,
@@ -67,7 +68,7 @@ use crate::{
             statistics::Operation,
         },
         cpu::InternalErrorReport,
-        machine::MachineEvent,
+        machine::{DiskSnapshot, MachineEvent},
     },
 };
 
@@ -194,6 +195,8 @@ pub struct Driver {
     saving: Option<Saving>,
     /// How that went the last time.
     saved: Option<Ended>,
+    /// The disks that have other images than at the start, by their names.
+    exchanged: BTreeMap<String, GuestDisk>,
     /// Where the pointer was last put, in 1/32767 of the screen.
     pub(super) pointer: (u16, u16),
     /// The numbers of the viewers that are through their handshake.
@@ -214,6 +217,7 @@ impl Driver {
             balloon_watch: BalloonWatch::default(),
             saving: None,
             saved: None,
+            exchanged: BTreeMap::new(),
             pointer: (0, 0),
             viewers: Vec::new(),
             ending: None,
@@ -360,7 +364,7 @@ impl Driver {
 
     /// The first disk that the guest waits for, by its file's name, and what has gone wrong there.
     fn trouble(&self) -> Option<(&str, DiskError)> {
-        let disks = self.wiring.guest.disks.iter().zip(self.machine.disks());
+        let disks = self.wiring.guest.disks.iter().map(|disk| self.disk_now(disk)).zip(self.machine.disks());
         disks.filter_map(|(disk, figures)| Some((disk.file_name.as_str(), figures.trouble?))).next()
     }
 
@@ -510,6 +514,27 @@ impl Driver {
     /// Where keys and pointer go.
     pub fn input(&self) -> &dyn InputSink {
         &*self.wiring.input
+    }
+
+    /// Has the guest go on in new images of its disks, and tells of them from now on as `disks`.
+    pub fn snapshot_disks(&mut self, snapshots: Vec<DiskSnapshot>, disks: Vec<GuestDisk>) -> Result<(), Error> {
+        if self.saving.is_some() {
+            return Err(is_being_saved());
+        }
+        self.machine
+            .snapshot_disks(snapshots)
+            .map_err(|fault| Error::generic(self.could_not("exchange its disks' images", &fault)))?;
+        // The old images are closed everywhere: others may read them from now on.
+        for disk in self.wiring.guest.disks.iter().filter(|disk| disks.iter().any(|new| new.id == disk.id)) {
+            disk.image.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        self.exchanged.extend(disks.into_iter().map(|disk| (disk.id.clone(), disk)));
+        Ok(())
+    }
+
+    /// A disk as it is now: its image may be another one than at the start.
+    pub fn disk_now<'a>(&'a self, disk: &'a GuestDisk) -> &'a GuestDisk {
+        self.exchanged.get(&disk.id).unwrap_or(disk)
     }
 
     /// What the worker uses of the host.

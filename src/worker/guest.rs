@@ -2,7 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use uuid::Uuid;
 
@@ -47,7 +53,7 @@ pub struct GuestDisk {
     /// How many images lie below it.
     pub backing_depth: u32,
     /// The image again, to ask for the space it takes.
-    pub image: Option<File>,
+    pub image: Mutex<Option<File>>,
 }
 
 /// What is in the CD-ROM drives that are not empty, by the names of the drives.
@@ -56,12 +62,26 @@ pub type Media = BTreeMap<String, GuestDisk>;
 impl GuestDisk {
     /// The medium of the CD-ROM drive `id`.
     pub fn medium(id: &str, file_name: String, format: &'static str, image: Option<File>) -> Self {
-        Self { id: id.to_owned(), bus: DiskBus::Ide, file_name, format, read_only: true, backing_depth: 0, image }
+        Self {
+            id: id.to_owned(),
+            bus: DiskBus::Ide,
+            file_name,
+            format,
+            read_only: true,
+            backing_depth: 0,
+            image: image.into(),
+        }
+    }
+
+    /// The disk, with another image.
+    pub fn over(&self, file_name: String, format: &'static str, image: Option<File>) -> Self {
+        let backing_depth = self.backing_depth.saturating_add(1);
+        Self { id: self.id.clone(), file_name, format, backing_depth, image: Mutex::new(image), ..*self }
     }
 
     /// What the image takes on the host's disk, in bytes; `None` for a block device.
     pub fn actual_size(&self) -> Option<u64> {
-        let metadata = self.image.as_ref()?.metadata().ok()?;
+        let metadata = self.image.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.metadata().ok()?;
         metadata.is_file().then(|| metadata.blocks().saturating_mul(512))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
             statistics::{Operation, Statistics},
         },
         cpu::VcpuInfo,
-        machine::{CdromInfo, DiskInfo, NetworkInfo, SavedMachine},
+        machine::{CdromInfo, DiskInfo, DiskSnapshot, NetworkInfo, SavedMachine},
         snapshot::Progress,
         virtio::balloon::BalloonHandle,
     },
@@ -38,6 +38,9 @@ pub trait Machine {
 
     /// Puts the machine into its state after power-on. It runs afterwards if it ran before.
     fn reset(&mut self) -> Result<(), MachineFault>;
+
+    /// Has the guest go on in new images of its disks: all or none. It runs afterwards if it ran before.
+    fn snapshot_disks(&mut self, snapshots: Vec<DiskSnapshot>) -> Result<(), MachineFault>;
 
     /// Presses the power button.
     fn press_power_button(&mut self);
@@ -101,6 +104,10 @@ impl Machine for vmm::machine::Machine {
 
     fn reset(&mut self) -> Result<(), MachineFault> {
         Ok(self.reset()?)
+    }
+
+    fn snapshot_disks(&mut self, snapshots: Vec<DiskSnapshot>) -> Result<(), MachineFault> {
+        Ok(self.snapshot_disks(snapshots)?)
     }
 
     fn press_power_button(&mut self) {

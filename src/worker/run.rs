@@ -374,7 +374,7 @@ fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
         format: disk.format.name(),
         read_only: disk.read_only,
         backing_depth: u32::try_from(disk.backing.len()).unwrap_or(u32::MAX),
-        image: image.try_clone().ok(),
+        image: image.try_clone().ok().into(),
     });
     Ok(Guest {
         name: launch.name.clone(),

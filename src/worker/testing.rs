@@ -36,7 +36,7 @@ use crate::{
         block::{errors::DiskError, limits::Limits},
         cpu::{CpuPlace, VcpuInfo},
         devices::ide::Tray,
-        machine::{CdromInfo, MachineEvent, NetworkInfo},
+        machine::{CdromInfo, DiskSnapshot, MachineEvent, NetworkInfo},
         net::none::NoNetwork,
         snapshot::Progress,
         virtio::{
@@ -88,6 +88,10 @@ impl Machine for FakeMachine {
 
     fn reset(&mut self) -> Result<(), MachineFault> {
         self.called("reset")
+    }
+
+    fn snapshot_disks(&mut self, _snapshots: Vec<DiskSnapshot>) -> Result<(), MachineFault> {
+        self.called("snapshot_disks")
     }
 
     fn press_power_button(&mut self) {
@@ -346,7 +350,7 @@ fn guest(launch: &FakeLaunch) -> Guest {
             format: "raw",
             read_only: false,
             backing_depth: 0,
-            image: None,
+            image: None.into(),
         }],
         vnc_socket: "/run/lodge/vnc.sock".into(),
     }

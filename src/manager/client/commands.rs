@@ -4,12 +4,12 @@ use std::{
     fs::File,
     io::Read,
     os::{fd::OwnedFd, unix::fs::FileExt},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use rustix::fs::MemfdFlags;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use tokio::{
@@ -42,6 +42,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long those who translate addresses may take to begin anew.
 const TRANSLATION_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long disks may take until all that was written is in their images.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a key is held when typing, in milliseconds: long enough for a guest that polls its keyboard.
 const TYPING_HOLD: u64 = 20;
 
@@ -153,6 +155,62 @@ impl Client {
             "id": card, "protocol": protocol.name(), "address": address, "port": port, "guest-port": guest_port,
         });
         parse(command, self.execute_within(command, arguments, TRANSLATION_TIMEOUT).await?)
+    }
+
+    /// Has the guest go on in new images of its disks, all at one point (`transaction` of `blockdev-snapshot-sync`).
+    pub async fn snapshot_disks(&self, snapshots: Vec<DiskSnapshot>) -> Result<(), ClientError> {
+        let (mut sets, mut actions) = (Vec::new(), Vec::new());
+        let mut outcome = Ok(());
+        for snapshot in snapshots {
+            let mut names = Vec::new();
+            for file in [snapshot.image, snapshot.frozen] {
+                let described = json!({ "opaque": snapshot.path.to_string_lossy() });
+                let added = self.request("add-fd", described, Some(file.into()), DEFAULT_TIMEOUT).await;
+                match added.and_then(|added| parse::<AddfdInfo>("add-fd", added)) {
+                    Ok(AddfdInfo { fdset_id, .. }) => {
+                        names.push(format!("/dev/fdset/{fdset_id}"));
+                        sets.push(fdset_id);
+                    }
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            if let [image, frozen] = &names[..] {
+                actions.push(json!({
+                    "type": "blockdev-snapshot-sync",
+                    "data": {
+                        "device": snapshot.disk,
+                        "snapshot-file": image,
+                        "format": "qcow2",
+                        "mode": "existing",
+                        "x-lodge-frozen": frozen,
+                    },
+                }));
+            }
+        }
+        if outcome.is_ok() {
+            let arguments = json!({ "actions": actions });
+            outcome = self.execute_within("transaction", arguments, SNAPSHOT_TIMEOUT).await.map(drop);
+        }
+        for set in sets {
+            // What stays goes with the connection.
+            let _ = self.execute("remove-fd", json!({ "fdset-id": set })).await;
+        }
+        outcome
+    }
+
+    /// The files of the guest's disks, as they are now, by their ids (`query-block`).
+    pub async fn disk_files(&self) -> Result<Vec<(String, PathBuf)>, ClientError> {
+        #[derive(Deserialize)]
+        struct Disk {
+            device: String,
+            inserted: Option<Inserted>,
+        }
+        #[derive(Deserialize)]
+        struct Inserted {
+            file: PathBuf,
+        }
+        let disks: Vec<Disk> = self.query("query-block", DEFAULT_TIMEOUT).await?;
+        Ok(disks.into_iter().filter_map(|disk| Some((disk.device, disk.inserted?.file))).collect())
     }
 
     /// Asks the guest to keep so many bytes of its memory and to give the rest back (`balloon`); it does so as it can.
@@ -295,6 +353,19 @@ async fn wait_until_saved(events: &mut Receiver<Event>, limit: Duration) -> Resu
         }
     };
     timeout(limit, next).await.unwrap_or(Ok(false))
+}
+
+/// A disk that is to go on in a new image.
+#[derive(Debug)]
+pub struct DiskSnapshot {
+    /// Its id.
+    pub disk: String,
+    /// The new image, open for reading and writing, and locked.
+    pub image: File,
+    /// Where that lies; it is only shown.
+    pub path: PathBuf,
+    /// The image that it has had, open for reading.
+    pub frozen: File,
 }
 
 fn parse<T: DeserializeOwned>(command: &str, answer: Value) -> Result<T, ClientError> {

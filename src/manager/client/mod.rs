@@ -21,6 +21,7 @@ use tokio::{
 };
 
 pub use crate::qmp::message::{ErrorClass, Event};
+pub use commands::DiskSnapshot;
 use connection::{Outgoing, Pending};
 
 use super::socket;

@@ -19,6 +19,8 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,10 @@ const LOCK: &str = "snapshots.lock";
 const RUN_LOCK: &str = "run.lock";
 /// What is replaced, and where what replaces it waits.
 const REPLACED: [(&str, &str); 2] = [("guest.toml", ".guest.toml.next"), (super::FILE, ".snapshots.toml.next")];
+
+/// How long a worker may take to close files that were handed over by somebody who is gone.
+const HANDED_OVER: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How far a change is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +174,19 @@ impl Journal {
             // The new images are empty or have what the guest wrote last: with them nothing is lost.
             return Ok(true);
         }
+        // Files that were handed over and not used are closed by the worker as soon as it sees that nobody is there any more.
+        let deadline = Instant::now() + HANDED_OVER;
+        while self.are_held()? {
+            if Instant::now() >= deadline {
+                return Ok(true);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        Ok(false)
+    }
+
+    /// Whether somebody holds one of the new images, to write to it.
+    fn are_held(&self) -> io::Result<bool> {
         let images = self.create.iter().filter(|path| path.extension().is_some_and(|kind| kind == "qcow2"));
         for path in images {
             match File::open(path) {

@@ -19,6 +19,7 @@ mod foreign;
 pub mod journal;
 mod merge;
 mod preview;
+mod running;
 pub mod tree;
 
 use std::{
@@ -152,7 +153,7 @@ impl Snapshots {
         Ok(guest.preview(&change, Vec::new()))
     }
 
-    /// Makes a snapshot of a guest that is off.
+    /// Makes a snapshot of a guest that is off. [`Snapshots::create_running`] is for one that runs.
     pub fn create(&self, guest: &str, new: &NewSnapshot) -> Result<Snapshot> {
         let (guest, _held) = self.begin(guest)?;
         guest.check_off()?;
@@ -365,27 +366,23 @@ impl Snapshots {
         let failed = SnapshotError::io(&guest.folder);
         journal.begin(&guest.folder).map_err(&failed)?;
         let made = self.make(guest, &change.create).and_then(|()| {
-            let definition = change.definition.as_ref().map(Definition::to_toml);
-            let texts = [definition.as_deref(), Some(&change.tree.to_toml())];
-            journal.stage(&guest.folder, texts).map_err(&failed)?;
-            self.decide(guest, &mut journal)
+            stage(&journal, guest, change.definition.as_ref(), &change.tree)?;
+            self.decide(guest, &mut journal, Phase::Done)
         });
         if let Err(error) = made {
-            if let Err(error) = journal.undo(&guest.folder) {
-                tracing::warn!("{}: what was prepared is removed later: {error}", guest.folder.display());
-            }
+            undo(&journal, guest);
             return Err(error);
         }
         journal.redo(&guest.folder).map_err(failed)
     }
 
-    /// From here on the change counts, unless the definition was changed meanwhile.
-    fn decide(&self, guest: &Guest, journal: &mut Journal) -> Result {
+    /// From here on the change counts, or may count, unless the definition was changed meanwhile.
+    fn decide(&self, guest: &Guest, journal: &mut Journal, phase: Phase) -> Result {
         let _library = self.library.lock()?;
         if self.library.read(&guest.name)? != guest.stored.revision {
             return Err(LibraryError::Changed(guest.name.clone()).into());
         }
-        journal.enter(&guest.folder, Phase::Done).map_err(SnapshotError::io(&guest.folder))
+        journal.enter(&guest.folder, phase).map_err(SnapshotError::io(&guest.folder))
     }
 
     fn make(&self, guest: &Guest, overlays: &[Overlay]) -> Result {
@@ -441,6 +438,20 @@ impl Guest {
             true => Some(format!("\"{}\" is running and uses it", self.name)),
             false => self.foreign.reason(path),
         }
+    }
+}
+
+/// Gets ready what replaces the definition and the tree.
+fn stage(journal: &Journal, guest: &Guest, definition: Option<&Definition>, tree: &Tree) -> Result {
+    let definition = definition.map(Definition::to_toml);
+    let texts = [definition.as_deref(), Some(&tree.to_toml())];
+    journal.stage(&guest.folder, texts).map_err(SnapshotError::io(&guest.folder))
+}
+
+/// Removes what was prepared.
+fn undo(journal: &Journal, guest: &Guest) {
+    if let Err(error) = journal.undo(&guest.folder) {
+        tracing::warn!("{}: what was prepared is removed later: {error}", guest.folder.display());
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Disk, Durability,
+    Disk, Durability, Slot,
     errors::{DiskError, ErrorPolicy, Verdict, is_full},
     limits::{Limits, Throttle},
     statistics::{Operation, Statistics},
@@ -28,6 +28,7 @@ pub type Observer = Arc<dyn Fn(DiskError) + Send + Sync>;
 /// A disk of a machine.
 pub struct Drive {
     id: String,
+    slot: Slot,
     durability: Durability,
     policy: ErrorPolicy,
     observer: Option<Observer>,
@@ -37,7 +38,6 @@ pub struct Drive {
 }
 
 struct State {
-    disk: Arc<dyn Disk>,
     /// Why the machine has to stop.
     trouble: Option<DiskError>,
     /// When an error was told of last.
@@ -46,10 +46,11 @@ struct State {
 
 impl Drive {
     /// The disk `disk` as `id`, which is written to as the guest asks, and whose errors are the guest's but for a full disk.
-    pub fn new(id: &str, disk: impl Into<Arc<dyn Disk>>) -> Self {
-        let state = State { disk: disk.into(), trouble: None, told: None };
+    pub fn new(id: &str, disk: impl Into<Slot>) -> Self {
+        let state = State { trouble: None, told: None };
         Self {
             id: id.to_owned(),
+            slot: disk.into(),
             durability: Durability::default(),
             policy: ErrorPolicy::default(),
             observer: None,
@@ -82,7 +83,12 @@ impl Drive {
 
     /// Its content. A device that serves requests keeps it for as long as it does.
     pub fn disk(&self) -> Arc<dyn Disk> {
-        self.state().disk.clone()
+        self.slot.disk()
+    }
+
+    /// Puts another disk with the same content there. No device may be serving requests.
+    pub fn exchange(&self, disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
+        self.slot.exchange(disk)
     }
 
     /// When what is written is on stable storage.

@@ -32,10 +32,33 @@ use crate::vmm::memory::GuestSlice;
 
 type Access = FormatAccess<ImageFile>;
 
+/// A disk that another one is based on. It is only read, and several can share it.
+#[derive(Clone)]
+pub struct Base {
+    access: Arc<Access>,
+    files: Vec<LayerFile>,
+}
+
+impl Base {
+    /// The disk in `image`, which is open for reading, over `below`.
+    pub fn new(image: Image, below: Option<Self>) -> Result<Self, BlockError> {
+        let given = usize::from(below.is_some());
+        Self::open(image, below, Chain { level: 1, given })
+    }
+
+    fn open(image: Image, below: Option<Self>, chain: Chain) -> Result<Self, BlockError> {
+        let (below, mut files) = below.map_or((None, Vec::new()), |base| (Some(base.access), base.files));
+        let access = Arc::new(open_layer(image, false, below, chain, &mut files)?);
+        Ok(Self { access, files })
+    }
+}
+
 /// A disk of one or more images.
 pub struct ImageDisk {
     /// Reads and writes share it; a discard moves clusters under them and needs it alone.
     image: RwLock<Access>,
+    /// What the image is based on.
+    below: Option<Base>,
     /// Of the topmost file.
     barrier: Barrier,
     files: Vec<LayerFile>,
@@ -51,17 +74,28 @@ pub struct ImageDisk {
 impl ImageDisk {
     /// A disk of `image` over `backing`, nearest first.
     pub fn new(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Self, BlockError> {
-        let (is_raw, given) = (image.format == Format::Raw, backing.len());
-        let is_direct = is_direct(&image.file).map_err(BlockError::Examine)?;
-        let (mut below, mut files) = (None, Vec::new());
+        let given = backing.len();
+        let mut below = None;
         for (level, layer) in backing.into_iter().enumerate().rev() {
-            let counts = Chain { level: level + 1, given };
-            below = Some(Arc::new(open_layer(layer, false, below, counts, &mut files)?));
+            below = Some(Base::open(layer, below, Chain { level: level + 1, given })?);
         }
-        let access = open_layer(image, !read_only, below, Chain { level: 0, given }, &mut files)?;
+        Self::over(image, read_only, below, Chain { level: 0, given })
+    }
+
+    /// A writable disk of `image` over `base`.
+    pub fn over_base(image: Image, base: Base) -> Result<Self, BlockError> {
+        Self::over(image, false, Some(base), Chain { level: 0, given: 1 })
+    }
+
+    fn over(image: Image, read_only: bool, below: Option<Base>, chain: Chain) -> Result<Self, BlockError> {
+        let is_raw = image.format == Format::Raw;
+        let is_direct = is_direct(&image.file).map_err(BlockError::Examine)?;
+        let (lower, mut files) = below.clone().map_or((None, Vec::new()), |base| (Some(base.access), base.files));
+        let access = open_layer(image, !read_only, lower, chain, &mut files)?;
         let size = access.size();
         Ok(Self {
             image: RwLock::new(access),
+            below,
             barrier: Barrier::new(is_direct),
             files,
             places: Arc::default(),
@@ -91,8 +125,9 @@ impl ImageDisk {
 }
 
 /// The file of a layer that takes requests of any sector.
+#[derive(Clone)]
 struct LayerFile {
-    file: File,
+    file: Arc<File>,
     /// Where imago keeps what it has of the file: by that it says in which layer bytes lie.
     address: usize,
 }
@@ -118,7 +153,7 @@ fn open_layer(
     let address = addresses(&layer).into_iter().find(|address| !known.contains(address));
     // Parts of larger blocks have to be merged, one after the other: only imago does that.
     if let Some(address) = address.filter(|_| layer.req_align() as u64 <= SECTOR) {
-        files.push(LayerFile { file, address });
+        files.push(LayerFile { file: Arc::new(file), address });
     }
     Ok(layer)
 }
@@ -201,6 +236,11 @@ impl Disk for ImageDisk {
             true => self.alone(|image| image.discard_to_zero(offset, length)),
             false => self.shared().write_zeroes(offset, length),
         }
+    }
+
+    fn freeze(&self, image: Image) -> Result<Base, BlockError> {
+        self.flush().map_err(BlockError::Flush)?;
+        Base::new(image, self.below.clone())
     }
 
     fn place(&self, transfer: Transfer, offset: u64, length: u64) -> Option<Place<'_>> {

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod place;
 mod raw;
 pub mod ring;
+mod slot;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,10 @@ mod vectored;
 
 use std::{fmt, fs::File, io, os::fd::BorrowedFd};
 
+pub use self::{
+    image::Base,
+    slot::{NoDisk, Slot},
+};
 use self::{
     image::ImageDisk,
     place::{Place, Transfer},
@@ -55,6 +60,12 @@ pub trait Disk: Send + Sync {
 
     /// Makes the range read as zeroes; with `unmap` its space may be given back.
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()>;
+
+    /// Brings all that was written to the file, and makes the disk one that another disk can be based on: nothing may be written
+    /// to this one from then on. `image` is its own file again, open for reading only.
+    fn freeze(&self, _image: Image) -> Result<Base, BlockError> {
+        Err(BlockError::Fixed)
+    }
 
     /// Where these bytes can be transferred past the disk, beside other transfers. `None`: they lie in several places or in none,
     /// or it is quickest done at once, as a write that is only a copy to the host's page cache.
@@ -128,6 +139,20 @@ pub enum BlockError {
         #[source]
         source: io::Error,
     },
+    /// What was written could not be brought to the file.
+    #[error("what was written to the disk could not be brought to its image")]
+    Flush(#[source] io::Error),
+    /// It is no image that another one could be based on.
+    #[error("no image can be based on this disk")]
+    Fixed,
+    /// The disk would have another size.
+    #[error("the new image has {new} bytes, the disk has {old}. make it as large as the disk")]
+    Size {
+        /// The disk's size.
+        old: u64,
+        /// The new image's.
+        new: u64,
+    },
     /// An image of the chain has a backing file and none was given, or the other way round.
     #[error(
         "image {level} of the disk's chain (0 is the disk itself) does not fit the {given} backing files that were given. \
@@ -149,6 +174,11 @@ pub fn open(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Box<dy
         }
         _ => Ok(Box::new(ImageDisk::new(image, read_only, backing)?)),
     }
+}
+
+/// Makes a disk of `image`, which is empty, over `base`.
+pub fn open_over(image: Image, base: Base) -> Result<Box<dyn Disk>, BlockError> {
+    Ok(Box::new(ImageDisk::over_base(image, base)?))
 }
 
 /// Whether a file was opened to go past the host's page cache.

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use super::{
-    BlockError, Disk, SECTOR,
+    Base, BlockError, Disk, Image, SECTOR,
     barrier::Barrier,
     check_range,
     place::{Place, Transfer},
@@ -123,6 +123,11 @@ impl Disk for RawDisk {
             return Ok(());
         }
         self.write_plain_zeroes(offset, length)
+    }
+
+    fn freeze(&self, image: Image) -> Result<Base, BlockError> {
+        self.flush().map_err(BlockError::Flush)?;
+        Base::new(image, None)
     }
 
     fn place(&self, transfer: Transfer, offset: u64, _length: u64) -> Option<Place<'_>> {

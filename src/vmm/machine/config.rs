@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Graphics, MachineError, Peripherals, disks, peripherals::MAX_NETWORKS};
 use crate::vmm::{
-    block::{Disk, Durability, errors::ErrorPolicy, limits::Limits, ring::Ring},
+    block::{Disk, Durability, Slot, errors::ErrorPolicy, limits::Limits, ring::Ring},
     boot::linux::LinuxBoot,
     cpu::CpuConfig,
     devices::serial::SerialOutput,
@@ -126,7 +126,7 @@ pub struct DiskConfig {
     /// How it is attached.
     pub bus: DiskBus,
     /// Its content.
-    pub disk: Arc<dyn Disk>,
+    pub disk: Slot,
     /// The serial number the guest sees; up to 20 bytes count.
     pub serial: String,
     /// Its place in the boot order, the lowest first; `None` when it is not booted from.
@@ -144,7 +144,7 @@ pub struct DiskConfig {
 
 impl DiskConfig {
     /// A disk that is not booted from.
-    pub fn new(id: &str, disk: impl Into<Arc<dyn Disk>>) -> Self {
+    pub fn new(id: &str, disk: impl Into<Slot>) -> Self {
         Self {
             id: id.to_owned(),
             bus: DiskBus::Virtio,

@@ -15,7 +15,7 @@ use super::{
     virtio::VirtioWiring,
 };
 use crate::vmm::{
-    block::{drive::Drive, statistics::Statistics},
+    block::{self, BlockError, Disk, Image, drive::Drive, statistics::Statistics},
     boot::firmware::BootPlace,
     bus::Bus,
     devices::ide::{CHANNELS, Channel, DriveConfig, MAX_DRIVES, Tray, UNITS},
@@ -143,7 +143,7 @@ impl Drives {
                 Place::Virtio(address) => BootPlace::Function(address),
                 Place::Ide(place) => place.boot_place(),
             };
-            Some(BootDrive { place, bootindex: disk.bootindex?, content: Content::Disk(disk.disk.clone()) })
+            Some(BootDrive { place, bootindex: disk.bootindex?, content: Content::Disk(Arc::new(disk.disk.clone())) })
         });
         let cdroms = self.cdroms.iter().filter_map(|(place, bootindex, cdrom)| {
             let content = Content::Cdrom(cdrom.tray.clone());
@@ -201,6 +201,40 @@ impl Drives {
     }
 }
 
+/// A disk whose image is to stay as it is.
+#[derive(Debug)]
+pub struct DiskSnapshot {
+    /// The disk's name.
+    pub id: String,
+    /// Where the guest goes on: an empty image, open for writing, that is based on the disk's own.
+    pub image: Image,
+    /// The disk's own image again, open for reading only.
+    pub frozen: Image,
+}
+
+/// Exchanges the images of disks that no device serves at this moment: all or none.
+pub fn snapshot(disks: &[DiskInfo], snapshots: Vec<DiskSnapshot>) -> Result<(), MachineError> {
+    let mut prepared = Vec::with_capacity(snapshots.len());
+    for DiskSnapshot { id, image, frozen } in snapshots {
+        let Some(info) = disks.iter().find(|disk| disk.id == id) else { return Err(MachineError::NoSuchDisk(id)) };
+        let failed = |source| MachineError::Snapshot { disk: id.clone(), source };
+        let disk = info.drive.disk();
+        if disk.read_only() {
+            return Err(failed(BlockError::Fixed));
+        }
+        let over = disk.freeze(frozen).and_then(|base| block::open_over(image, base)).map_err(failed)?;
+        if over.capacity() != disk.capacity() {
+            let failed = |source| MachineError::Snapshot { disk: id.clone(), source };
+            return Err(failed(BlockError::Size { old: disk.capacity(), new: over.capacity() }));
+        }
+        prepared.push((&info.drive, Arc::from(over)));
+    }
+    for (drive, over) in prepared {
+        drop(drive.exchange(over));
+    }
+    Ok(())
+}
+
 fn plug_virtio(
     mut config: DiskConfig,
     address: PciAddress,
@@ -218,7 +252,7 @@ fn plug_virtio(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vmm::block::{self, Format, Image};
+    use crate::vmm::block::Format;
 
     fn disk(id: &str, bus: DiskBus) -> DiskConfig {
         let file = tempfile::tempfile().unwrap();

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::{Machine, MachineConfig};
 use crate::vmm::{
+    block::Disk,
     cpu::SavedVcpu,
     kvm::{self, ChipState},
     memory::{Layout, RamPages},

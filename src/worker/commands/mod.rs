@@ -12,6 +12,8 @@
 //! - Out-of-band execution is not offered. A message has at most 1 MiB, a list of keys or events at most 1024 members.
 //! - A medium is put into a drive with `blockdev-change-medium` only, whose file is a set too. What `add-fd` is told as
 //!   `opaque` is shown as its file name.
+//! - `blockdev-snapshot-sync` takes an image that is there (`mode` is `existing`), and with it `x-lodge-frozen`: the disk's image
+//!   as it was, open for reading only. `transaction` knows no other action. All disks of one are exchanged at one point.
 //! - `qom-list`, `qom-get` and `qom-set` know the balloon and its statistics, and nothing else.
 //! - `migrate` saves the guest's state to `file:/dev/fdset/NUMBER` and knows no other place. A running guest is stopped first; it
 //!   is in `finish-migrate` meanwhile and in `postmigrate` afterwards, from where `cont` leads on. When it fails or is cancelled the
@@ -36,6 +38,7 @@ mod qom;
 mod query;
 mod run_state;
 mod screendump;
+mod snapshot;
 mod statistics;
 mod translation;
 
@@ -72,6 +75,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("blockdev-close-tray", Handler::Driver(medium::close_tray)),
     ("blockdev-open-tray", Handler::Driver(medium::open_tray)),
     ("blockdev-remove-medium", Handler::Driver(medium::remove_medium)),
+    ("blockdev-snapshot-sync", Handler::Session(snapshot::blockdev_snapshot_sync)),
     ("cont", Handler::Driver(run_state::cont)),
     ("eject", Handler::Driver(medium::eject)),
     ("input-send-event", Handler::Driver(input::input_send_event)),
@@ -101,6 +105,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("stop", Handler::Driver(run_state::stop)),
     ("system_powerdown", Handler::Driver(run_state::system_powerdown)),
     ("system_reset", Handler::Driver(run_state::system_reset)),
+    ("transaction", Handler::Session(snapshot::transaction)),
     ("x-lodge-network-forward-add", Handler::Session(translation::add)),
     ("x-lodge-network-forward-remove", Handler::Session(translation::remove)),
     ("x-lodge-query-nat", Handler::Session(translation::query)),

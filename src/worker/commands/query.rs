@@ -117,7 +117,7 @@ pub(super) fn query_blockstats(driver: &mut Driver, arguments: Map<String, Value
 
 /// The disks with their figures.
 pub(super) fn disks(driver: &Driver) -> Vec<(&GuestDisk, DiskFigures)> {
-    driver.guest().disks.iter().zip(driver.machine().disks()).collect()
+    driver.guest().disks.iter().map(|disk| driver.disk_now(disk)).zip(driver.machine().disks()).collect()
 }
 
 fn io_status(figures: &DiskFigures) -> &'static str {

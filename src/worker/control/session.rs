@@ -140,11 +140,6 @@ impl Session {
         self.number
     }
 
-    /// The way to the driver.
-    pub fn driver(&self) -> &DriverHandle {
-        &self.services.driver
-    }
-
     /// The guest's screen.
     pub fn screen(&self) -> &dyn Screen {
         &*self.services.screen
@@ -153,6 +148,11 @@ impl Session {
     /// Who translates addresses for the guest's network cards.
     pub fn translators(&self) -> &Translators {
         &self.services.translators
+    }
+
+    /// The way to the driver.
+    pub fn driver(&self) -> &DriverHandle {
+        &self.services.driver
     }
 
     /// The file descriptors that clients have added.

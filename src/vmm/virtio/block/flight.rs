@@ -10,7 +10,7 @@ use vmm_sys_util::{epoll::EventSet, timerfd::TimerFd};
 use super::request::{BlockQueue, Done, Ending, Refusal};
 use crate::vmm::{
     block::{
-        Durability,
+        Durability, NoDisk,
         place::{Place, Transfer},
         ring::{Finished, Held, MAX_PIECES, Ring, Task},
         statistics::Operation,
@@ -176,6 +176,15 @@ impl Handler for BlockQueue {
     }
 
     fn stopping(&mut self, io: &mut Io<'_, '_>) {
+        self.drain(io);
+        // Another one may be put in its place.
+        self.disk = Arc::new(NoDisk);
+    }
+}
+
+impl BlockQueue {
+    /// Waits for what is in flight.
+    fn drain(&mut self, io: &mut Io<'_, '_>) {
         let memory = io.memory;
         while self.ring.as_ref().is_some_and(|ring| ring.in_flight() > 0) {
             if let Some(ring) = &mut self.ring

@@ -27,7 +27,7 @@ use super::{
     worker::{Engine, share},
 };
 use crate::vmm::{
-    block::{Disk, Durability, SECTOR, drive::Drive, ring::Ring, statistics::Statistics},
+    block::{Disk, Durability, NoDisk, SECTOR, drive::Drive, ring::Ring, statistics::Statistics},
     device::{StateError, restore_state, save_state},
 };
 
@@ -56,7 +56,7 @@ impl Block {
     /// The disk `disk` as device `label`, with `queues` queues. The guest sees the first 20 bytes of `serial`.
     pub fn new(label: &str, disk: impl Into<Arc<dyn Disk>>, serial: &str, queues: u16) -> Self {
         let rings = (0..queues).map(|_| None).collect();
-        Self::with_rings(Drive::new(label, disk).into(), serial, rings)
+        Self::with_rings(Drive::new(label, disk.into()).into(), serial, rings)
     }
 
     /// A disk with a queue for each of `rings`; queues that have one have many requests in flight at a time.
@@ -66,7 +66,7 @@ impl Block {
         id.iter_mut().zip(serial.bytes()).for_each(|(to, from)| *to = from);
         let queues = rings.len();
         let engine = |(index, ring)| {
-            let (disk, drive) = (drive.disk(), drive.clone());
+            let (disk, drive) = (Arc::new(NoDisk) as Arc<dyn Disk>, drive.clone());
             let (kept, is_held, write_through, timer) = (VecDeque::new(), false, false, None);
             let queue =
                 BlockQueue { disk, drive, serial: id, ring, write_through, kept, is_held, timer, waits_since: None };
