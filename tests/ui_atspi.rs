@@ -201,6 +201,13 @@ fn an_iso_image_boots_to_its_menu_in_the_guests_window() {
 }
 
 #[test]
+fn a_disc_is_ejected_and_inserted_in_the_guests_window() {
+    if kvm::open().is_some() {
+        run("disc.py");
+    }
+}
+
+#[test]
 fn without_a_display_lodgectl_is_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_lodge"))
         .env_remove("DISPLAY")

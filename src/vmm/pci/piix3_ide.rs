@@ -191,3 +191,82 @@ impl PciFunction for Piix3Ide {
 fn lock(channel: &SharedChannel) -> MutexGuard<'_, Channel> {
     channel.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::GuestAddress;
+
+    use super::*;
+    use crate::vmm::{
+        devices::ide::{DriveConfig, Tray},
+        interrupt::testing::FakeLine,
+        memory::GuestMemory,
+    };
+
+    /// A function whose second channel has an empty CD-ROM drive, and the ports.
+    fn function() -> (Piix3Ide, Arc<Bus>) {
+        let ports = Arc::new(Bus::new("ports"));
+        let memory = Arc::new(GuestMemory::from_ranges(&[(GuestAddress(0), 4096)]).unwrap());
+        let tray = Tray::new(None, Arc::new(|_| ()));
+        let drives = [Some(DriveConfig::Cdrom { tray, statistics: Arc::default() }), None];
+        let channel = Channel::new("ide1", drives, Arc::new(FakeLine::default()), memory).unwrap();
+        (Piix3Ide::new(ports.clone(), [None, Some(channel)]), ports)
+    }
+
+    fn configure(function: &mut Piix3Ide, offset: u16, data: &[u8]) {
+        function.config_mut().write(offset, data);
+        function.config_written(offset, data.len() as u8);
+    }
+
+    fn port(ports: &Bus, address: u64) -> u8 {
+        let mut data = [0];
+        ports.read(address, &mut data);
+        data[0]
+    }
+
+    #[test]
+    fn a_channel_answers_once_ports_and_channel_are_switched_on() {
+        let (mut function, ports) = function();
+        let cylinder = |ports: &Bus| [port(ports, 0x174), port(ports, 0x175)];
+
+        configure(&mut function, TIMINGS[1], &DECODE.to_le_bytes());
+        let without_ports = cylinder(&ports);
+        configure(&mut function, 4, &[1, 0]);
+        let on = (cylinder(&ports), port(&ports, 0x376), port(&ports, 0x1f7));
+        configure(&mut function, TIMINGS[1], &[0, 0]);
+
+        assert_eq!(without_ports, [0xff, 0xff]);
+        assert_eq!(on, ([0x14, 0xeb], 0, 0xff), "the signature of a CD-ROM drive, and no first channel");
+        assert_eq!(cylinder(&ports), [0xff, 0xff]);
+    }
+
+    #[test]
+    fn each_channel_has_its_half_of_the_bus_master() {
+        let (mut function, _) = function();
+
+        function.write(BUS_MASTER_BAR, 0x0c, &0x1234_5678u32.to_le_bytes());
+        function.write(BUS_MASTER_BAR, 0x04, &[0xff; 4]);
+        let (mut second, mut first) = ([0; 4], [0xff; 4]);
+        function.read(BUS_MASTER_BAR, 0x0c, &mut second);
+        function.read(BUS_MASTER_BAR, 0x04, &mut first);
+
+        assert_eq!((u32::from_le_bytes(second), first), (0x1234_5678, [0; 4]));
+    }
+
+    #[test]
+    fn a_saved_state_is_restored_with_its_ports_and_one_of_other_channels_is_refused() {
+        let (mut function, _) = function();
+        configure(&mut function, 4, &[5, 0]);
+        configure(&mut function, TIMINGS[1], &DECODE.to_le_bytes());
+        let state = function.save().unwrap();
+        let (mut other, ports) = self::function();
+        let mut damaged = state.clone();
+        damaged["channels"] = serde_json::json!([null, null]);
+
+        assert!(matches!(other.restore(damaged), Err(StateError::Damaged { .. })));
+        other.restore(state.clone()).unwrap();
+
+        assert_eq!(other.save().unwrap(), state);
+        assert_eq!(port(&ports, 0x174), 0x14);
+    }
+}
