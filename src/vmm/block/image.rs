@@ -11,7 +11,10 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     ptr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use imago::{
@@ -61,6 +64,8 @@ pub struct ImageDisk {
     below: Option<Base>,
     /// Of the topmost file.
     barrier: Barrier,
+    /// Something could not be written.
+    is_short: AtomicBool,
     files: Vec<LayerFile>,
     places: Arc<Places>,
     /// Whether the file is the disk.
@@ -97,6 +102,7 @@ impl ImageDisk {
             image: RwLock::new(access),
             below,
             barrier: Barrier::new(is_direct),
+            is_short: AtomicBool::new(false),
             files,
             places: Arc::default(),
             is_raw,
@@ -114,6 +120,16 @@ impl ImageDisk {
     fn alone<R>(&self, work: impl FnOnce(&mut Access) -> R) -> R {
         let _closed = self.places.close();
         work(&mut self.image.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does something that may need room. When that was missing before, the tables in memory go first: as long as they cannot be
+    /// written, imago cannot take back what it has allocated, and each attempt would cost a cluster.
+    fn with_room<R>(&self, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        if self.is_short.load(Ordering::Relaxed) {
+            self.shared().flush()?;
+            self.is_short.store(false, Ordering::Relaxed);
+        }
+        work().inspect_err(|_| self.is_short.store(true, Ordering::Relaxed))
     }
 
     fn check_write(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -208,7 +224,7 @@ impl Disk for ImageDisk {
     fn write(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> io::Result<()> {
         self.check_write(offset, super::total(buffers))?;
         let (vector, _guard) = IoVector::from_volatile_slice(buffers);
-        self.shared().writev(vector, offset)
+        self.with_room(|| self.shared().writev(vector, offset))
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -223,7 +239,7 @@ impl Disk for ImageDisk {
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
         self.check_write(offset, length)?;
-        match self.alone(|image| image.discard_to_any(offset, length)) {
+        match self.with_room(|| self.alone(|image| image.discard_to_any(offset, length))) {
             // A discard is a hint: what cannot be given back is kept.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
             other => other,
@@ -232,10 +248,10 @@ impl Disk for ImageDisk {
 
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         self.check_write(offset, length)?;
-        match unmap {
+        self.with_room(|| match unmap {
             true => self.alone(|image| image.discard_to_zero(offset, length)),
             false => self.shared().write_zeroes(offset, length),
-        }
+        })
     }
 
     fn freeze(&self, image: Image) -> Result<Base, BlockError> {

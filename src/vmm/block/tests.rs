@@ -1,5 +1,7 @@
 //! Every format does the same to the disk's bytes. qcow2 images are made and looked at by QEMU's own `qemu-img`.
 
+mod full;
+
 use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
 
 use tempfile::TempDir;
