@@ -185,7 +185,7 @@ impl Default for Draft {
             vcpus: 1,
             topology: Topology::cores(1),
             topology_edited: false,
-            network: None,
+            network: Some(NetworkDefinition::nat()),
             storage: Storage::New,
             disk_size: 20 * GIB,
             disk_format: DiskFormat::Qcow2,

@@ -34,6 +34,8 @@ pub struct ResourcesPage {
     network: adw::ComboRow,
     /// What the network's list offers behind its first entry, which is none.
     networks: Rc<RefCell<Vec<NetworkDefinition>>>,
+    /// The list is being filled.
+    offering: Rc<Cell<bool>>,
     memory_note: NoteLine,
     vcpus_note: NoteLine,
     topology_note: NoteLine,
@@ -85,10 +87,17 @@ impl ResourcesPage {
         network_group.add(&network);
         field::name_list(&network, &gettext("Network"));
         let networks = Rc::new(RefCell::new(Vec::new()));
+        let offering = Rc::new(Cell::new(false));
         network.connect_selected_notify({
-            let (on_edit, networks) = (on_edit.clone(), networks.clone());
-            move |row| on_edit(Edit::Network(chosen(row.selected(), &networks.borrow())))
+            let (on_edit, networks, offering) = (on_edit.clone(), networks.clone(), offering.clone());
+            move |row| {
+                // A new list selects its first entry, which nobody has chosen.
+                if !offering.get() {
+                    on_edit(Edit::Network(chosen(row.selected(), &networks.borrow())));
+                }
+            }
         });
+        network.set_subtitle(&gettext("What the guest’s network card is connected with"));
         let root = page_of(&[&group, &network_group]);
         let page = Self {
             root,
@@ -100,6 +109,7 @@ impl ResourcesPage {
             arranged,
             network,
             networks,
+            offering,
             memory_note,
             vcpus_note,
             topology_note,
@@ -154,13 +164,11 @@ impl ResourcesPage {
         let words: Vec<_> = std::iter::once(gettext("None")).chain(networks.iter().map(wording::network)).collect();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         self.networks.replace(networks.to_vec());
+        self.offering.set(true);
         self.network.set_model(Some(&gtk::StringList::new(&words)));
         let place = networks.iter().position(|network| Some(network) == chosen).map_or(0, |index| index + 1);
         self.network.set_selected(place as u32);
-        self.network.set_subtitle(&match networks.is_empty() {
-            true => gettext("This host has no bridge and no TAP interface that you may use"),
-            false => gettext("What the guest’s network card is connected with"),
-        });
+        self.offering.set(false);
     }
 }
 

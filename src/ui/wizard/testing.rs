@@ -23,7 +23,7 @@ pub fn around() -> Surroundings {
         space: Some(Space { total: 200 * GIB, free: 100 * GIB }),
         pool: "/pool".into(),
         names: vec!["testcard".into()],
-        networks: vec![NetworkDefinition::bridge("br0"), NetworkDefinition::tap("tap0")],
+        networks: vec![NetworkDefinition::nat(), NetworkDefinition::bridge("br0"), NetworkDefinition::tap("tap0")],
     }
 }
 
