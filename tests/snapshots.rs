@@ -30,6 +30,7 @@ use lodge::{
             create::{NewImage, Preallocation},
             lock, source,
         },
+        supervisor::{Begin, StartOptions},
     },
     vmm::{
         block::{self, Disk, Format, Image},
@@ -478,7 +479,10 @@ fn a_running_guest_loses_nothing_and_each_snapshot_has_all_disks_at_one_point() 
         let start = Instant::now();
         let name = format!("s{number}");
         let new = NewSnapshot { name: Some(name.clone()), description: String::new() };
-        guest.runtime.block_on(snapshots.create_running(&guest.supervisor, &guest.name, &new)).unwrap();
+        guest
+            .runtime
+            .block_on(snapshots.create_running(&guest.supervisor, &guest.name, &new, number == 1, &|_, _| true))
+            .unwrap();
         length = start.elapsed();
         let tree = snapshots.tree(&guest.name).unwrap();
         let snapshot = tree.find(&name).unwrap();
@@ -528,6 +532,19 @@ fn a_running_guest_loses_nothing_and_each_snapshot_has_all_disks_at_one_point() 
     {
         assert_eq!(qemu::check(&disk.path).0, 0, "{}", disk.path.display());
     }
+    // In its memory it goes on where it was, over the disks of that moment: it still counts and verifies.
+    let s1 = snapshots.revert(&guest.name, "s1").unwrap();
+    let before = counts(&guest, &definition());
+    let begin = Begin::State(snapshots.state(&guest.name, &s1).unwrap().unwrap());
+    let options = StartOptions { begin, paused: false };
+    guest.runtime.block_on(guest.supervisor.start_with(&guest.name, options)).unwrap();
+    let mut serial = guest.serial();
+    let said = serial.wait_for("all verified2");
+    linux::assert_clean(&said);
+    assert!(!said.contains("failed on vd"), "{said}");
+    serial.send("kill %1; sync; poweroff -f");
+    guest.wait();
+    assert!(counts(&guest, &definition()) > before);
     snapshots.delete(&guest.name, "s1").unwrap();
     assert!(snapshots.merge(&guest.name, &|_, _| true).unwrap());
     guest.runtime.block_on(guest.supervisor.start(&guest.name)).unwrap();

@@ -11,6 +11,8 @@ use crate::manager::{
     definition::DiskDefinition,
     library::LibraryError,
     snapshots::{Edit, NewSnapshot, Preview, Snapshot, Snapshots, Tree},
+    storage::progress::Watch,
+    supervisor::{Begin, StartOptions, SupervisorError},
 };
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +45,9 @@ pub(super) struct Create {
     /// A few words about it
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
+    /// With the memory of a running guest: reverting, it goes on where it was
+    #[arg(long)]
+    memory: bool,
     #[command(flatten)]
     preview: PreviewOnly,
 }
@@ -76,6 +81,9 @@ pub(super) struct Revert {
     /// Force the guest off first if it runs
     #[arg(long)]
     force: bool,
+    /// Leave the guest off, also if the snapshot has its memory
+    #[arg(long)]
+    off: bool,
     #[command(flatten)]
     preview: PreviewOnly,
 }
@@ -165,7 +173,13 @@ impl Create {
             return self.preview.tell(context, &snapshots.preview_create(&guest, &new)?);
         }
         let made = match context.library().is_running(&guest)? {
-            true => snapshots.create_running(&context.supervisor, &guest, &new).await?,
+            true => {
+                let create = async |watch: Watch<'_>| {
+                    Ok(snapshots.create_running(&context.supervisor, &guest, &new, self.memory, watch).await?)
+                };
+                long::wait("Saving", create).await?
+            }
+            false if self.memory => return Err(SupervisorError::NotRunning { name: guest }.into()),
             false => snapshots.create(&guest, &new)?,
         };
         context.output.line(format!("Made the snapshot \"{}\" of \"{guest}\" ({})", made.name, made.id))
@@ -188,6 +202,7 @@ impl Info {
             ("Description", snapshot.description.clone()),
             ("Made", age(snapshot.created)),
             ("Guest", if snapshot.running { "was running" } else { "was off" }.to_owned()),
+            ("Memory", if snapshot.state.is_some() { "saved" } else { "" }.to_owned()),
             ("Made from", name(snapshot.parent)),
         ];
         pairs.retain(|(_, value)| !value.is_empty());
@@ -219,6 +234,11 @@ impl Revert {
         }
         for kept in preview.keep {
             context.output.line(format!("Kept {}: {}", kept.path.display(), kept.reason))?;
+        }
+        if let Some(state) = snapshots.state(&guest, &snapshot)?.filter(|_| !self.off) {
+            let options = StartOptions { begin: Begin::State(state), paused: false };
+            context.supervisor.start_with(&guest, options).await?;
+            context.output.line(format!("Started \"{guest}\": it goes on where it was"))?;
         }
         Ok(())
     }

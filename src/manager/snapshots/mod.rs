@@ -57,6 +57,7 @@ use super::{
         qcow2::Header,
     },
 };
+use crate::worker::launch::is_complete_state;
 
 /// The snapshots, in the guest's folder.
 pub const FILE: &str = "snapshots.toml";
@@ -146,6 +147,13 @@ impl Snapshots {
         self.library.paths().guest_folder(guest).join(FOLDER)
     }
 
+    /// The state of memory and devices that a snapshot has, open for reading, for the guest to be started in it.
+    pub fn state(&self, guest: &str, snapshot: &Snapshot) -> Result<Option<File>> {
+        let Some(name) = &snapshot.state else { return Ok(None) };
+        let path = self.folder(guest).join(name);
+        File::open(&path).map(Some).map_err(SnapshotError::io(&path))
+    }
+
     /// What [`Snapshots::create`] would do.
     pub fn preview_create(&self, guest: &str, new: &NewSnapshot) -> Result<Preview> {
         let guest = self.look(guest)?;
@@ -157,6 +165,7 @@ impl Snapshots {
     pub fn create(&self, guest: &str, new: &NewSnapshot) -> Result<Snapshot> {
         let (guest, _held) = self.begin(guest)?;
         guest.check_off()?;
+        self.check_not_saved(&guest)?;
         let (change, snapshot) = self.plan_create(&guest, new)?;
         for disk in own_disks(&guest.stored.definition).filter(|disk| disk.format == DiskFormat::Qcow2) {
             // From now on nobody writes to it who would mend it.
@@ -166,6 +175,15 @@ impl Snapshots {
         Ok(snapshot)
     }
 
+    /// A guest whose memory is saved expects its disks as they are.
+    fn check_not_saved(&self, guest: &Guest) -> Result {
+        let state = File::open(self.library.paths().saved_state(&guest.name));
+        match state.is_ok_and(|state| is_complete_state(&state).unwrap_or(false)) {
+            true => Err(guest.refused("its memory is saved, which fits only its disks as they are", "Start it first")),
+            false => Ok(()),
+        }
+    }
+
     fn plan_create(&self, guest: &Guest, new: &NewSnapshot) -> Result<(Change, Snapshot)> {
         let mut tree = guest.tree.clone();
         let name = match &new.name {
@@ -173,6 +191,10 @@ impl Snapshots {
             None => (1..).map(|number| format!("snapshot-{number}")).find(|name| !guest.has(name)).unwrap_or_default(),
         };
         let frozen = &guest.stored.definition;
+        if let Some(disk) = own_disks(frozen).find(|disk| disk.shareable) {
+            let reason = format!("{} is shared with other guests, which go on writing to it", disk.id);
+            return Err(guest.refused(reason, "Take it out of the definition, or make no snapshots"));
+        }
         if let Some(disk) = own_disks(frozen).find(|disk| disk.backing.len() >= MAX_LAYERS) {
             let reason = format!("{} has {MAX_LAYERS} images below it already", disk.id);
             return Err(guest.refused(reason, "Delete snapshots that you do not need any more"));
@@ -254,7 +276,9 @@ impl Snapshots {
             }
         }
         let dropped = tree.drop_unneeded(&definition, &|path| guest.is_pinned(path));
-        let remove = dropped.into_iter().map(|layer| layer.path).collect();
+        // What was saved of the memory does not fit any more.
+        let saved = Some(self.library.paths().saved_state(&guest.name)).filter(|path| path.exists());
+        let remove = dropped.into_iter().map(|layer| layer.path).chain(saved).collect();
         Ok((Change { create, definition: Some(definition), tree, rebase: Vec::new(), remove }, kept))
     }
 

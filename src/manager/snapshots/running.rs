@@ -27,6 +27,7 @@ use crate::manager::{
     storage::{
         StorageError,
         lock::{self, Access},
+        progress::Watch,
     },
     supervisor::{Supervisor, SupervisorError},
 };
@@ -39,22 +40,43 @@ struct Prepared {
     disks: Vec<DiskSnapshot>,
     /// The images that are frozen, again: for their locks.
     frozen: Vec<File>,
+    /// Where the state of memory and devices goes.
+    state: Option<File>,
     _held: Held,
 }
 
 impl Snapshots {
-    /// Makes a snapshot of a guest that runs or is paused: its disks at one point, without its memory. The guest stands still for
-    /// the moment in which all that it has written goes to its images.
-    pub async fn create_running(&self, supervisor: &Supervisor, guest: &str, new: &NewSnapshot) -> Result<Snapshot> {
+    /// Makes a snapshot of a guest that runs or is paused: its disks at one point, and with `memory` the state of its memory and
+    /// devices at that point. The guest stands still for the moment in which all that it has written goes to its images, and while
+    /// its memory is saved; `watch` is told how far that is.
+    pub async fn create_running(
+        &self,
+        supervisor: &Supervisor,
+        guest: &str,
+        new: &NewSnapshot,
+        memory: bool,
+        watch: Watch<'_>,
+    ) -> Result<Snapshot> {
         let client = supervisor.attach(guest).await?;
         let failed = |source| SnapshotError::Client { guest: guest.to_owned(), source };
         let files = client.disk_files().await.map_err(failed)?;
         // A picture is nice to have.
         let picture = client.screenshot().await.ok();
+        let runs = client.status().await.map_err(failed)?.running;
         let (this, name, new) = (self.clone(), guest.to_owned(), new.clone());
-        let prepared = blocking(move || this.prepare(&name, &new, &files, picture.as_deref())).await?;
-        let Prepared { guest: prepared_guest, snapshot, journal, disks, frozen, _held } = prepared;
-        let exchanged = client.snapshot_disks(disks).await.map_err(failed);
+        let prepared = blocking(move || this.prepare(&name, &new, &files, picture.as_deref(), memory)).await?;
+        let Prepared { guest: prepared_guest, snapshot, mut journal, disks, frozen, state, _held } = prepared;
+        if let Some(file) = state
+            && let Err(error) = client.save_state(file.into(), watch).await
+        {
+            // The guest does again what it did before.
+            undo(&journal, &prepared_guest);
+            return Err(failed(error));
+        }
+        let exchanged = match self.decide(&prepared_guest, &mut journal, Phase::Exchanging) {
+            Ok(()) => client.snapshot_disks(disks).await.map_err(failed),
+            Err(error) => Err(error),
+        };
         let this = self.clone();
         blocking(move || {
             // Everything that can have happened is seen by the images' locks.
@@ -62,8 +84,11 @@ impl Snapshots {
             drop(_held);
             result
         })
-        .await?;
-        drop(client);
+        .await
+        .and(match runs && memory {
+            true => client.resume().await.map_err(failed),
+            false => Ok(()),
+        })?;
         Ok(snapshot)
     }
 
@@ -74,6 +99,7 @@ impl Snapshots {
         new: &NewSnapshot,
         files: &[(String, PathBuf)],
         picture: Option<&[u8]>,
+        memory: bool,
     ) -> Result<Prepared> {
         let (guest, held) = self.begin(guest)?;
         if !guest.running {
@@ -90,11 +116,25 @@ impl Snapshots {
                 last.thumbnail = Some(thumbnail);
             }
         }
-        let mut journal = Journal::new(create.clone(), Vec::new(), Vec::new());
+        let picture_path = picture.and(create.last().cloned());
+        let state_path = memory.then(|| guest.folder.join(FOLDER).join(format!("{}.state", snapshot.id)));
+        if let Some(path) = &state_path {
+            create.push(path.clone());
+            snapshot.state = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            if let Some(last) = change.tree.snapshots.last_mut() {
+                last.state.clone_from(&snapshot.state);
+            }
+        }
+        let journal = Journal::new(create, Vec::new(), Vec::new());
         journal.begin(&guest.folder).map_err(SnapshotError::io(&guest.folder))?;
-        let made = self.make_running(&guest, &change, &mut journal, picture.zip(create.last()));
+        let made = self.make_running(&guest, &change, &journal, picture.zip(picture_path.as_ref())).and_then(|made| {
+            let state = state_path.map(|path| make(&path).map_err(SnapshotError::io(&path))).transpose()?;
+            Ok((made, state))
+        });
         match made {
-            Ok((disks, frozen)) => Ok(Prepared { guest, snapshot, journal, disks, frozen, _held: held }),
+            Ok(((disks, frozen), state)) => {
+                Ok(Prepared { guest, snapshot, journal, disks, frozen, state, _held: held })
+            }
             Err(error) => {
                 undo(&journal, &guest);
                 Err(error)
@@ -106,7 +146,7 @@ impl Snapshots {
         &self,
         guest: &Guest,
         change: &Change,
-        journal: &mut Journal,
+        journal: &Journal,
         picture: Option<(&[u8], &PathBuf)>,
     ) -> Result<(Vec<DiskSnapshot>, Vec<File>)> {
         self.make(guest, &change.create)?;
@@ -126,7 +166,6 @@ impl Snapshots {
             frozen.push(file.try_clone().map_err(StorageError::io(&below.path))?);
             disks.push(DiskSnapshot { disk: disk.id.clone(), image, path: disk.path.clone(), frozen: file });
         }
-        self.decide(guest, journal, Phase::Exchanging)?;
         Ok((disks, frozen))
     }
 
@@ -173,12 +212,17 @@ fn open(path: &Path, write: bool, direct: bool) -> Result<File> {
 }
 
 fn write_picture(path: &Path, picture: &[u8]) -> std::io::Result<()> {
+    let mut file = make(path)?;
+    file.write_all(picture)?;
+    file.sync_all()
+}
+
+/// Makes a file that nobody else can read, and its folder.
+fn make(path: &Path) -> std::io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(picture)?;
-    file.sync_all()
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Does what reads and writes files away from the tasks that must not wait for a slow disk.
