@@ -58,6 +58,18 @@ fn a_guest_lives_its_whole_life_by_the_shell() {
     let stats = home.json(&["stats", "web", "--json"]);
     assert!(stats[0]["memory"].as_u64().unwrap() > 0, "{stats}");
 
+    home.done(&["save", "web"]);
+    assert_eq!((home.state("web").as_str(), home.json(&["list", "--json"])), ("saved", json!([])));
+    assert!(home.refused(&["save", "web"]).contains("not running"));
+    assert_eq!(home.done(&["start", "web", "--paused"]), "Restored \"web\"\n");
+    assert_eq!(home.state("web"), "paused");
+    home.done(&["resume", "web"]);
+    home.done(&["managedsave", "web"]);
+    home.done(&["discard-saved", "web"]);
+    assert_eq!(home.state("web"), "off");
+    assert!(home.done(&["discard-saved", "web"]).contains("no saved state"));
+    assert_eq!(home.done(&["start", "web"]), "Started \"web\"\n");
+
     home.done(&["destroy", "web"]);
     assert_eq!(home.json(&["list", "--json"]), json!([]));
     assert_eq!(home.state("web"), "off");
@@ -221,6 +233,8 @@ fn every_verb_names_a_guest_that_is_not_there() {
         &["info", "nobody"][..],
         &["stats", "nobody"],
         &["start", "nobody"],
+        &["save", "nobody"],
+        &["discard-saved", "nobody"],
         &["suspend", "nobody"],
         &["resume", "nobody"],
         &["reset", "nobody"],
