@@ -285,7 +285,7 @@ fn start(size: u64, folder: &Path, terminal: &Output, script: &str, kernel_argum
         if let Boot::Linux(linux) = &mut config.boot {
             linux.command_line.push_str(kernel_arguments);
         }
-        config.memory = size;
+        (config.memory, config.memory_backing.shared) = (size, true);
         config.graphics = Graphics::Virtio;
         let listener = UnixListener::bind(folder.join("port")).unwrap();
         let ports = vec![NamedPortConfig { name: "org.lodgevm.test".to_owned(), listener }];

@@ -74,7 +74,8 @@ fn a_target_that_was_set_before_the_driver_came_is_there() {
 #[test]
 fn the_host_gets_the_pages_of_the_balloon() {
     use std::os::unix::fs::MetadataExt;
-    let memory = memory::allocate(&Layout::new(16 << 20), MemoryBacking::default()).unwrap();
+    let memory =
+        memory::allocate(&Layout::new(16 << 20), MemoryBacking { shared: true, ..MemoryBacking::default() }).unwrap();
     let file = memory.iter().next().unwrap().file_offset().unwrap().arc().clone();
     for page in 1024..1032u64 {
         memory.write_slice(&[7; 4096], GuestAddress(page * PAGE)).unwrap();
@@ -189,7 +190,8 @@ fn surplus_chains_for_statistics_come_back() {
 #[test]
 fn reported_pages_are_taken_unless_the_guest_fills_them_with_something() {
     use std::os::unix::fs::MetadataExt;
-    let memory = memory::allocate(&Layout::new(16 << 20), MemoryBacking::default()).unwrap();
+    let memory =
+        memory::allocate(&Layout::new(16 << 20), MemoryBacking { shared: true, ..MemoryBacking::default() }).unwrap();
     let file = memory.iter().next().unwrap().file_offset().unwrap().arc().clone();
     let worker = Worker { shared: Balloon::new("balloon0").unwrap().shared, told: 0, held: None };
     let mut left = Vec::new();
