@@ -59,6 +59,7 @@ impl Make {
             functions: BTreeMap::new(),
             devices: Vec::new(),
             disks: disks.collect(),
+            drives: config.cdroms.iter().map(|drive| drive.id.clone()).collect(),
             networks: networks.collect(),
         };
         Self { description, layout: Layout::new(config.memory), nested: config.cpu.nested }

@@ -28,6 +28,9 @@ pub struct Description {
     pub devices: Vec<String>,
     /// Disks.
     pub disks: Vec<DiskDescription>,
+    /// The names of the CD-ROM drives, whatever is in them.
+    #[serde(default)]
+    pub drives: Vec<String>,
     /// Network cards: their names with their addresses.
     pub networks: Vec<(String, [u8; 6])>,
 }
@@ -67,6 +70,11 @@ impl Description {
         }
         compare("the graphics card", format!("{:?}", self.graphics), format!("{:?}", saved.graphics));
         compare("the video memory", bytes(self.video_memory.into()), bytes(saved.video_memory.into()));
+        let drives = |description: &Self| match description.drives.join(" and ") {
+            none if none.is_empty() => "none".to_owned(),
+            names => names,
+        };
+        compare("the set of CD-ROM drives", drives(self), drives(saved));
         differences.extend(self.other_devices(saved));
         differences.extend(self.other_disks(saved));
         for (id, mac) in &self.networks {
@@ -144,6 +152,7 @@ mod tests {
             functions: [("04.0", "virtio-disk0"), ("1f.0", "rng0")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
             devices: vec!["serial0".to_owned()],
             disks: vec![disk("disk0")],
+            drives: vec!["cdrom0".to_owned()],
             networks: vec![("net0".to_owned(), [1; 6])],
         }
     }
@@ -167,6 +176,8 @@ mod tests {
         assert_eq!(differences(|here| here.networks[0].1 = [2; 6]), "the network card net0 has another address");
         assert_eq!(differences(|here| here.devices.clear()), "the device serial0 is gone");
         assert_eq!(differences(|here| here.graphics = Graphics::Virtio), "the graphics card was Vga and is Virtio");
+        let told = "the set of CD-ROM drives was cdrom0 and is none";
+        assert_eq!(differences(|here| here.drives.clear()), told);
         let moved = |here: &mut Description| {
             let label = here.functions.remove("04.0").unwrap();
             here.functions.insert("05.0".to_owned(), label);
