@@ -29,6 +29,7 @@ def test(application):
     window.wait_for_text("Running")
 
     application.keys("ctrl+shift+m")
+    window.find(contains="Eject Disc")
     application.screenshot("menu")
     application.keys("Escape")
 
