@@ -23,7 +23,7 @@ tests=(
     tigervnc-viewer xdotool qemu-utils grub-rescue-pc
     xorriso grub-common grub-pc-bin                     # what makes CDs that boot
     desktop-file-utils appstream
-    linux-source-6.12 flex bison bc libelf-dev xz-utils cpio    # the Linux that is a guest of the tests
+    linux-source-6.12 flex bison bc libelf-dev xz-utils lz4 cpio    # the Linux that is a guest of the tests
     busybox-static fio iperf3 e2fsprogs iproute2        # and its user space
     qemu-system-x86                                     # what finds in a machine what Linux has to find in one
 )

@@ -4,17 +4,15 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
-use std::fs::File;
-
 use common::{
     kvm,
     linux::{self, Linux},
     machine::{machine, try_machine},
+    stock,
 };
 use lodge::vmm::{
-    boot::linux::LinuxBoot,
     cpu::{CpuConfig, Topology},
-    machine::{Boot, MachineConfig, MachineError},
+    machine::{MachineConfig, MachineError},
     memory::{HugePages, MemoryBacking, MemoryError},
 };
 
@@ -46,38 +44,16 @@ fn a_guest_lacks_the_features_that_were_switched_off_and_virtualization() {
     assert!(usual.iter().any(|flag| flag == "hypervisor"), "{usual:?}");
 }
 
-/// What the kernel of tests/guest/stock/ says until `wanted`; `None`, which it says, where KVM or the kernel is missing.
-fn stock_kernel(wanted: &str, change: impl FnOnce(&mut MachineConfig)) -> Option<String> {
-    let kvm = kvm::open()?;
-    let path = linux::cache().join("stock-kernel/vmlinux");
-    let Ok(kernel) = File::open(&path) else {
-        assert!(std::env::var_os("CI").is_none(), "{} is missing: tests/run.sh builds it", path.display());
-        eprintln!("skipped: the stock kernel is not built. Run: bash tests/run.sh");
-        return None;
-    };
-    // The emulator that runs it where KVM has no VT-x or AMD-V lacks these.
-    let command_line = "console=ttyS0 panic=-1 noxsave clearcpuid=xsave,smap,popcnt".to_owned();
-    let mut guest = machine(kvm, |config| {
-        config.memory = 256 << 20;
-        config.boot = Boot::Linux(LinuxBoot { kernel, initrd: None, command_line });
-        change(config);
-    });
-    guest.machine.resume().unwrap();
-    guest.serial.wait_for(wanted, 1);
-    Some(guest.serial.text())
-}
-
 #[test]
 fn a_stock_kernel_finds_every_vcpu_where_it_was_put() {
     let cases =
         [(Topology { sockets: 1, cores: 2, threads: 2 }, 4), (Topology { sockets: 2, cores: 3, threads: 1 }, 6)];
     for (topology, vcpus) in cases {
         let wanted = format!("smp: Brought up 1 node, {vcpus} CPUs");
-        let Some(text) = stock_kernel(&wanted, |config| {
-            (config.vcpus, config.cpu.topology) = (vcpus, Some(topology));
-        }) else {
-            return;
-        };
+        let change = |config: &mut MachineConfig| (config.vcpus, config.cpu.topology) = (vcpus, Some(topology));
+        let Some(guest) = stock::start("vmlinux", stock::COMMAND_LINE, change) else { return };
+        guest.serial.wait_for(&wanted, 1);
+        let text = guest.serial.text();
 
         // "CPU topo: Max. logical packages:   1" and the like.
         let count = |what: &str| {

@@ -19,8 +19,8 @@ use lodge::vmm::{
 };
 use uuid::Uuid;
 
-/// Longer than anything here takes on a busy host.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than anything here takes on a busy host. A stock kernel takes minutes where KVM has no VT-x or AMD-V.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Bytes that a guest has written, which a test can wait for.
 #[derive(Clone, Default)]
@@ -96,6 +96,24 @@ impl TestMachine {
         match self.events.recv_timeout(PATIENCE) {
             Ok(event) => event,
             Err(_) => panic!("no event came; debug log:\n{}\nserial:\n{}", self.debug.text(), self.serial.text()),
+        }
+    }
+
+    /// Waits until the guest has said `wanted` at the serial port. An event before that is a failure, and so is silence.
+    pub fn wait_for(&self, wanted: &str) {
+        const INTERVAL: Duration = Duration::from_millis(50);
+        let (mut deadline, mut said) = (Instant::now() + PATIENCE, 0);
+        loop {
+            let text = self.serial.text();
+            if text.contains(wanted) {
+                return;
+            }
+            if text.len() > said {
+                (deadline, said) = (Instant::now() + PATIENCE, text.len());
+            }
+            let event = self.events.recv_timeout(INTERVAL);
+            assert!(event.is_err(), "{wanted:?} did not come, but {event:?} after: {text}");
+            assert!(Instant::now() < deadline, "{wanted:?} did not come: {text}");
         }
     }
 

@@ -45,7 +45,7 @@ KERNELS = {
     "stock": {
         "file": "stock-kernel/vmlinux",
         "end": "Run /init as init process",
-        "cmdline": "init=/init panic=-1 noxsave clearcpuid=xsave,smap,popcnt",
+        "cmdline": "init=/init panic=-1 noxsave clearcpuid=xsave,smap,popcnt,cx16,erms,fsrm",
     },
 }
 
