@@ -108,15 +108,14 @@ impl Info {
     }
 }
 
-/// What the guest uses. One that hangs or is just ending has no figures.
+/// What the guest uses, and who translates addresses for it. One that hangs or is just ending tells nothing.
 async fn figures(context: &Context, name: &str) -> (Option<Statistics>, Vec<NatInfo>) {
-    let asked = async {
-        let client = context.supervisor.attach(name).await.ok()?;
-        let statistics = client.statistics().await.ok()?;
-        Some((statistics, client.translation().await.unwrap_or_default()))
+    let Ok(Ok(client)) = time::timeout(FIGURES_WITHIN, context.supervisor.attach(name)).await else {
+        return Default::default();
     };
-    let told = time::timeout(FIGURES_WITHIN, asked).await.ok().flatten();
-    told.map_or_else(Default::default, |(statistics, translation)| (Some(statistics), translation))
+    let statistics = client.statistics_within(FIGURES_WITHIN).await.ok();
+    let translation = time::timeout(FIGURES_WITHIN, client.translation()).await;
+    (statistics, translation.ok().and_then(|told| told.ok()).unwrap_or_default())
 }
 
 fn pairs(details: &Details) -> Vec<(&'static str, String)> {

@@ -30,8 +30,9 @@ pub use control::{Control, Reply, Request, Task, read_message, write_message};
 pub const LAUNCH_FD: RawFd = 3;
 /// The version of the description that this program writes and reads.
 pub const LAUNCH_VERSION: u32 = 1;
-/// The longest packet that both back ends take, in bytes: what 64 KiB of IP leave room for.
-pub const MTU: u16 = 65_520;
+/// The longest packet, in bytes. Both back ends take up to 65520, but a guest gives a new connection a window of 64 KiB only: with one
+/// packet in it at a time passt 2023-03 waits in vain for more room now and then.
+pub const MTU: u16 = 32_768;
 
 /// What `lodge-nat` is told. The file descriptors are numbers of those that it inherits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,8 @@ pub struct Launch {
     pub guest: String,
     /// The card's name in QMP and in logs.
     pub card: String,
+    /// The card's address.
+    pub mac: [u8; 6],
     /// Who translates.
     pub backend: Backend,
     /// The host's ports that lead into the guest.

@@ -21,7 +21,12 @@ pub fn detach(guest: &str) {
     let _ = rustix::process::setsid();
     // There is always a root directory.
     let _ = rustix::process::chdir("/");
-    let mut name = format!("lodge:{guest}").replace('\0', "");
+    name_after("lodge", guest);
+}
+
+/// Names this process after what it is and whose.
+pub fn name_after(what: &str, guest: &str) {
+    let mut name = format!("{what}:{guest}").replace('\0', "");
     while name.len() > NAME {
         name.pop();
     }

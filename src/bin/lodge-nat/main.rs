@@ -67,7 +67,7 @@ fn start() -> Result<(), Failure> {
         ready: inherited.take(launch.ready, "the readiness")?,
     };
     inherited.close_others()?;
-    process::detach(&launch.guest);
+    process::name_after("nat", &launch.guest);
     process::save_memory();
     let label = format!("{} of {}", launch.card, launch.guest);
     let Sockets { feed, control, ready } = sockets;
@@ -104,7 +104,7 @@ fn begin(launch: &Launch, feed: OwnedFd) -> Result<Active, String> {
     for forward in &launch.forwards {
         ports::check(forward)?;
     }
-    let passt = || Passt::start(feed.try_clone()?, launch.forwards.clone());
+    let passt = || Passt::start(feed.try_clone()?, launch.mac, launch.forwards.clone());
     match launch.backend {
         Backend::Slirp => Slirp::start(feed, &launch.forwards, true).map(|slirp| Active::Slirp(Box::new(slirp))),
         Backend::Auto => match passt() {

@@ -2,7 +2,7 @@
 //! the guest's card gets the other. It ends by itself when that end is closed.
 
 use std::{
-    io,
+    io::{self, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
@@ -24,7 +24,9 @@ use rustix::{
 /// One that dies sooner cannot run on this host.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Between its death and the next start, at first and at most.
-const DELAYS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const DELAYS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// The type of frames that mean nothing to anybody (IEEE 802, local experiments).
+const EXPERIMENTAL: u16 = 0x88b5;
 /// The stream's descriptor in the child.
 const STREAM_FD: i32 = 3;
 
@@ -41,6 +43,7 @@ pub enum Passed {
 /// The child and what it is to do.
 pub struct Passt {
     feed: OwnedFd,
+    mac: [u8; 6],
     forwards: Vec<Forward>,
     child: Option<Running>,
     /// Whether it has run for a while.
@@ -60,15 +63,16 @@ struct Running {
 
 impl Passt {
     /// Starts it, and hands the card its stream through `feed`.
-    pub fn start(feed: OwnedFd, forwards: Vec<Forward>) -> io::Result<Self> {
+    pub fn start(feed: OwnedFd, mac: [u8; 6], forwards: Vec<Forward>) -> io::Result<Self> {
         let (delay, next) = (DELAYS.0, Instant::now());
-        let mut passt = Self { feed, forwards, child: None, settled: false, next, delay, problem: None };
+        let mut passt = Self { feed, mac, forwards, child: None, settled: false, next, delay, problem: None };
         passt.child = Some(passt.spawn()?);
         Ok(passt)
     }
 
     fn spawn(&self) -> io::Result<Running> {
-        let (theirs, stream) = UnixStream::pair()?;
+        let (theirs, mut stream) = UnixStream::pair()?;
+        stream.write_all(&introduction(self.mac))?;
         let mut command = Command::new("passt");
         command.args(["--foreground", "--quiet", "--mtu", &MTU.to_string(), "--fd", &STREAM_FD.to_string()]);
         for forward in &self.forwards {
@@ -204,6 +208,15 @@ impl Passt {
     pub fn forwards(&self) -> &[Forward] {
         &self.forwards
     }
+}
+
+/// A frame from the guest's card that nobody answers. passt takes the card's address from what comes from it, and until then
+/// leads nobody to the guest, which may be silent for long.
+fn introduction(mac: [u8; 6]) -> Vec<u8> {
+    let content = [0; 46];
+    let frame = [&[0xff; 6][..], &mac, &EXPERIMENTAL.to_be_bytes(), &content].concat();
+    // It has 60 bytes.
+    [&(frame.len() as u32).to_be_bytes()[..], &frame].concat()
 }
 
 impl Drop for Passt {

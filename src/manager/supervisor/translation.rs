@@ -50,6 +50,7 @@ pub(super) fn prepare(
         version: LAUNCH_VERSION,
         guest: definition.name.clone(),
         card: format!("net{index}"),
+        mac: network.mac_bytes().unwrap_or_default(),
         backend: network.backend,
         forwards: network.forwards.clone(),
         feed: its.add(its_feed),
