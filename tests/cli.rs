@@ -186,7 +186,7 @@ fn a_definition_is_written_as_the_options_say() {
     assert_eq!(info["cpu"]["topology"], json!({"sockets": 1, "cores": 2, "threads": 2}));
     assert_eq!((&info["cpu"]["disabled_features"], &info["cpu"]["nested"]), (&json!(["avx2"]), &json!(true)));
     assert_eq!(info["cpu"]["pinning"], json!(["0-1", "0-1", "0", "0-1"]));
-    assert_eq!(info["memory_backing"], json!({"huge_pages": "2MiB", "mergeable": false}));
+    assert_eq!(info["memory_backing"], json!({"huge_pages": "2MiB", "mergeable": false, "shared": false}));
     assert_eq!((&info["display"]["model"], &info["on_crash"]), (&json!("virtio"), &json!("restart")));
     let devices = &info["devices"];
     assert_eq!((&devices["vsock"], &devices["balloon"], &devices["agent"]), (&json!(7), &json!(false), &json!(true)));
