@@ -77,7 +77,7 @@ pub fn network(card: &NetworkDefinition) -> String {
     match (card.kind, &card.bridge, &card.tap) {
         (NetworkKind::Bridge, Some(name), _) => gettext_f("Bridge {name}", &[("name", name)]),
         (NetworkKind::Tap, _, Some(name)) => gettext_f("TAP interface {name}", &[("name", name)]),
-        (NetworkKind::Nat, ..) => gettext("Address translation (NAT)"),
+        (NetworkKind::Nat, ..) => gettext("Through the host (NAT)"),
         _ => gettext("Not connected"),
     }
 }

@@ -236,7 +236,7 @@ def main():
     cmdline = "console=ttyS0 console_msg_format=syslog root=/dev/vda rw " + chosen["cmdline"]
     logs = {}
     for name, run in ENGINES.items():
-        with tempfile.TemporaryDirectory(prefix="lodge") as folder:
+        with tempfile.TemporaryDirectory(prefix="l") as folder:
             folder = pathlib.Path(folder)
             root = folder / "root.ext4"
             subprocess.run(["cp", "--sparse=always", CACHE / "guest-kernel/root.ext4", root], check=True)

@@ -66,7 +66,7 @@ def test(application):
     wait_for("the guest is gone", lambda: next(window.all("list item", "card, Off"), None) is None)
     data = os.path.join(os.environ["XDG_DATA_HOME"], "lodge")
     assert os.listdir(os.path.join(data, "disks")) == []
-    window.find("push button", "Undo").press()
+    window.find("push button", contains="Undo").press()
     window.find("list item", "card, Off")
     assert os.listdir(os.path.join(data, "disks")) == ["mycard.raw"]
     application.keys("ctrl+q")

@@ -32,7 +32,7 @@ def test(application):
     network = wizard.find("combo box", "Network")
     network.click()
     application.screenshot("choices")
-    application.keys("Down", "Return")
+    application.keys("Down", "Down", "Return")
     wait_for("the bridge is chosen", lambda: network.has_text("Bridge br0"))
     application.screenshot("chosen")
     wizard.find("push button", "Next").press()
