@@ -13,6 +13,7 @@ mod cpu;
 mod devices;
 mod limits;
 mod network;
+mod rewrite;
 mod text;
 mod validate;
 

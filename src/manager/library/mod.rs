@@ -185,10 +185,12 @@ impl Library {
         })
     }
 
-    /// Replaces the definition of a guest, if nobody else has changed it since `revision` was read.
+    /// Replaces the definition of a guest, if nobody else has changed it since `revision` was read. What a person has written
+    /// stays as it is where it still holds, comments too.
     pub fn save(&self, definition: &Definition, revision: &Revision) -> Result<Revision, LibraryError> {
         definition.validate()?;
-        self.save_text(&definition.name, &definition.to_toml(), revision).map(|stored| stored.revision)
+        let text = definition.to_toml_after(revision.text());
+        self.save_text(&definition.name, &text, revision).map(|stored| stored.revision)
     }
 
     /// Replaces the text of a definition by one that a person has edited, after checking it, if nobody else has changed it

@@ -103,6 +103,20 @@ fn a_broken_definition_harms_no_other_and_is_never_overwritten() {
 }
 
 #[test]
+fn a_change_keeps_what_a_person_wrote() {
+    let fixture = fixture();
+    let text = "# the shop's server\nversion = 1\nuuid = \"abcd1234-0000-4000-8000-000000000001\"\nmemory = \"1024M\" # enough\n";
+    fixture.write("web", text);
+    let mut stored = fixture.library.load("web").unwrap();
+    stored.definition.vcpus = 2;
+
+    let revision = fixture.library.save(&stored.definition, &stored.revision).unwrap();
+
+    assert_eq!(revision.text(), format!("{text}vcpus = 2\n"));
+    assert_eq!(fs::read_to_string(fixture.library.paths().definition("web")).unwrap(), revision.text());
+}
+
+#[test]
 fn a_change_by_another_program_is_not_undone() {
     let fixture = fixture();
     fixture.add("web");

@@ -467,7 +467,7 @@ impl Guest {
 
 /// Gets ready what replaces the definition and the tree.
 fn stage(journal: &Journal, guest: &Guest, definition: Option<&Definition>, tree: &Tree) -> Result {
-    let definition = definition.map(Definition::to_toml);
+    let definition = definition.map(|definition| definition.to_toml_after(guest.stored.revision.text()));
     let texts = [definition.as_deref(), Some(&tree.to_toml())];
     journal.stage(&guest.folder, texts).map_err(SnapshotError::io(&guest.folder))
 }
