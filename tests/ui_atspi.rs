@@ -194,6 +194,13 @@ fn the_test_card_is_shown_typed_to_paused_and_forced_off() {
 }
 
 #[test]
+fn a_guests_state_is_kept_or_discarded_and_the_guest_is_cloned() {
+    if kvm::open().is_some() {
+        run("kept_and_cloned.py");
+    }
+}
+
+#[test]
 fn an_iso_image_boots_to_its_menu_in_the_guests_window() {
     if kvm::open().is_some() {
         run("grub.py");

@@ -79,6 +79,12 @@ pub enum Action {
     ShutDown,
     /// Pulls the guest's plug.
     ForceOff,
+    /// Keeps the guest's state, memory included, and ends it.
+    SaveState,
+    /// Removes the state that was kept.
+    DiscardSaved,
+    /// Makes another guest that is like it.
+    Clone,
     /// Gives the guest another name.
     Rename,
     /// Deletes the guest.
@@ -95,6 +101,12 @@ pub enum Action {
     MachineShutDown,
     /// Pulls the plug of the window's guest.
     MachineForceOff,
+    /// Keeps the state of the window's guest, and ends it.
+    MachineSaveState,
+    /// Removes the kept state of the window's guest.
+    MachineDiscardSaved,
+    /// Makes another guest that is like the window's.
+    MachineClone,
     /// Presses Ctrl+Alt+Delete in the guest.
     SendCtrlAltDelete,
     /// Saves a picture of the guest's screen.
@@ -134,7 +146,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 41] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -151,6 +163,9 @@ impl Action {
         Self::Reset,
         Self::ShutDown,
         Self::ForceOff,
+        Self::SaveState,
+        Self::DiscardSaved,
+        Self::Clone,
         Self::Rename,
         Self::Delete,
         Self::GuestMenu,
@@ -159,6 +174,9 @@ impl Action {
         Self::MachineReset,
         Self::MachineShutDown,
         Self::MachineForceOff,
+        Self::MachineSaveState,
+        Self::MachineDiscardSaved,
+        Self::MachineClone,
         Self::SendCtrlAltDelete,
         Self::Screenshot,
         Self::InsertDisc,
@@ -194,6 +212,9 @@ impl Action {
             Self::Reset => (Guest, "reset", gettext("R_eset"), &["<Control><Shift>r"]),
             Self::ShutDown => (Guest, "shut-down", gettext("_Shut Down"), &["<Control>d"]),
             Self::ForceOff => (Guest, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
+            Self::SaveState => (Guest, "save-state", gettext("Sa_ve State"), &["<Control>s"]),
+            Self::DiscardSaved => (Guest, "discard-saved", gettext("Disc_ard Saved State…"), &[]),
+            Self::Clone => (Guest, "clone", gettext("_Clone…"), &["<Control><Shift>n"]),
             Self::Rename => (Guest, "rename", gettext("Re_name…"), &["F2"]),
             Self::Delete => (Guest, "delete", gettext("_Delete…"), &["Delete"]),
             Self::GuestMenu => (Guest, "menu", gettext("Guest _Menu"), &["Menu", "<Shift>F10"]),
@@ -202,6 +223,9 @@ impl Action {
             Self::MachineReset => (GuestWindow, "reset", gettext("R_eset"), &["<Control><Shift>t"]),
             Self::MachineShutDown => (GuestWindow, "shut-down", gettext("_Shut Down"), &["<Control><Shift>d"]),
             Self::MachineForceOff => (GuestWindow, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
+            Self::MachineSaveState => (GuestWindow, "save-state", gettext("Sa_ve State"), &["<Control><Shift>h"]),
+            Self::MachineDiscardSaved => (GuestWindow, "discard-saved", gettext("Disc_ard Saved State…"), &[]),
+            Self::MachineClone => (GuestWindow, "clone", gettext("C_lone…"), &[]),
             Self::SendCtrlAltDelete => {
                 (GuestWindow, "ctrl-alt-delete", gettext("Send _Ctrl+Alt+Delete"), &["<Control><Shift>Delete"])
             }

@@ -157,6 +157,9 @@ impl Component for App {
                     set_vexpand: true,
                     set_child: Some(model.list.widget()),
                 },
+
+                #[local_ref]
+                jobs -> gtk::Box {},
             },
         }
     }
@@ -184,7 +187,7 @@ impl Component for App {
                 .forward(sender.input_sender(), |InfoBarOutput::Pressed| AppMsg::Action(Action::HostCheck)),
             windows: GuestWindows::new(backend.clone()),
             wizard: None,
-            place: Place { window: root.clone().upcast(), toasts: toasts.clone() },
+            place: Place::new(&root, &toasts),
             settings,
             findings: Vec::new(),
             search,
@@ -192,7 +195,7 @@ impl Component for App {
             backend,
         };
         let host_bar = model.host_bar.widget();
-        let toasts = &toasts;
+        let (toasts, jobs) = (&toasts, model.place.jobs.widget());
         let widgets = view_output!();
         let window = root.clone();
         relm4::main_application().connect_activate(move |_| window.present());
@@ -273,6 +276,9 @@ impl App {
         match request {
             GuestRequest::Open => self.open(guest, sender),
             GuestRequest::Operate(operation) => operations::operate(&self.backend, &self.place, operation, &guest),
+            GuestRequest::SaveState => operations::save_state(&self.backend, &self.place, &guest),
+            GuestRequest::DiscardSaved => operations::discard_saved(&self.backend, &self.place, &guest),
+            GuestRequest::Clone => operations::clone(&self.backend, &self.place, &guest),
             GuestRequest::Rename => operations::rename(&self.backend, &self.place, &guest),
             GuestRequest::Delete => operations::delete(&self.backend, &self.place, &guest),
             GuestRequest::Menu => {}

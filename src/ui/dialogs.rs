@@ -8,7 +8,11 @@ use lodge::manager::{
 };
 use tokio::sync::oneshot;
 
-use crate::ui::i18n::{gettext, gettext_f};
+use crate::ui::{
+    backend::{GuestState, GuestView, free_name},
+    i18n::{gettext, gettext_f},
+    widgets::names::name_list,
+};
 
 /// The response of closing a dialog without an answer.
 const CANCEL: &str = "cancel";
@@ -59,38 +63,56 @@ pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &
 
 /// Asks for another name for the guest; `taken` are the names that others have.
 pub async fn ask_name(parent: &impl IsA<gtk::Window>, name: &str, taken: Vec<String>) -> Option<String> {
-    let dialog = question(
-        parent,
-        &gettext_f("Rename “{name}”", &[("name", name)]),
-        "",
-        &gettext("_Rename"),
-        adw::ResponseAppearance::Suggested,
+    let heading = gettext_f("Rename “{name}”", &[("name", name)]);
+    let dialog = question(parent, &heading, "", &gettext("_Rename"), adw::ResponseAppearance::Suggested);
+    let entry = name_entry(&dialog, name, Some(name), taken);
+    choose(&dialog).await.then(|| entry.text().into())
+}
+
+/// Asks for the name of a guest that is to be like this one; `taken` are the names that there are.
+pub async fn ask_clone(parent: &impl IsA<gtk::Window>, guest: &GuestView, taken: Vec<String>) -> Option<String> {
+    let heading = gettext_f("Clone “{name}”", &[("name", &guest.name)]);
+    let mut message = gettext(
+        "The clone gets copies of the guest’s disks, an identity and network addresses of its own. Snapshots are not copied.",
     );
+    if guest.state == GuestState::Saved {
+        message += "\n\n";
+        message += &gettext("Its saved state is not copied: the clone begins as if the guest’s plug had been pulled.");
+    }
+    let dialog = question(parent, &heading, &message, &gettext("_Clone"), adw::ResponseAppearance::Suggested);
+    let entry = name_entry(&dialog, &free_name(&guest.name, &taken), None, taken);
+    choose(&dialog).await.then(|| entry.text().into())
+}
+
+/// Adds an entry for a guest's name to `dialog`, which is accepted only with one that can be. `own` is the name that the
+/// guest has already.
+fn name_entry(dialog: &adw::MessageDialog, name: &str, own: Option<&str>, taken: Vec<String>) -> adw::EntryRow {
     dialog.set_default_response(Some(ACCEPT));
     let entry = adw::EntryRow::builder().title(gettext("Name")).text(name).activates_default(true).build();
     let problem = gtk::Label::builder().css_classes(["error", "caption"]).xalign(0.0).wrap(true).build();
     let group = adw::PreferencesGroup::new();
     group.add(&entry);
+    name_list(&entry, &gettext("Name"));
     let content = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).width_request(320).build();
     content.append(&group);
     content.append(&problem);
     dialog.set_extra_child(Some(&content));
-    let old_name = name.to_owned();
+    let own = own.unwrap_or_default().to_owned();
     let judge = glib::clone!(
         #[weak]
         dialog,
         #[weak]
         problem,
         move |entry: &adw::EntryRow| {
-            let complaint = complaint_about_name(&entry.text(), &old_name, &taken);
+            let complaint = complaint_about_name(&entry.text(), &own, &taken);
             show_complaint(entry, &problem, complaint.as_deref());
-            dialog.set_response_enabled(ACCEPT, complaint.is_none() && entry.text() != old_name.as_str());
+            dialog.set_response_enabled(ACCEPT, complaint.is_none() && entry.text() != own.as_str());
         }
     );
     judge(&entry);
     entry.connect_changed(judge);
     entry.grab_focus();
-    choose(&dialog).await.then(|| entry.text().into())
+    entry
 }
 
 /// What is wrong with a guest's name, if anything. `own` is the name that the guest has already.

@@ -4,6 +4,7 @@
 //! - [`app`]: the application and its main window. [`actions`]: every action, its label and shortcuts.
 //! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one, with [`console`], its screen.
 //! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]).
+//! - [`progress`]: how far what takes long is.
 //! - [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
 //! - [`backend`]: the face of the manager. [`settings`]: what is remembered. [`wording`], [`i18n`]: texts.
 
@@ -18,6 +19,7 @@ mod guest_window;
 mod host_check;
 mod i18n;
 mod operations;
+mod progress;
 mod settings;
 #[cfg(test)]
 mod testing;

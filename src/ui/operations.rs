@@ -1,13 +1,15 @@
 //! What a person does to a guest, from the list or from its window: asked about where it cannot be taken back, done on
 //! tokio, and complained about when it fails.
 
-use gtk::glib;
+use gtk::{glib, prelude::*};
 use uuid::Uuid;
 
 use crate::ui::{
-    backend::{Backend, GuestView, Operation},
+    backend::{Backend, GuestState, GuestView, Operation},
     dialogs,
     i18n::{gettext, gettext_f},
+    progress::Progress,
+    widgets::jobs::Jobs,
 };
 
 /// How long a toast waits that takes something back, in seconds.
@@ -20,9 +22,38 @@ pub struct Place {
     pub window: gtk::Window,
     /// Where toasts appear in it.
     pub toasts: adw::ToastOverlay,
+    /// Where it shows what takes long.
+    pub jobs: Jobs,
 }
 
 impl Place {
+    /// In this window, which has its toasts there.
+    pub fn new(window: &impl IsA<gtk::Window>, toasts: &adw::ToastOverlay) -> Self {
+        Self { window: window.clone().upcast(), toasts: toasts.clone(), jobs: Jobs::new() }
+    }
+
+    /// Runs a call of the manager that takes long. The window shows `doing`, how far it is, and what stops it. `None` when a
+    /// person has stopped it.
+    pub async fn run_long<T: Send + 'static, F>(
+        &self,
+        doing: &str,
+        call: impl FnOnce(Progress) -> F,
+    ) -> Option<anyhow::Result<T>>
+    where
+        F: Future<Output = anyhow::Result<T>> + Send + 'static,
+    {
+        let progress = Progress::default();
+        let _shown = self.jobs.show(doing, true, &progress);
+        let result = on_tokio(call(progress.clone())).await;
+        // It may have been done before it was stopped.
+        (result.is_ok() || !progress.is_stopped()).then_some(result)
+    }
+
+    /// Says that something failed.
+    pub fn complain(&self, heading: &str, error: &anyhow::Error) {
+        dialogs::error(&self.window, heading, &error.to_string());
+    }
+
     /// Says something that needs no answer.
     pub fn toast(&self, text: &str) {
         self.toasts.add_toast(adw::Toast::new(&glib::markup_escape_text(text)));
@@ -63,6 +94,70 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guest: &G
                 Operation::ForceOff => gettext_f("“{name}” Could Not Be Forced Off", &name),
             };
             dialogs::error(&place.window, &heading, &error.to_string());
+        }
+    });
+}
+
+/// Whether the guest's state can be kept.
+pub fn can_be_saved(guest: &GuestView) -> bool {
+    guest.definition.is_ok() && matches!(guest.state, GuestState::Running | GuestState::Paused { .. })
+}
+
+/// Whether there can be another guest that is like it.
+pub fn can_be_cloned(guest: &GuestView) -> bool {
+    guest.definition.is_ok() && !guest.state.is_active()
+}
+
+/// Keeps the guest's state, memory included, and ends it.
+pub fn save_state(backend: &Backend, place: &Place, guest: &GuestView) {
+    let (backend, place, name) = (backend.clone(), place.clone(), guest.name.clone());
+    relm4::spawn_local(async move {
+        let names = [("name", name.as_str())];
+        let doing = gettext_f("Saving the state of “{name}”…", &names);
+        let guest = name.clone();
+        let saved = place.run_long(&doing, |progress| async move { backend.save_state(&guest, progress).await }).await;
+        match saved {
+            Some(Ok(())) => place.toast(&gettext_f("“{name}” is saved, and goes on from there when it is run", &names)),
+            Some(Err(error)) => place.complain(&gettext_f("The State of “{name}” Could Not Be Saved", &names), &error),
+            None => place.toast(&gettext_f("“{name}” goes on: its state was not saved", &names)),
+        }
+    });
+}
+
+/// Asks whether the state that was kept of the guest is to go, and removes it.
+pub fn discard_saved(backend: &Backend, place: &Place, guest: &GuestView) {
+    let (backend, place, name) = (backend.clone(), place.clone(), guest.name.clone());
+    relm4::spawn_local(async move {
+        let names = [("name", name.as_str())];
+        let heading = gettext_f("Discard the Saved State of “{name}”?", &names);
+        let message = gettext(
+            "The guest begins anew at its next start, as if its plug had been pulled. What it has not saved to its disks is lost.",
+        );
+        if !dialogs::confirm(&place.window, &heading, &message, &gettext("_Discard")).await {
+            return;
+        }
+        let guest = name.clone();
+        if let Err(error) = on_tokio(async move { backend.discard_saved(&guest).await }).await {
+            place.complain(&gettext_f("The Saved State of “{name}” Could Not Be Discarded", &names), &error);
+        }
+    });
+}
+
+/// Asks for a name and makes a guest of that name that is like this one.
+pub fn clone(backend: &Backend, place: &Place, guest: &GuestView) {
+    let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
+    relm4::spawn_local(async move {
+        let taken = backend.guests().all().into_iter().map(|guest| guest.name).collect();
+        let Some(new_name) = dialogs::ask_clone(&place.window, &guest, taken).await else { return };
+        let (name, copy) = (guest.name.clone(), new_name.clone());
+        let names = [("name", name.as_str()), ("new", new_name.as_str())];
+        let doing = gettext_f("Cloning “{name}” as “{new}”…", &names);
+        let source = name.clone();
+        let call = |progress| async move { backend.clone_guest(source, copy, progress).await };
+        match place.run_long(&doing, call).await {
+            Some(Ok(())) => place.toast(&gettext_f("“{name}” was cloned as “{new}”", &names)),
+            Some(Err(error)) => place.complain(&gettext_f("“{name}” Could Not Be Cloned", &names), &error),
+            None => place.toast(&gettext_f("“{name}” was not cloned", &names)),
         }
     });
 }

@@ -6,6 +6,7 @@ use crate::ui::{
     actions::{Action, Scope},
     backend::{GuestState, GuestView, Operation},
     i18n::gettext,
+    operations,
 };
 
 /// What a person can ask for the selected guest.
@@ -15,6 +16,12 @@ pub enum GuestRequest {
     Open,
     /// Do this to it.
     Operate(Operation),
+    /// Keep its state and end it.
+    SaveState,
+    /// Remove the state that was kept.
+    DiscardSaved,
+    /// Make another one that is like it.
+    Clone,
     /// Give it another name.
     Rename,
     /// Delete it.
@@ -23,13 +30,16 @@ pub enum GuestRequest {
     Menu,
 }
 
-const REQUESTS: [(Action, GuestRequest); 9] = [
+const REQUESTS: [(Action, GuestRequest); 12] = [
     (Action::Open, GuestRequest::Open),
     (Action::Run, GuestRequest::Operate(Operation::Run)),
     (Action::Pause, GuestRequest::Operate(Operation::Pause)),
     (Action::Reset, GuestRequest::Operate(Operation::Reset)),
     (Action::ShutDown, GuestRequest::Operate(Operation::ShutDown)),
     (Action::ForceOff, GuestRequest::Operate(Operation::ForceOff)),
+    (Action::SaveState, GuestRequest::SaveState),
+    (Action::DiscardSaved, GuestRequest::DiscardSaved),
+    (Action::Clone, GuestRequest::Clone),
     (Action::Rename, GuestRequest::Rename),
     (Action::Delete, GuestRequest::Delete),
     (Action::GuestMenu, GuestRequest::Menu),
@@ -40,6 +50,9 @@ impl GuestRequest {
     pub fn allowed(self, view: &GuestView) -> bool {
         match self {
             Self::Operate(operation) => view.definition.is_ok() && operation.allowed(&view.state),
+            Self::SaveState => operations::can_be_saved(view),
+            Self::DiscardSaved => view.state == GuestState::Saved,
+            Self::Clone => operations::can_be_cloned(view),
             Self::Rename | Self::Delete => !view.state.is_active(),
             Self::Open => view.definition.is_ok(),
             Self::Menu => true,
@@ -96,7 +109,8 @@ pub fn popup(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle, state: &Gues
         let menu = menu.clone();
         glib::idle_add_local_once(move || menu.unparent());
     });
-    menu.popup();
+    // GTK puts the separators between the sections when it is idle, and gives a menu that is open no more room for them.
+    glib::idle_add_local_once(move || menu.popup());
 }
 
 fn model(state: &GuestState) -> gio::Menu {
@@ -104,8 +118,10 @@ fn model(state: &GuestState) -> gio::Menu {
         let section = gio::Menu::new();
         for action in actions {
             let item = action.menu_item();
-            if matches!((action, state), (Action::Run, GuestState::Paused { .. })) {
-                item.set_label(Some(&gettext("_Resume")));
+            match (action, state) {
+                (Action::Run, GuestState::Paused { .. }) => item.set_label(Some(&gettext("_Resume"))),
+                (Action::Run, GuestState::Saved) => item.set_label(Some(&gettext("_Restore"))),
+                _ => {}
             }
             section.append_item(&item);
         }
@@ -113,9 +129,10 @@ fn model(state: &GuestState) -> gio::Menu {
     };
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::Open]));
-    menu.append_section(None, &section(&[Action::Run, Action::Pause, Action::ShutDown]));
+    let kept = if *state == GuestState::Saved { Action::DiscardSaved } else { Action::SaveState };
+    menu.append_section(None, &section(&[Action::Run, Action::Pause, Action::ShutDown, kept]));
     menu.append_section(None, &section(&[Action::Reset, Action::ForceOff]));
-    menu.append_section(None, &section(&[Action::Rename, Action::Delete]));
+    menu.append_section(None, &section(&[Action::Clone, Action::Rename, Action::Delete]));
     menu
 }
 
@@ -137,6 +154,19 @@ mod tests {
 
         assert!(!GuestRequest::Rename.allowed(&running) && !GuestRequest::Delete.allowed(&running));
         assert!(GuestRequest::Open.allowed(&running));
+    }
+
+    #[test]
+    fn a_state_is_kept_of_what_runs_and_discarded_of_what_is_saved() {
+        let in_state = |state| GuestView { state, ..guest_view("web") };
+        let allowed = |request: GuestRequest, state| request.allowed(&in_state(state));
+
+        for state in [GuestState::Running, GuestState::PAUSED] {
+            assert!(allowed(GuestRequest::SaveState, state.clone()) && !allowed(GuestRequest::Clone, state.clone()));
+            assert!(!allowed(GuestRequest::DiscardSaved, state));
+        }
+        assert!(allowed(GuestRequest::DiscardSaved, GuestState::Saved));
+        assert!(allowed(GuestRequest::Clone, GuestState::Off) && !allowed(GuestRequest::SaveState, GuestState::Off));
     }
 
     #[test]

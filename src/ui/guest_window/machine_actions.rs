@@ -7,7 +7,8 @@ use lodge::manager::drives;
 
 use crate::ui::{
     actions::{self, Action, Scope},
-    backend::{GuestView, Operation},
+    backend::{GuestState, GuestView, Operation},
+    operations,
 };
 
 /// The operations on the guest, by action.
@@ -67,6 +68,9 @@ impl MachineActions {
             let enabled = match (operation(*action), action) {
                 (Some(operation), _) => guest.definition.is_ok() && operation.allowed(&guest.state),
                 (None, Action::SendCtrlAltDelete | Action::Screenshot) => active,
+                (None, Action::MachineSaveState) => operations::can_be_saved(guest),
+                (None, Action::MachineDiscardSaved) => guest.state == GuestState::Saved,
+                (None, Action::MachineClone) => operations::can_be_cloned(guest),
                 (None, Action::InsertDisc) => drive.is_some(),
                 (None, Action::EjectDisc) => drive.is_some_and(|medium| medium.is_some()),
                 _ => true,
@@ -95,6 +99,7 @@ pub fn menu() -> gio::Menu {
     menu.append_section(None, &section(&[Action::InsertDisc, Action::EjectDisc]));
     menu.append_section(None, &section(&[Action::ScaleToWindow, Action::FullScreen]));
     menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
+    menu.append_section(None, &section(&[Action::MachineSaveState, Action::MachineDiscardSaved, Action::MachineClone]));
     menu.append_section(None, &section(&[Action::Shortcuts, Action::CloseGuestWindow]));
     menu
 }

@@ -160,6 +160,9 @@ impl Component for GuestWindow {
                     set_child: Some(&model.stack),
                 },
 
+                #[local_ref]
+                jobs -> gtk::Box {},
+
                 gtk::Label {
                     add_css_class: "capture-hint",
                     set_wrap: true,
@@ -174,7 +177,7 @@ impl Component for GuestWindow {
     fn init(init: GuestWindowInit, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
         let GuestWindowInit { backend, guest } = init;
         let toasts = adw::ToastOverlay::new();
-        let place = Place { window: root.clone().upcast(), toasts: toasts.clone() };
+        let place = Place::new(&root, &toasts);
         let input = sender.input_sender().clone();
         let actions = MachineActions::new(&root, move |action| input.emit(GuestWindowMsg::Action(action)));
         let input = sender.input_sender().clone();
@@ -198,7 +201,7 @@ impl Component for GuestWindow {
             full_screen: false,
         };
         model.follow_guest();
-        let toasts = &toasts;
+        let (toasts, jobs) = (&toasts, model.place.jobs.widget());
         let switcher = &page_switcher(&model.stack);
         let widgets = view_output!();
         root.present();
@@ -279,6 +282,9 @@ impl GuestWindow {
             return;
         }
         match action {
+            Action::MachineSaveState => operations::save_state(&self.backend, &self.place, &self.guest),
+            Action::MachineDiscardSaved => operations::discard_saved(&self.backend, &self.place, &self.guest),
+            Action::MachineClone => operations::clone(&self.backend, &self.place, &self.guest),
             Action::SendCtrlAltDelete => self.send_ctrl_alt_delete(),
             Action::Screenshot => screenshot::save(&self.backend, &self.place, &self.guest),
             Action::InsertDisc => disc::insert(&self.backend, &self.place, &self.guest),

@@ -2,4 +2,6 @@
 
 pub mod graph;
 pub mod info_bar;
+pub mod jobs;
+pub mod names;
 pub mod text_button;

@@ -20,6 +20,7 @@ use super::{
 use crate::ui::{
     backend::Surroundings,
     i18n::{gettext, gettext_f},
+    widgets::names::name_list,
     wording,
 };
 
@@ -252,7 +253,7 @@ impl StoragePage {
             .model(&formats)
             .build();
         new_group.add(&format);
-        field::name_list(&size_row, &gettext("New Disk"));
+        name_list(&size_row, &gettext("New Disk"));
         let size_note = NoteLine::below(&size, &new_group);
         size.connect_value_changed({
             let on_edit = on_edit.clone();
@@ -274,7 +275,7 @@ impl StoragePage {
             move |path| on_edit(Edit::Disk(path))
         });
         disk_group.add(&disk);
-        field::name_list(&disk, &gettext("Existing Disk"));
+        name_list(&disk, &gettext("Existing Disk"));
         let disk_note = NoteLine::below(&disk, &disk_group);
         let root = page_of(&[&group, &new_group, &disk_group]);
         field::accept_drops(&disk_group, &[&disk]);

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::ui::{
     i18n::{gettext, gettext_f, ngettext_f},
+    widgets::names::{name_expander, name_list},
     wording,
 };
 
@@ -68,7 +69,7 @@ impl ResourcesPage {
             spin
         });
         group.add(&arrangement);
-        field::name_expander(&arrangement, &gettext("Arrangement of the vCPUs"));
+        name_expander(&arrangement, &gettext("Arrangement of the vCPUs"));
         let topology_note = NoteLine::below(&arrangement, &group);
         let arranged = Rc::new(Cell::new(false));
         for spin in &levels {
@@ -85,7 +86,7 @@ impl ResourcesPage {
         let network_group = adw::PreferencesGroup::new();
         let network = adw::ComboRow::builder().title(gettext("Network")).build();
         network_group.add(&network);
-        field::name_list(&network, &gettext("Network"));
+        name_list(&network, &gettext("Network"));
         let networks = Rc::new(RefCell::new(Vec::new()));
         let offering = Rc::new(Cell::new(false));
         network.connect_selected_notify({

@@ -8,7 +8,7 @@ use lodge::{
     input::keys::parse_combination,
     manager::{
         client::Client,
-        creation,
+        clone, creation,
         definition::{Definition, HostLimits, NetworkDefinition},
         drives,
         guests::{Guests, WatchLevel},
@@ -23,6 +23,8 @@ use lodge::{
 };
 use tokio::{sync::mpsc::UnboundedReceiver, task::spawn_blocking};
 use uuid::Uuid;
+
+use super::progress::Progress;
 
 pub use lodge::manager::{
     creation::NewDisk,
@@ -183,6 +185,27 @@ impl Backend {
     pub async fn rename(&self, name: String, new_name: String) -> Result<()> {
         let library = self.library.clone();
         blocking(move || Ok(library.rename(&name, &new_name)?)).await
+    }
+
+    /// Keeps the running guest's state, memory included, and ends it.
+    pub async fn save_state(&self, name: &str, progress: Progress) -> Result<()> {
+        Ok(self.guests.supervisor().save(name, &|done, total| progress.tell(done, total)).await?)
+    }
+
+    /// Removes the state that was kept of the guest.
+    pub async fn discard_saved(&self, name: &str) -> Result<()> {
+        self.guests.supervisor().discard_saved(name).await?;
+        Ok(())
+    }
+
+    /// Makes a guest `new_name` that is like the guest `name`, with copies of its disks.
+    pub async fn clone_guest(&self, name: String, new_name: String, progress: Progress) -> Result<()> {
+        let paths = self.paths.clone();
+        blocking(move || {
+            clone::clone(&paths, &name, &new_name, &|done, total| progress.tell(done, total))?;
+            Ok(())
+        })
+        .await
     }
 
     /// What would be deleted with the guest's disks, and what would be kept.

@@ -1,0 +1,45 @@
+"""A running guest's state is kept and goes on later, or is discarded; and the guest is cloned."""
+
+import json
+
+from driver import run, wait_for
+from guests import lodgectl, state
+
+
+def disk(name):
+    return json.loads(lodgectl("info", name, "--json"))["disk"][0]["path"]
+
+
+def test(application):
+    lodgectl("create", "card", "--testcard", "--start")
+    window = application.window("Lodge")
+    window.find("list item", "card, Running").click()
+
+    application.keys("ctrl+s")
+    window.find("list item", "card, Saved")
+    assert state("card") == "saved"
+    application.screenshot("saved")
+    application.keys("ctrl+r")
+    window.find("list item", "card, Running")
+
+    application.keys("ctrl+s")
+    window.find("list item", "card, Saved").click(button=3)
+    window.find("menu item", contains="Restore")
+    application.screenshot("menu")
+    window.find("menu item", contains="Discard Saved State").press()
+    application.dialog("Discard the Saved State of “card”?").find("push button", contains="Discard").press()
+    window.find("list item", "card, Off")
+
+    application.keys("ctrl+shift+n")
+    dialog = application.dialog("Clone “card”")
+    application.screenshot("clone")
+    dialog.find("text", "Name").enter("card")
+    dialog.wait_for_text("Another guest has this name.")
+    dialog.find("text", "Name").enter("copy")
+    dialog.find("push button", contains="Clone").press()
+    window.find("list item", "copy, Off")
+    assert disk("copy") != disk("card")
+    application.screenshot("cloned")
+
+
+run(test)
