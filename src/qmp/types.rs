@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
-pub use throttle::BlockIoThrottle;
+pub use throttle::{BlockIoThrottle, ThrottleLimits};
 
 pub use nat::{Forward, NatInfo};
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
@@ -170,57 +170,9 @@ pub struct BlockDeviceInfo {
     pub encrypted: bool,
     /// `off`, `on` or `unmap`.
     pub detect_zeroes: String,
-    /// Limit in bytes a second, 0 for none.
-    pub bps: u64,
-    /// Limit of reads in bytes a second, 0 for none.
-    pub bps_rd: u64,
-    /// Limit of writes in bytes a second, 0 for none.
-    pub bps_wr: u64,
-    /// Limit in operations a second, 0 for none.
-    pub iops: u64,
-    /// Limit of reads in operations a second, 0 for none.
-    pub iops_rd: u64,
-    /// Limit of writes in operations a second, 0 for none.
-    pub iops_wr: u64,
-    /// As `bps`, in a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bps_max: Option<u64>,
-    /// As `bps_rd`, in a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bps_rd_max: Option<u64>,
-    /// As `bps_wr`, in a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bps_wr_max: Option<u64>,
-    /// As `iops`, in a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops_max: Option<u64>,
-    /// As `iops_rd`, in a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops_rd_max: Option<u64>,
-    /// As `iops_wr`, in a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops_wr_max: Option<u64>,
-    /// How long a burst of `bps_max` may take, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bps_max_length: Option<u64>,
-    /// How long a burst of `bps_rd_max` may take, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bps_rd_max_length: Option<u64>,
-    /// How long a burst of `bps_wr_max` may take, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bps_wr_max_length: Option<u64>,
-    /// How long a burst of `iops_max` may take, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops_max_length: Option<u64>,
-    /// How long a burst of `iops_rd_max` may take, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops_rd_max_length: Option<u64>,
-    /// How long a burst of `iops_wr_max` may take, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops_wr_max_length: Option<u64>,
-    /// Requests larger than this many bytes count as several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops_size: Option<u64>,
+    /// What it may move and how often it may be asked.
+    #[serde(flatten)]
+    pub throttle: ThrottleLimits,
     /// The image.
     pub image: ImageInfo,
     /// How the host caches it.

@@ -9,6 +9,8 @@
 
 #![forbid(unsafe_code)]
 
+mod throttle;
+
 use std::os::fd::RawFd;
 
 use serde::{Deserialize, Serialize};

@@ -95,31 +95,8 @@ impl Client {
 
     /// Limits what a disk may move, and how often it may be asked (`block_set_io_throttle`).
     pub async fn limit_disk(&self, disk: &str, limits: &Limits) -> Result<(), ClientError> {
-        let some = |number: u64| (number != 0).then_some(number);
-        let throttle = BlockIoThrottle {
-            id: Some(disk.to_owned()),
-            device: None,
-            bps: limits.bytes.rate,
-            bps_rd: limits.read_bytes.rate,
-            bps_wr: limits.written_bytes.rate,
-            iops: limits.operations.rate,
-            iops_rd: limits.reads.rate,
-            iops_wr: limits.writes.rate,
-            bps_max: some(limits.bytes.burst),
-            bps_rd_max: some(limits.read_bytes.burst),
-            bps_wr_max: some(limits.written_bytes.burst),
-            iops_max: some(limits.operations.burst),
-            iops_rd_max: some(limits.reads.burst),
-            iops_wr_max: some(limits.writes.burst),
-            bps_max_length: some(limits.bytes.burst_seconds),
-            bps_rd_max_length: some(limits.read_bytes.burst_seconds),
-            bps_wr_max_length: some(limits.written_bytes.burst_seconds),
-            iops_max_length: some(limits.operations.burst_seconds),
-            iops_rd_max_length: some(limits.reads.burst_seconds),
-            iops_wr_max_length: some(limits.writes.burst_seconds),
-            iops_size: some(limits.operation_size),
-            group: None,
-        };
+        let throttle =
+            BlockIoThrottle { id: Some(disk.to_owned()), limits: limits.into(), ..BlockIoThrottle::default() };
         self.execute("block_set_io_throttle", json!(throttle)).await.map(drop)
     }
 

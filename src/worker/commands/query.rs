@@ -9,7 +9,7 @@ use crate::{
         arguments,
         types::{
             BlockDeviceInfo, BlockInfo, BlockStats, BlockdevCacheInfo, CpuInfoFast, CpuInstanceProperties, ImageInfo,
-            NameInfo, StatusInfo, UuidInfo, VncClientInfo, VncInfo,
+            NameInfo, StatusInfo, ThrottleLimits, UuidInfo, VncClientInfo, VncInfo,
         },
     },
     vmm::{devices::ide::TrayInfo, machine::CdromInfo},
@@ -140,8 +140,6 @@ fn drive_path(id: &str) -> String {
 }
 
 fn block_device_info(disk: &GuestDisk, figures: &DiskFigures) -> BlockDeviceInfo {
-    let limits = &figures.limits;
-    let some = |number: u64| (number != 0).then_some(number);
     BlockDeviceInfo {
         file: disk.file_name.clone(),
         node_name: disk.id.clone(),
@@ -150,25 +148,7 @@ fn block_device_info(disk: &GuestDisk, figures: &DiskFigures) -> BlockDeviceInfo
         backing_file_depth: disk.backing_depth,
         encrypted: false,
         detect_zeroes: "off".to_owned(),
-        bps: limits.bytes.rate,
-        bps_rd: limits.read_bytes.rate,
-        bps_wr: limits.written_bytes.rate,
-        iops: limits.operations.rate,
-        iops_rd: limits.reads.rate,
-        iops_wr: limits.writes.rate,
-        bps_max: some(limits.bytes.burst),
-        bps_rd_max: some(limits.read_bytes.burst),
-        bps_wr_max: some(limits.written_bytes.burst),
-        iops_max: some(limits.operations.burst),
-        iops_rd_max: some(limits.reads.burst),
-        iops_wr_max: some(limits.writes.burst),
-        bps_max_length: some(limits.bytes.burst_seconds),
-        bps_rd_max_length: some(limits.read_bytes.burst_seconds),
-        bps_wr_max_length: some(limits.written_bytes.burst_seconds),
-        iops_max_length: some(limits.operations.burst_seconds),
-        iops_rd_max_length: some(limits.reads.burst_seconds),
-        iops_wr_max_length: some(limits.writes.burst_seconds),
-        iops_size: some(limits.operation_size),
+        throttle: ThrottleLimits::from(&figures.limits),
         image: ImageInfo {
             filename: disk.file_name.clone(),
             format: disk.format.to_owned(),
