@@ -5,7 +5,8 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt::Display,
+    fs::File,
     os::fd::{AsRawFd, OwnedFd},
 };
 
@@ -80,18 +81,23 @@ impl FdSets {
         sets.map(|(&fdset_id, members)| FdsetInfo { fdset_id, fds: members.iter().map(describe).collect() }).collect()
     }
 
-    /// A duplicate of the first descriptor of the set that a file name means; `None` when it is any other name.
-    pub fn open(&self, file_name: &str) -> Option<io::Result<OwnedFd>> {
-        let number = file_name.strip_prefix(PREFIX)?;
+    /// A duplicate of the first descriptor of the set that a file name means. Any other name is refused, with what to do
+    /// `instead`.
+    pub fn open(&self, file_name: &str, instead: &str) -> Result<File, Error> {
+        let could_not = |why: &dyn Display| Error::generic(format!("failed to open file '{file_name}': {why}"));
+        let Some(number) = file_name.strip_prefix(PREFIX) else {
+            return Err(could_not(&format_args!(
+                "the worker opens no files by name. open it yourself, hand it over with add-fd and name {PREFIX}NUMBER; or \
+                 {instead}"
+            )));
+        };
         let members = number.parse().ok().and_then(|set: u64| self.sets.get(&set));
-        Some(match members.and_then(|members| members.first()) {
-            Some(member) => member.fd.try_clone(),
-            None => Err(io::ErrorKind::NotFound.into()),
-        })
+        let member = members.and_then(|members| members.first());
+        let member =
+            member.ok_or_else(|| could_not(&"there is no such set of descriptors. hand it over with add-fd"))?;
+        Ok(File::from(member.fd.try_clone().map_err(|error| could_not(&error))?))
     }
-}
 
-impl FdSets {
     /// What the client that added the first descriptor of a set has said of it.
     pub fn described(&self, file_name: &str) -> Option<&str> {
         let set = file_name.strip_prefix(PREFIX)?.parse::<u64>().ok()?;
@@ -117,10 +123,15 @@ mod tests {
         let mut sets = FdSets::default();
         let added = sets.add(1, None, descriptor(), Some("picture".to_owned())).unwrap();
 
-        assert!(sets.open(&format!("/dev/fdset/{}", added.fdset_id)).unwrap().is_ok());
-        assert_eq!(sets.open("/dev/fdset/7").unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(sets.open("/dev/fdset/../x").unwrap().unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(sets.open("/tmp/picture.png").is_none());
+        assert!(sets.open(&format!("/dev/fdset/{}", added.fdset_id), "").is_ok());
+        for missing in ["/dev/fdset/7", "/dev/fdset/../x"] {
+            assert!(sets.open(missing, "").unwrap_err().desc.contains("there is no such set"), "{missing}");
+        }
+        let refused = sets.open("/tmp/picture.png", "use lodgectl screenshot").unwrap_err().desc;
+        assert!(
+            refused.contains("opens no files by name") && refused.ends_with("or use lodgectl screenshot"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -108,14 +108,10 @@ impl Client {
     /// Puts `image`, which is open for reading, into a CD-ROM drive instead of what is in it (`blockdev-change-medium`). `path`
     /// is only shown.
     pub async fn change_medium(&self, drive: &str, image: File, path: &Path, force: bool) -> Result<(), ClientError> {
-        let described = json!({ "opaque": path.to_string_lossy() });
-        let added = self.request("add-fd", described, Some(image.into()), DEFAULT_TIMEOUT).await?;
-        let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
-        let filename = format!("/dev/fdset/{fdset_id}");
-        let arguments = json!({ "id": drive, "filename": filename, "format": "raw", "force": force });
+        let file = self.hand_over(image.into(), Some(path)).await?;
+        let arguments = json!({ "id": drive, "filename": file.name(), "format": "raw", "force": force });
         let changed = self.execute("blockdev-change-medium", arguments).await;
-        let removed = self.execute("remove-fd", json!({ "fdset-id": fdset_id })).await;
-        changed.and(removed).map(drop)
+        changed.and(self.take_back(file).await).map(drop)
     }
 
     /// Who translates addresses for which network card, and what is forwarded (`x-lodge-query-nat`).
@@ -136,17 +132,15 @@ impl Client {
 
     /// Has the guest go on in new images of its disks, all at one point (`transaction` of `blockdev-snapshot-sync`).
     pub async fn snapshot_disks(&self, snapshots: Vec<DiskSnapshot>) -> Result<(), ClientError> {
-        let (mut sets, mut actions) = (Vec::new(), Vec::new());
+        let (mut handed, mut actions) = (Vec::new(), Vec::new());
         let mut outcome = Ok(());
         for snapshot in snapshots {
             let mut names = Vec::new();
             for file in [snapshot.image, snapshot.frozen] {
-                let described = json!({ "opaque": snapshot.path.to_string_lossy() });
-                let added = self.request("add-fd", described, Some(file.into()), DEFAULT_TIMEOUT).await;
-                match added.and_then(|added| parse::<AddfdInfo>("add-fd", added)) {
-                    Ok(AddfdInfo { fdset_id, .. }) => {
-                        names.push(format!("/dev/fdset/{fdset_id}"));
-                        sets.push(fdset_id);
+                match self.hand_over(file.into(), Some(&snapshot.path)).await {
+                    Ok(file) => {
+                        names.push(file.name());
+                        handed.push(file);
                     }
                     Err(error) => outcome = Err(error),
                 }
@@ -168,9 +162,9 @@ impl Client {
             let arguments = json!({ "actions": actions });
             outcome = self.execute_within("transaction", arguments, SNAPSHOT_TIMEOUT).await.map(drop);
         }
-        for set in sets {
+        for file in handed {
             // What stays goes with the connection.
-            let _ = self.execute("remove-fd", json!({ "fdset-id": set })).await;
+            let _ = self.take_back(file).await;
         }
         outcome
     }
@@ -238,12 +232,10 @@ impl Client {
         let memory = rustix::fs::memfd_create("screenshot", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?;
         let file = std::fs::File::from(memory);
         let theirs = OwnedFd::from(file.try_clone()?);
-        let added = self.request("add-fd", Value::Null, Some(theirs), DEFAULT_TIMEOUT).await?;
-        let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
-        let arguments = json!({ "filename": format!("/dev/fdset/{fdset_id}"), "format": "png" });
+        let handed = self.hand_over(theirs, None).await?;
+        let arguments = json!({ "filename": handed.name(), "format": "png" });
         let dumped = self.execute_within("screendump", arguments, SCREENSHOT_TIMEOUT).await;
-        let removed = self.execute("remove-fd", json!({ "fdset-id": fdset_id })).await;
-        dumped.and(removed)?;
+        dumped.and(self.take_back(handed).await)?;
         let mut picture = Vec::new();
         // From the beginning: the offset is shared with the worker, who has written.
         Whole { file: &file, at: 0 }.read_to_end(&mut picture)?;
@@ -269,12 +261,11 @@ impl Client {
         arguments: impl Fn(&str) -> Value,
         watch: Watch<'_>,
     ) -> Result<(), ClientError> {
-        let added = self.request("add-fd", Value::Null, Some(file), DEFAULT_TIMEOUT).await?;
-        let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
+        let file = self.hand_over(file, None).await?;
         let mut events = self.events();
-        let begun = self.execute_within(command, arguments(&format!("/dev/fdset/{fdset_id}")), PAUSE_TIMEOUT).await;
+        let begun = self.execute_within(command, arguments(&file.name()), PAUSE_TIMEOUT).await;
         // The worker has its own by now.
-        let removed = self.execute("remove-fd", json!({ "fdset-id": fdset_id })).await;
+        let removed = self.take_back(file).await;
         begun?;
         if !matches!(removed, Err(ClientError::Closed)) {
             removed?;
@@ -311,8 +302,31 @@ impl Client {
         }
     }
 
+    /// Hands a file to the worker, which opens nothing by name. `path` is what it is to say of it.
+    async fn hand_over(&self, file: OwnedFd, path: Option<&Path>) -> Result<HandedOver, ClientError> {
+        let described = path.map_or(Value::Null, |path| json!({ "opaque": path.to_string_lossy() }));
+        let added = self.request("add-fd", described, Some(file), DEFAULT_TIMEOUT).await?;
+        let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
+        Ok(HandedOver(fdset_id))
+    }
+
+    /// Has the worker close it, but for what a command has made of it.
+    async fn take_back(&self, file: HandedOver) -> Result<Value, ClientError> {
+        self.execute("remove-fd", json!({ "fdset-id": file.0 })).await
+    }
+
     async fn query<T: DeserializeOwned>(&self, command: &str, limit: Duration) -> Result<T, ClientError> {
         parse(command, self.execute_within(command, Value::Null, limit).await?)
+    }
+}
+
+/// A file that the worker keeps until it is taken back or the connection ends.
+struct HandedOver(u64);
+
+impl HandedOver {
+    /// What commands call it.
+    fn name(&self) -> String {
+        format!("/dev/fdset/{}", self.0)
     }
 }
 

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{fs::File, sync::Arc};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use crate::{
         block::{self, Disk, Format, Image},
         devices::ide::Tray,
     },
-    worker::{fdset::PREFIX, guest::GuestDisk, launch::DiskFormat},
+    worker::{guest::GuestDisk, launch::DiskFormat},
 };
 
 /// The arguments of most.
@@ -123,16 +123,10 @@ pub(super) fn change_medium(session: &mut Session, arguments: Map<String, Value>
     let name = one(device, id)?;
     let (file, shown) = {
         let sets = session.fd_sets();
-        let file = sets.open(&filename).ok_or_else(|| {
-            Error::generic(format!(
-                "Could not open '{filename}': the worker opens no files by name. open it yourself, hand it over with add-fd \
-                 and name {PREFIX}NUMBER; or use lodgectl change-media"
-            ))
-        })?;
+        let file = sets.open(&filename, "use lodgectl change-media")?;
         (file, sets.described(&filename).unwrap_or(&filename).to_owned())
     };
     let could_not = |error: &dyn std::fmt::Display| Error::generic(format!("Could not open '{shown}': {error}"));
-    let file = File::from(file.map_err(|error| could_not(&error))?);
     let format = format.unwrap_or(DiskFormat::Raw);
     let image = file.try_clone().ok();
     let kind = match format {

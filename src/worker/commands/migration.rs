@@ -1,7 +1,5 @@
 //! Commands that save the guest's state: `migrate` to a file, `x-lodge-save`, `query-migrate`, `migrate_cancel`.
 
-use std::fs::File;
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -42,14 +40,8 @@ pub(super) fn x_lodge_save(session: &mut Session, arguments: Map<String, Value>)
 }
 
 fn save(session: &Session, name: &str, then: Then) -> Result<Value, Error> {
-    let opened = session.fd_sets().open(name).ok_or_else(|| {
-        Error::generic(format!(
-            "failed to open file '{name}': the worker opens no files by name. open it yourself, hand it over with add-fd and \
-             name {PREFIX}NUMBER; or save the guest with lodgectl save"
-        ))
-    })?;
-    let file = opened.map_err(|error| Error::generic(format!("failed to open file '{name}': {error}")))?;
-    session.driver().save(File::from(file), then)?;
+    let file = session.fd_sets().open(name, "save the guest with lodgectl save")?;
+    session.driver().save(file, then)?;
     nothing()
 }
 

@@ -3,7 +3,7 @@
 //! QEMU opens the file that is named. The worker opens nothing by name, its sandbox sees to that; of the names that QEMU
 //! takes there remains `/dev/fdset/NUMBER`, a file that the client has opened and handed over with `add-fd`.
 
-use std::{fs::File, io::Write};
+use std::io::Write;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,7 +12,6 @@ use super::{Error, Session, nothing};
 use crate::{
     qmp::{arguments, message::ErrorClass},
     screen::{Screen, Surface},
-    worker::fdset::PREFIX,
 };
 
 #[derive(Deserialize)]
@@ -40,14 +39,7 @@ pub(super) fn screendump(session: &mut Session, arguments: Map<String, Value>) -
     if head.is_some() {
         return Err(Error::generic("'head' must be specified together with 'device'"));
     }
-    let opened = session.fd_sets().open(&filename).ok_or_else(|| {
-        Error::generic(format!(
-            "failed to open file '{filename}': the worker opens no files by name. open it yourself, hand it over with \
-             add-fd and name {PREFIX}NUMBER; or take the picture with lodgectl screenshot"
-        ))
-    })?;
-    let mut file =
-        File::from(opened.map_err(|error| Error::generic(format!("failed to open file '{filename}': {error}")))?);
+    let mut file = session.fd_sets().open(&filename, "take the picture with lodgectl screenshot")?;
     let picture = picture(session.screen(), format.unwrap_or(Format::Ppm))?;
     // Written after the screen was let go: the file may be a pipe that nobody reads.
     file.write_all(&picture).map_err(|error| Error::generic(format!("failed to write '{filename}': {error}")))?;

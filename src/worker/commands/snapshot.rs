@@ -18,7 +18,7 @@ use crate::{
         block::{Format, Image},
         machine::DiskSnapshot,
     },
-    worker::{fdset::PREFIX, guest::GuestDisk, launch::DiskFormat},
+    worker::{guest::GuestDisk, launch::DiskFormat},
 };
 
 #[derive(Deserialize)]
@@ -87,15 +87,7 @@ fn open(session: &Session, snapshot: Snapshot) -> Result<Opened, Error> {
         return Err(Error::generic("only mode 'existing' and format 'qcow2' are known: make the image first"));
     }
     let sets = session.fd_sets();
-    let file = |name: &str| {
-        let opened = sets.open(name).ok_or_else(|| {
-            Error::generic(format!(
-                "Could not open '{name}': the worker opens no files by name. open it yourself, hand it over with add-fd and \
-                 name {PREFIX}NUMBER; or use lodgectl snapshot"
-            ))
-        })?;
-        opened.map(File::from).map_err(|error| Error::generic(format!("Could not open '{name}': {error}")))
-    };
+    let file = |name: &str| sets.open(name, "use lodgectl snapshot");
     let shown = sets.described(&snapshot.snapshot_file).unwrap_or(&snapshot.snapshot_file).to_owned();
     let (image, frozen) = (file(&snapshot.snapshot_file)?, file(&snapshot.x_lodge_frozen)?);
     Ok(Opened { device: snapshot.device, image, shown, frozen })
