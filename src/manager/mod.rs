@@ -2,7 +2,8 @@
 //!
 //! - [`paths`]: where everything lies. [`size`]: amounts of bytes as people write them.
 //! - [`definition`]: what a guest is. [`library`]: all guests on disk, which is the truth. [`run_lock`]: what a running
-//!   guest holds. [`atomic_file`]: files that are there whole or not at all.
+//!   guest holds. [`atomic_file`]: files that are there whole or not at all. [`file_lock`]: locks that are
+//!   inherited.
 //! - [`supervisor`]: starts workers, finds and ends them. [`client`]: talks to one worker.
 //! - [`guests`]: the live view of all guests, for the application. [`statistics`]: their graphs.
 //! - [`host`]: what this machine can do, and what is missing.
@@ -17,6 +18,7 @@ pub mod clone;
 pub mod creation;
 pub mod definition;
 pub mod drives;
+pub mod file_lock;
 pub mod guests;
 pub mod host;
 pub mod library;

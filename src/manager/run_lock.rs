@@ -3,18 +3,20 @@
 //! Whoever starts a guest takes it before the worker is there and lets the worker inherit it; the kernel frees it when the
 //! last of them is gone, however that happens. [`is_held`] only asks (`F_OFD_GETLK`), so that looking at a guest never
 //! keeps anybody from starting it.
-//!
-//! Specification: fcntl_locking(2), "Open file description locks (non-POSIX)".
+
+#![forbid(unsafe_code)]
 
 use std::{
     fs::{File, OpenOptions},
     io,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::OwnedFd,
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::Path,
 };
+
+use super::file_lock::{self, Kind, WHOLE};
 
 /// The lock, held for as long as this value, or a process that inherited its descriptor, lives.
 #[derive(Debug)]
@@ -24,10 +26,8 @@ impl RunLock {
     /// Takes the lock at `path`, making the file when it is not there. `None` when somebody else holds it.
     pub fn acquire(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match fcntl_lock(&file, libc::F_OFD_SETLK) {
-            Ok(_) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => return Ok(None),
-            Err(error) => return Err(error),
+        if !file_lock::acquire(&file, Kind::Exclusive, WHOLE)? {
+            return Ok(None);
         }
         // The guest may have been renamed or deleted between the opening and the lock: then this is a lock on nothing.
         let (ours, there) = (file.metadata()?, std::fs::metadata(path)?);
@@ -47,24 +47,10 @@ impl From<RunLock> for OwnedFd {
 /// Whether somebody holds the lock at `path`. Takes nothing.
 pub fn is_held(path: &Path) -> io::Result<bool> {
     match File::open(path) {
-        Ok(file) => fcntl_lock(&file, libc::F_OFD_GETLK).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK),
+        Ok(file) => file_lock::is_held(&file, Kind::Exclusive, WHOLE),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Asks for or about a write lock on the whole file.
-fn fcntl_lock(file: &File, command: libc::c_int) -> io::Result<libc::flock> {
-    let mut lock = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    // SAFETY: both commands take a pointer to a `flock`, which lives for the whole call; the descriptor is open.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
-    if result == 0 { Ok(lock) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

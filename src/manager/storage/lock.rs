@@ -4,10 +4,12 @@
 //! kind of access, at 100 for what a user of the image does and at 200 for what it cannot bear others to do. So QEMU,
 //! qemu-img and libguestfs keep away from a running guest's disk, and Lodge from theirs. They are held until the last copy
 //! of the descriptor is closed: a worker inherits them with it.
-//!
-//! Specification: fcntl_locking(2), "Open file description locks (non-POSIX)".
 
-use std::{fs::File, io, os::fd::AsRawFd};
+#![forbid(unsafe_code)]
+
+use std::{fs::File, io};
+
+use crate::manager::file_lock::{self, Kind};
 
 /// Reading what is consistent: bit 0 of QEMU's permissions.
 const CONSISTENT_READ: i64 = 0;
@@ -55,27 +57,15 @@ fn try_acquire(image: &File, access: Access) -> io::Result<bool> {
     };
     let not_shared: &[i64] = if access == Access::Share { &[RESIZE] } else { &[WRITE, RESIZE] };
     for byte in used.iter().map(|bit| USED + bit).chain(not_shared.iter().map(|bit| NOT_SHARED + bit)) {
-        fcntl_lock(image, libc::F_OFD_SETLK, libc::F_RDLCK, byte)?;
+        if !file_lock::acquire(image, Kind::Shared, byte..byte + 1)? {
+            return Ok(false);
+        }
     }
     // Ours are in place: of two who come at once, at least one sees the other.
     for byte in used.iter().map(|bit| NOT_SHARED + bit).chain(not_shared.iter().map(|bit| USED + bit)) {
-        if fcntl_lock(image, libc::F_OFD_GETLK, libc::F_WRLCK, byte)? != libc::F_UNLCK {
+        if file_lock::is_held(image, Kind::Exclusive, byte..byte + 1)? {
             return Ok(false);
         }
     }
     Ok(true)
-}
-
-/// Asks for, or about, a lock on one byte, and returns the kind of lock that is said to be there.
-fn fcntl_lock(file: &File, command: libc::c_int, kind: libc::c_int, byte: i64) -> io::Result<libc::c_int> {
-    let mut lock = libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: byte,
-        l_len: 1,
-        l_pid: 0,
-    };
-    // SAFETY: both commands take a pointer to a `flock`, which lives for the whole call; the descriptor is open.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
-    if result == 0 { Ok(lock.l_type.into()) } else { Err(io::Error::last_os_error()) }
 }
