@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
-pub use throttle::{BlockIoThrottle, ThrottleLimits};
+pub use throttle::ThrottleLimits;
 
 pub use nat::{Forward, NatInfo};
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};

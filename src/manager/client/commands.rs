@@ -26,8 +26,8 @@ use crate::{
     manager::storage::progress::Watch,
     nat::Forward,
     qmp::types::{
-        AddfdInfo, BalloonInfo, BlockIoThrottle, MigrationInfo, MigrationStatistics, MigrationStatus, NatInfo,
-        Statistics, StatusInfo,
+        AddfdInfo, BalloonInfo, MigrationInfo, MigrationStatistics, MigrationStatus, NatInfo, Statistics, StatusInfo,
+        ThrottleLimits,
     },
     worker::launch::Limits,
 };
@@ -95,9 +95,9 @@ impl Client {
 
     /// Limits what a disk may move, and how often it may be asked (`block_set_io_throttle`).
     pub async fn limit_disk(&self, disk: &str, limits: &Limits) -> Result<(), ClientError> {
-        let throttle =
-            BlockIoThrottle { id: Some(disk.to_owned()), limits: limits.into(), ..BlockIoThrottle::default() };
-        self.execute("block_set_io_throttle", json!(throttle)).await.map(drop)
+        let mut arguments = json!(ThrottleLimits::from(limits));
+        arguments["id"] = disk.into();
+        self.execute("block_set_io_throttle", arguments).await.map(drop)
     }
 
     /// Takes out what is in a CD-ROM drive (`eject`); with `force` even if the guest has locked the tray.

@@ -2,26 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The arguments of `block_set_io_throttle` (`BlockIOThrottle`).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlockIoThrottle {
-    /// The disk's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<String>,
-    /// The disk's name, too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The limits.
-    #[serde(flatten)]
-    pub limits: ThrottleLimits,
-    /// A group of disks with common limits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-}
-
 /// What a disk may move and how often it may be asked. What is 0 or left out is not limited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ThrottleLimits {
     /// Bytes a second, read and written together; 0 for no limit.
     pub bps: u64,
@@ -74,34 +57,4 @@ pub struct ThrottleLimits {
     /// Requests larger than this many bytes count as several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iops_size: Option<u64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn arguments() -> serde_json::Value {
-        json!({ "id": "disk0", "bps": 1, "bps_rd": 0, "bps_wr": 0, "iops": 2, "iops_rd": 0, "iops_wr": 0, "bps_max": 3 })
-    }
-
-    #[test]
-    fn the_limits_stand_among_the_other_arguments() {
-        let throttle: BlockIoThrottle = serde_json::from_value(arguments()).unwrap();
-
-        let limits = ThrottleLimits { bps: 1, iops: 2, bps_max: Some(3), ..ThrottleLimits::default() };
-        assert_eq!(throttle, BlockIoThrottle { id: Some("disk0".to_owned()), limits, ..BlockIoThrottle::default() });
-        assert_eq!(serde_json::to_value(throttle).unwrap(), arguments());
-    }
-
-    #[test]
-    fn an_unknown_argument_is_refused() {
-        let mut wrong = arguments();
-        wrong["bps_total"] = 1.into();
-
-        let error = serde_json::from_value::<BlockIoThrottle>(wrong).unwrap_err();
-
-        assert!(error.to_string().contains("bps_total"), "{error}");
-    }
 }

@@ -1,22 +1,34 @@
 //! Commands that change disks: `block_set_io_throttle`.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Driver, Error, nothing};
 use crate::{
-    qmp::{arguments, message::ErrorClass, types::BlockIoThrottle},
+    qmp::{arguments, message::ErrorClass, types::ThrottleLimits},
     vmm::block::limits::Limits,
 };
 
+/// QEMU's `BlockIOThrottle`.
+#[derive(Deserialize)]
+struct Arguments {
+    device: Option<String>,
+    id: Option<String>,
+    group: Option<String>,
+    /// What remains must be limits: [`ThrottleLimits`].
+    #[serde(flatten)]
+    limits: Map<String, Value>,
+}
+
 pub(super) fn block_set_io_throttle(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
-    let wanted: BlockIoThrottle = arguments::parse(arguments)?;
-    let limits = Limits::from(&wanted.limits);
+    let Arguments { device, id, group, limits } = arguments::parse(arguments)?;
+    let limits = Limits::from(&arguments::parse::<ThrottleLimits>(limits)?);
     limits.check().map_err(|error| Error::generic(error.to_string()))?;
     // The name of a disk is that of its device, too. Groups of disks that share limits are not offered.
-    if let Some(group) = wanted.group {
+    if let Some(group) = group {
         return Err(Error::generic(format!("The throttle group {group} cannot be had: each disk has its own limits")));
     }
-    let id = wanted.id.or(wanted.device).ok_or_else(|| Error::generic("Need exactly one of 'device' and 'id'"))?;
+    let id = id.or(device).ok_or_else(|| Error::generic("Need exactly one of 'device' and 'id'"))?;
     match driver.limit_disk(&id, limits) {
         true => nothing(),
         false => Err(Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{id}' not found") }),
