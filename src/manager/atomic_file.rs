@@ -9,7 +9,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::{
+    fs::{CWD, OFlags, RenameFlags},
+    io::Errno,
+};
 
 /// The longest file that [`read_text`] reads, in bytes.
 pub const TEXT_LIMIT: u64 = 1 << 20;
@@ -35,8 +38,24 @@ pub fn create_folder(path: &Path, temporary: &Path, file: &str, content: &[u8]) 
 
 /// Moves a file or folder to a name that must be free. Both are in the same file system.
 pub fn move_to_free(from: &Path, to: &Path) -> io::Result<()> {
-    rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // What NFS and other file systems say that cannot do it in one step.
+        Err(Errno::INVAL) => move_in_two_steps(from, to)?,
+        other => other?,
+    }
     sync_folder(to.parent().ok_or(io::ErrorKind::InvalidInput)?)
+}
+
+/// Takes the name first, by something that never replaces anything, and then has it stand for what is moved.
+fn move_in_two_steps(from: &Path, to: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(from)?.is_dir() {
+        // A folder replaces one that is empty.
+        fs::DirBuilder::new().mode(0o700).create(to)?;
+        fs::rename(from, to).inspect_err(|_| drop(fs::remove_dir(to)))
+    } else {
+        fs::hard_link(from, to)?;
+        fs::remove_file(from)
+    }
 }
 
 /// Makes what happened to the names in a folder last.
@@ -99,6 +118,27 @@ mod tests {
 
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary folder is gone");
+    }
+
+    #[test]
+    fn moving_in_two_steps_replaces_nothing_either() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("guest")).unwrap();
+        fs::write(path("guest/guest.toml"), "x").unwrap();
+        fs::write(path("disk"), "d").unwrap();
+        fs::create_dir(path("taken")).unwrap();
+
+        for from in ["guest", "disk"] {
+            let error = move_in_two_steps(&path(from), &path("taken")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{from}");
+            move_in_two_steps(&path(from), &path(&format!("{from}2"))).unwrap();
+            assert!(!path(from).exists(), "{from}");
+        }
+
+        assert_eq!(fs::read_to_string(path("guest2/guest.toml")).unwrap(), "x");
+        assert_eq!(fs::read_to_string(path("disk2")).unwrap(), "d");
+        assert_eq!(fs::read_dir(path("taken")).unwrap().count(), 0);
     }
 
     #[test]

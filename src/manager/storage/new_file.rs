@@ -70,7 +70,7 @@ impl NewFile {
         match (&self.temporary, replace) {
             (None, false) => link(&self.file, path)?,
             (Some(temporary), false) => {
-                move_to_free(temporary, path)?;
+                atomic_file::move_to_free(temporary, path)?;
                 self.temporary = None;
             }
             (_, true) => {
@@ -106,17 +106,6 @@ impl Drop for NewFile {
 fn link(file: &File, path: &Path) -> io::Result<()> {
     let from = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(CWD, from, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-/// As [`atomic_file::move_to_free`], also where the file system cannot do that in one step, as NFS.
-fn move_to_free(from: &Path, to: &Path) -> io::Result<()> {
-    match atomic_file::move_to_free(from, to) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
-            fs::hard_link(from, to)?;
-            fs::remove_file(from)
-        }
-        other => other,
-    }
 }
 
 /// Removes what programs have left that were killed. What cannot be removed is left to the next one.
