@@ -18,6 +18,7 @@ use common::{
     kvm,
     linux::{self, Linux, disk},
     machine::{Output, PATIENCE, TestMachine, firmware, machine},
+    stock,
 };
 use lodge::{
     input::{InputEvent, Key},
@@ -327,14 +328,9 @@ fn the_test_card_goes_on_with_its_picture() {
 fn several_vcpus_go_on_together() {
     const VCPUS: u32 = 2;
     let Some(kvm) = kvm::open() else { return };
-    let path = linux::cache().join("stock-kernel/vmlinux");
-    if !path.exists() {
-        assert!(std::env::var_os("CI").is_none(), "{} is missing: tests/run.sh builds it", path.display());
-        return eprintln!("skipped: the stock kernel is not built. Run: bash tests/run.sh");
-    }
+    let Some(path) = stock::kernel("vmlinux") else { return };
     let configure = |config: &mut MachineConfig| {
-        // The emulator that runs it where KVM has no VT-x or AMD-V lacks these.
-        let command_line = "console=ttyS0 panic=-1 noxsave clearcpuid=xsave,smap,popcnt".to_owned();
+        let command_line = stock::COMMAND_LINE.to_owned();
         let kernel = File::open(&path).unwrap();
         (config.memory, config.vcpus) = (256 * MIB, VCPUS);
         config.boot = Boot::Linux(LinuxBoot { kernel, initrd: None, command_line });

@@ -78,7 +78,7 @@ def compare(lodge, label, names, make_disk):
             for name in names:
                 disk = make_disk()
                 prepare(disk)
-                make = dict(zip(linux.NAMES, linux.engines_with(lodge, [(root, "writeback"), (disk, cache)])))[name]
+                make = linux.engines_with(lodge, [(root, "writeback"), (disk, cache)])[name]
                 with make() as guest, guest.shell() as shell:
                     for work, size, depth in WORK:
                         found[cache, work, size, depth, name].append(measure(guest, shell, work, size, depth))

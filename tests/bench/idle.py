@@ -32,7 +32,7 @@ def run(lodge):
     card = load(int((lodge.runtime(lodge.uuid("card")) / "worker.pid").read_text()))
     lodge.stop("card")
     cells = []
-    for make in linux.engines_with(lodge, [(linux.root(lodge.folder), "writeback")]):
+    for make in linux.engines_with(lodge, [(linux.root(lodge.folder), "writeback")]).values():
         with make() as guest, guest.shell():
             time.sleep(SETTLED)
             cells.append(f"{load(guest.pid):.2f} %")

@@ -172,12 +172,13 @@ NAMES = ("Lodge", "QEMU -M microvm", "QEMU -M pc")
 
 
 def engines_with(lodge, disks, tap=None):
-    """The guests that are compared, in the order of `NAMES`."""
-    return [
+    """What makes each of the guests that are compared, by their `NAMES` and in their order."""
+    makes = (
         lambda: LodgeGuest(lodge, disks, tap),
         lambda: QemuGuest("microvm", lodge.folder, disks, tap),
         lambda: QemuGuest("pc", lodge.folder, disks, tap),
-    ]
+    )
+    return dict(zip(NAMES, makes))
 
 
 def row(what, cells, promise, names=NAMES):

@@ -66,7 +66,7 @@ def run(lodge):
     root = linux.root(lodge.folder)
     found, trips = collections.defaultdict(list), collections.defaultdict(list)
     for _ in range(ROUNDS):
-        for name, make in zip(linux.NAMES, linux.engines_with(lodge, [(root, "writeback")], TAP)):
+        for name, make in linux.engines_with(lodge, [(root, "writeback")], TAP).items():
             with server(), make() as guest, guest.shell() as shell:
                 shell.run(f"ip address add {GUEST}/24 dev eth0; ip link set eth0 up; ping -c 1 {HOST}")
                 for work, streams, option in WORK:

@@ -31,7 +31,7 @@ def first_byte(lodge):
 def user_space(lodge):
     """Linux, started directly: with all that a new guest has, and with its disk only, as microvm."""
     disks = [(linux.root(lodge.folder), "writeback")]
-    guests = dict(zip(linux.NAMES, linux.engines_with(lodge, disks)))
+    guests = linux.engines_with(lodge, disks)
     guests["bare"] = lambda: linux.LodgeGuest(lodge, disks, bare=True)
     taken = {name: [] for name in guests}
     for _ in range(ROUNDS):
