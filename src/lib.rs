@@ -6,12 +6,13 @@
 //! - [`manager`]: what `lodge` and `lodgectl` share: definitions, the library, starting and finding workers, the host.
 //! - [`worker`]: the process that runs one guest: launch description, driver, control and serial servers, exit report.
 //! - [`nat`]: what supervisor, worker and `lodge-nat` say to each other about a network card's address translation.
+//! - [`switch`]: what they and `lodge-switch` say to each other about isolated networks.
 //! - [`qmp`]: the control protocol. [`rfb`]: the screen protocol.
 //! - [`vmm`]: the engine: machine, vCPUs, buses, devices.
 //! - [`screen`], [`input`]: what a screen and what keys and pointers are.
 //!
-//! The desktop application's own code (`src/main.rs`, `src/ui/`) belongs to the `lodge` binary, and the address translator's to
-//! `lodge-nat` (`src/bin/lodge-nat/`), so that the worker stays small.
+//! The desktop application's own code (`src/main.rs`, `src/ui/`) belongs to the `lodge` binary, and the address translator's and
+//! the switch's to `lodge-nat` and `lodge-switch` (`src/bin/`), so that the worker stays small.
 
 pub mod cli;
 pub mod input;
@@ -20,5 +21,6 @@ pub mod nat;
 pub mod qmp;
 pub mod rfb;
 pub mod screen;
+pub mod switch;
 pub mod vmm;
 pub mod worker;

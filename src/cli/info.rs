@@ -176,6 +176,22 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     pairs
 }
 
+/// An isolated network, and what is known of it while the guest runs.
+fn isolated(network: &NetworkDefinition, info: Option<&NatInfo>) -> String {
+    let mut text = format!("isolated network {}", network.network.as_deref().unwrap_or_default());
+    if let Some(info) = info.and_then(|info| info.isolated.as_ref()) {
+        text += &match info.cards {
+            1 => " with no other card".to_owned(),
+            2 => " with 1 other card".to_owned(),
+            cards => format!(" with {} other cards", cards.saturating_sub(1)),
+        };
+        if let Some(address) = &info.address {
+            text += &format!(", {address}");
+        }
+    }
+    text
+}
+
 /// Network card number `index`: what it is connected to, and what went over it if it is among `figures`.
 fn card(index: usize, network: &NetworkDefinition, figures: &[NetworkStatistics], translation: &[NatInfo]) -> String {
     let id = format!("net{index}");
@@ -183,6 +199,7 @@ fn card(index: usize, network: &NetworkDefinition, figures: &[NetworkStatistics]
     let place = match (network.kind, &network.bridge, &network.tap) {
         (NetworkKind::Bridge, Some(bridge), _) => format!("bridge {bridge}"),
         (NetworkKind::Tap, _, Some(tap)) => format!("TAP {tap}"),
+        (NetworkKind::Isolated, ..) => isolated(network, info),
         (NetworkKind::Nat, ..) => info
             .map_or_else(|| "NAT".to_owned(), |info| format!("NAT by {}", info.backend.replace("slirp", "libslirp"))),
         _ => "not connected".to_owned(),

@@ -24,6 +24,7 @@ pub mod host;
 pub mod library;
 pub mod media;
 pub mod network;
+pub mod networks;
 pub mod paths;
 pub mod pool;
 pub mod run_lock;

@@ -44,7 +44,7 @@ impl NetworkError {
 /// What would keep the host's end of a card from being opened, as far as that can be seen without opening it.
 pub fn look(network: &NetworkDefinition, root: &Root) -> Result<(), NetworkError> {
     match network.kind {
-        NetworkKind::None | NetworkKind::Nat => Ok(()),
+        NetworkKind::None | NetworkKind::Nat | NetworkKind::Isolated => Ok(()),
         NetworkKind::Tap => look_at_tap(network, root).map(drop),
         NetworkKind::Bridge => look_at_bridge(network, root).map(drop),
     }
@@ -53,7 +53,7 @@ pub fn look(network: &NetworkDefinition, root: &Root) -> Result<(), NetworkError
 /// Opens the TAP interface of a card: one descriptor for each pair of queues, none for a card without one.
 pub fn open(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
     match network.kind {
-        NetworkKind::None | NetworkKind::Nat => Ok(Vec::new()),
+        NetworkKind::None | NetworkKind::Nat | NetworkKind::Isolated => Ok(Vec::new()),
         NetworkKind::Tap => open_tap(network, root),
         NetworkKind::Bridge => make_in_bridge(network, root),
     }

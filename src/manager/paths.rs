@@ -138,6 +138,11 @@ impl Paths {
         self.data.join("trash")
     }
 
+    /// The sockets of isolated networks.
+    pub fn networks(&self) -> PathBuf {
+        self.runtime.join("networks")
+    }
+
     /// The folder of the running guest with this UUID.
     pub fn running(&self, uuid: Uuid) -> RunningPaths {
         RunningPaths { folder: self.runtime.join(uuid.to_string()) }

@@ -82,7 +82,7 @@ impl Control {
             }
         });
         answered.unwrap_or_else(|error| {
-            Err(format!("the card's address translation does not answer ({error}). Stop the guest and start it again"))
+            Err(format!("what carries the card's frames does not answer ({error}). Stop the guest and start it again"))
         })
     }
 }
@@ -122,7 +122,7 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
-    use crate::nat::Backend;
+    use crate::nat::Carrier;
 
     fn line() -> (Control, OwnedFd) {
         let flags = SocketFlags::CLOEXEC;
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn an_answer_to_an_earlier_request_is_passed_over() {
         let (control, translator) = line();
-        let state = State { backend: Backend::Slirp, problem: None, forwards: Vec::new(), restarted: false };
+        let state = State::new(Carrier::Slirp);
         let reply = |number, result| write_message(&translator, &Reply { number, result }).unwrap();
         reply(0, Err("late".to_owned()));
         reply(1, Ok(state.clone()));

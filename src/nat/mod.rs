@@ -22,6 +22,7 @@ use std::{
     str::FromStr,
 };
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 pub use control::{Control, Reply, Request, Task, read_message, write_message};
@@ -187,17 +188,66 @@ impl FromStr for Forward {
     }
 }
 
-/// What a card's translator does.
+/// Who carries a card's frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carrier {
+    /// `passt`.
+    Passt,
+    /// libslirp.
+    Slirp,
+    /// The switch of an isolated network, which is no translator, but is asked in the same way.
+    Switch,
+}
+
+impl Carrier {
+    /// The word for it in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passt => "passt",
+            Self::Slirp => "slirp",
+            Self::Switch => "switch",
+        }
+    }
+}
+
+/// What a card's translator or switch does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Who translates: never [`Backend::Auto`].
-    pub backend: Backend,
+    /// Who carries the card's frames.
+    pub carrier: Carrier,
     /// What keeps it from doing so at this moment, or something that is not as it was asked for.
     pub problem: Option<String>,
     /// What is forwarded.
     pub forwards: Vec<Forward>,
     /// Whether the last request has cut the guest's connections: `passt` has to begin anew for other forwards.
     pub restarted: bool,
+    /// The isolated network, for [`Carrier::Switch`].
+    #[serde(default)]
+    pub isolated: Option<Isolated>,
+}
+
+impl State {
+    /// That of one who carries frames as it should, and forwards nothing.
+    pub fn new(carrier: Carrier) -> Self {
+        Self { carrier, problem: None, forwards: Vec::new(), restarted: false, isolated: None }
+    }
+}
+
+/// An isolated network, as one of the cards on it is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Isolated {
+    /// The network's name.
+    pub network: String,
+    /// How many cards are on it.
+    pub cards: usize,
+    /// The subnet of which its switch gives addresses by DHCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Ipv4Net>,
+    /// The address that it has given to this card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
 }
 
 #[cfg(test)]

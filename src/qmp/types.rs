@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
 pub use throttle::ThrottleLimits;
 
-pub use nat::{Forward, NatInfo};
+pub use nat::{Forward, IsolatedInfo, NatInfo};
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
 
 /// The state of a guest (`RunState`), as far as this engine has them.

@@ -2,12 +2,38 @@
 
 use std::{
     collections::BTreeSet,
-    io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::fs::FileTypeExt,
+    },
 };
 
 use rustix::io::FdFlags;
 use vmm_sys_util::eventfd::EventFd;
+
+use super::launch::LAUNCH_LIMIT;
+
+/// Reads the launch description that this process was started with, and closes it. What goes wrong is a sentence for people.
+///
+/// # Safety
+///
+/// As for [`Inherited::new`].
+pub unsafe fn read_launch(fd: RawFd) -> Result<Vec<u8>, String> {
+    // SAFETY: the first of what this process was started with, and nobody else takes it. A number that is not open only
+    // makes the reading fail.
+    let file = unsafe { File::from_raw_fd(fd) };
+    let kind = file.metadata().map(|metadata| metadata.file_type());
+    if !kind.is_ok_and(|kind| kind.is_file() || kind.is_fifo()) {
+        // Not ours to close.
+        std::mem::forget(file);
+        return Err(format!("there is no launch description on file descriptor {fd}"));
+    }
+    let mut json = Vec::new();
+    file.take(LAUNCH_LIMIT).read_to_end(&mut json).map_err(|error| format!("the launch description: {error}"))?;
+    Ok(json)
+}
 
 /// Why a file descriptor could not be taken over.
 #[derive(Debug, thiserror::Error)]

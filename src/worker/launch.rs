@@ -176,6 +176,13 @@ pub enum Connection {
         /// The SEQPACKET socket for requests.
         control: RawFd,
     },
+    /// An isolated network, by the keeper of a `lodge-switch`.
+    Switch {
+        /// The SEQPACKET socket through which the card gets its streams.
+        feed: RawFd,
+        /// The SEQPACKET socket for requests.
+        control: RawFd,
+    },
 }
 
 /// A port of the virtio console.

@@ -6,9 +6,9 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io,
     os::{
-        fd::{FromRawFd, OwnedFd, RawFd},
+        fd::{OwnedFd, RawFd},
         unix::net::UnixListener,
     },
     panic,
@@ -20,11 +20,11 @@ use std::{
 
 use super::{
     control::{ControlServer, events::EventHub},
-    descriptors::{DescriptorError, Inherited},
+    descriptors::{DescriptorError, Inherited, read_launch},
     driver::{self, Driver, DriverHandle, Request, Restored, Wiring},
     exit_report::{ExitReport, Outcome},
     guest::{Guest, GuestDisk, Media},
-    launch::{self, CacheMode, LAUNCH_FD, LAUNCH_LIMIT, LaunchDescription, Vsock},
+    launch::{self, CacheMode, LAUNCH_FD, LaunchDescription, Vsock},
     log::{LineWriter, Log},
     porter::Porter,
     process::{self, Signals},
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     nat::{self, Control},
-    rfb,
+    rfb, switch,
     vmm::{
         block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
         boot::linux::LinuxBoot,
@@ -64,8 +64,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// was started with.
 pub unsafe fn run() -> ExitCode {
     // SAFETY: promised by the caller.
-    let mut inherited = unsafe { Inherited::new() };
-    let launch = match read_launch() {
+    let (mut inherited, json) = unsafe { (Inherited::new(), read_launch(LAUNCH_FD)) };
+    let launch = match json.map_err(Failure::from).and_then(|json| Ok(LaunchDescription::from_json(&json)?)) {
         Ok(launch) => launch,
         Err(failure) => return refuse(&failure.to_string()),
     };
@@ -107,21 +107,6 @@ fn refuse(reason: &str) -> ExitCode {
          \"lodgectl start NAME\""
     );
     ExitCode::from(2)
-}
-
-fn read_launch() -> Result<LaunchDescription, Failure> {
-    // SAFETY: the first of what this process was started with, and nobody else takes it. A number that is not open only
-    // makes the reading fail.
-    let file = unsafe { File::from_raw_fd(LAUNCH_FD) };
-    let kind = file.metadata().map(|metadata| metadata.file_type());
-    if !kind.is_ok_and(|kind| kind.is_file() || std::os::unix::fs::FileTypeExt::is_fifo(&kind)) {
-        // Not ours to close.
-        std::mem::forget(file);
-        return Err("there is no launch description on file descriptor 3".into());
-    }
-    let mut json = Vec::new();
-    file.take(LAUNCH_LIMIT).read_to_end(&mut json).map_err(|error| format!("the launch description: {error}"))?;
-    Ok(LaunchDescription::from_json(&json)?)
 }
 
 /// Every file that the launch description names.
@@ -228,6 +213,10 @@ fn connection(
         &launch::Connection::Nat { feed, control } => {
             translators.add(&network.id, Control::new(take(control, &network.id)?));
             Connection::Stream { feed: take(feed, &network.id)?, mtu: nat::MTU }
+        }
+        &launch::Connection::Switch { feed, control } => {
+            translators.add(&network.id, Control::new(take(control, &network.id)?));
+            Connection::Stream { feed: take(feed, &network.id)?, mtu: switch::MTU }
         }
     })
 }

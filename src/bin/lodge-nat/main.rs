@@ -9,25 +9,20 @@ mod ports;
 mod sandbox;
 mod slirp;
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    os::fd::{FromRawFd, OwnedFd},
-    process::ExitCode,
-};
+use std::{io, os::fd::OwnedFd, process::ExitCode};
 
 use lodge::{
     nat::{
         Backend, Forward, LAUNCH_FD, LAUNCH_VERSION, Launch, Reply, Request, State, Task, read_message, write_message,
     },
-    worker::{descriptors::Inherited, process},
+    worker::{
+        descriptors::{Inherited, read_launch},
+        process,
+    },
 };
 
 use passt::{Passed, Passt};
 use slirp::Slirp;
-
-/// The longest launch description, in bytes.
-const LAUNCH_LIMIT: u64 = 1 << 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -59,8 +54,12 @@ fn main() -> ExitCode {
 
 fn start() -> Result<(), Failure> {
     // SAFETY: the first thing that the process does, and done once.
-    let mut inherited = unsafe { Inherited::new() };
-    let launch = read_launch()?;
+    let (mut inherited, json) = unsafe { (Inherited::new(), read_launch(LAUNCH_FD)?) };
+    let launch: Launch = serde_json::from_slice(&json)?;
+    if launch.version != LAUNCH_VERSION {
+        let (found, wanted) = (launch.version, LAUNCH_VERSION);
+        return Err(format!("the launch description has version {found}, this lodge-nat knows {wanted}").into());
+    }
     let sockets = Sockets {
         feed: inherited.take(launch.feed, "the feed")?,
         control: inherited.take(launch.control, "the control socket")?,
@@ -78,25 +77,6 @@ fn start() -> Result<(), Failure> {
     drop(ready);
     let Ok(active) = begun else { return Ok(()) };
     translate(active, launch.backend, &control).map_err(|error| format!("the network {label} ends: {error}").into())
-}
-
-fn read_launch() -> Result<Launch, Failure> {
-    // SAFETY: the first of what this process was started with, and nobody else takes it. A number that is not open only makes
-    // the reading fail.
-    let file = unsafe { File::from_raw_fd(LAUNCH_FD) };
-    let mut json = Vec::new();
-    if let Err(error) = file.metadata() {
-        // Not ours to close.
-        std::mem::forget(file);
-        return Err(format!("there is no launch description on file descriptor {LAUNCH_FD} ({error})").into());
-    }
-    file.take(LAUNCH_LIMIT).read_to_end(&mut json)?;
-    let launch: Launch = serde_json::from_slice(&json)?;
-    if launch.version != LAUNCH_VERSION {
-        let (found, wanted) = (launch.version, LAUNCH_VERSION);
-        return Err(format!("the launch description has version {found}, this lodge-nat knows {wanted}").into());
-    }
-    Ok(launch)
 }
 
 /// Starts the translation; an error says how to mend it.

@@ -13,7 +13,7 @@ use std::{
 
 use command_fds::{CommandFdExt, FdMapping};
 use lodge::{
-    nat::{Backend, Forward, MTU, Protocol, State},
+    nat::{Carrier, Forward, MTU, Protocol, State},
     vmm::net::stream,
 };
 use rustix::{
@@ -196,7 +196,7 @@ impl Passt {
     /// What it does.
     pub fn state(&self) -> State {
         let problem = self.problem.clone().filter(|_| self.child.is_none());
-        State { backend: Backend::Passt, problem, forwards: self.forwards.clone(), restarted: false }
+        State { problem, forwards: self.forwards.clone(), ..State::new(Carrier::Passt) }
     }
 
     /// The way to the card, for another translator.

@@ -18,7 +18,7 @@ use std::{
 use libslirp::{Context, Handler, PollEvents};
 use libslirp_sys::{SlirpConfig, in_addr, slirp_add_hostfwd, slirp_remove_hostfwd};
 use lodge::{
-    nat::{Backend, Forward, MTU, Protocol, State},
+    nat::{Carrier, Forward, MTU, Protocol, State},
     vmm::net::stream::{self, LONGEST, PREFIX},
 };
 
@@ -274,7 +274,7 @@ impl Slirp {
     /// What it does.
     pub fn state(&self) -> State {
         let (problem, forwards) = (self.problem.clone(), self.forwards.clone());
-        State { backend: Backend::Slirp, problem, forwards, restarted: false }
+        State { problem, forwards, ..State::new(Carrier::Slirp) }
     }
 }
 

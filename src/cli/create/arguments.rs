@@ -264,22 +264,26 @@ impl FromStr for NetworkArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const HOW: &str = "Write nat, tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS, ,queues=COUNT, and behind nat \
-                           ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and ,backend=passt|slirp";
+        const HOW: &str = "Write nat, isolated=NAME, tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS, ,queues=COUNT, \
+                           behind nat ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and ,backend=passt|slirp, behind isolated \
+                           ,dhcp=10.55.0.0/24";
         // The only setting that may be there several times.
         let (forwards, others): (Vec<_>, Vec<_>) = text.split(',').partition(|part| part.starts_with("forward="));
         let mut settings = Settings::read(others.into_iter(), HOW)?;
-        let places = ["nat", "tap", "bridge", "none"].map(|place| settings.take(place));
+        let places = ["nat", "isolated", "tap", "bridge", "none"].map(|place| settings.take(place));
         let mut network = match places {
-            [Some(""), None, None, None] => NetworkDefinition::nat(),
-            [None, Some(tap), None, None] => NetworkDefinition::tap(tap),
-            [None, None, Some(bridge), None] => NetworkDefinition::bridge(bridge),
-            [None, None, None, Some(_)] => NetworkDefinition::new(NetworkKind::None),
+            [Some(""), None, None, None, None] => NetworkDefinition::nat(),
+            [None, Some(network), None, None, None] => NetworkDefinition::isolated(network),
+            [None, None, Some(tap), None, None] => NetworkDefinition::tap(tap),
+            [None, None, None, Some(bridge), None] => NetworkDefinition::bridge(bridge),
+            [None, None, None, None, Some(_)] => NetworkDefinition::new(NetworkKind::None),
             _ => return Err(format!("\"{text}\" is no network. {HOW}")),
         };
         let forwards = forwards.iter().filter_map(|part| part.strip_prefix("forward="));
         network.forwards = forwards.map(str::parse).collect::<Result<_, _>>()?;
         network.backend = settings.take("backend").map_or_else(|| Ok(NatBackend::default()), str::parse)?;
+        let subnet = |text: &str| text.parse().map_err(|_| format!("\"{text}\" is no subnet. {HOW}"));
+        network.dhcp = settings.take("dhcp").map(subnet).transpose()?;
         network.mac = settings.take("mac").map(str::to_ascii_lowercase);
         network.queues = settings.take_number("queues")?.unwrap_or(network.queues);
         if let Some(model) = settings.take("model").filter(|model| *model != "virtio") {
@@ -360,6 +364,11 @@ mod tests {
         );
         assert_eq!(parse("tap=tap0"), Ok(NetworkDefinition::tap("tap0")));
         assert_eq!(parse("bridge=br0,model=virtio"), Ok(NetworkDefinition::bridge("br0")));
+        let dhcp = Some("10.55.0.0/24".parse().unwrap());
+        assert_eq!(
+            parse("isolated=lab,dhcp=10.55.0.0/24"),
+            Ok(NetworkDefinition { dhcp, ..NetworkDefinition::isolated("lab") })
+        );
         assert_eq!(parse("none"), Ok(NetworkDefinition::new(NetworkKind::None)));
         assert_eq!(
             parse("queues=2,bridge=br0,mac=52:54:00:00:00:0A"),
@@ -370,6 +379,7 @@ mod tests {
             ("nat,forward=22", "tcp:2222:22"),
             ("nat,backend=vpn", "passt or slirp"),
             ("tap=a,bridge=b", "no network"),
+            ("isolated=lab,dhcp=yes", "no subnet"),
             ("tap=a,queues=x", "\"x\" is not a number"),
             ("tap=a,mtu=9000", "\"mtu\" is not known"),
             ("tap=a,model=e1000", "no card e1000"),

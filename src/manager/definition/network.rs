@@ -9,6 +9,11 @@
 //! guest_port = 22
 //!
 //! [[network]]
+//! kind = "isolated"           # a network of your own guests, which leads nowhere else
+//! network = "lab"
+//! dhcp = "10.55.0.0/24"       # has addresses of this subnet for them
+//!
+//! [[network]]
 //! kind = "tap"                # an interface that is there already and belongs to you
 //! tap = "tap0"
 //! mac = "52:54:00:12:34:56"   # given when left out
@@ -19,11 +24,13 @@
 
 use std::collections::HashSet;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Definition, Problem};
 pub use crate::nat::{Backend as NatBackend, Forward, Protocol};
+use crate::switch;
 
 /// Most network cards of a guest.
 pub const MAX_NETWORKS: usize = 8;
@@ -47,6 +54,13 @@ pub struct NetworkDefinition {
     /// The host's TAP interface, for [`NetworkKind::Tap`].
     #[serde(default)]
     pub tap: Option<String>,
+    /// The network's name, for [`NetworkKind::Isolated`].
+    #[serde(default)]
+    pub network: Option<String>,
+    /// The subnet of which guests get addresses by DHCP, for [`NetworkKind::Isolated`]. One guest on the network is enough to ask
+    /// for it.
+    #[serde(default)]
+    pub dhcp: Option<Ipv4Net>,
     /// The card's address, as `52:54:00:12:34:56`. Given after the guest's UUID when left out.
     #[serde(default)]
     pub mac: Option<String>,
@@ -62,11 +76,13 @@ pub struct NetworkDefinition {
 }
 
 /// What a network card is connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkKind {
     /// The host's network by address translation, without root.
     Nat,
+    /// A network of this user's guests, which leads nowhere else, without root.
+    Isolated,
     /// A bridge of the host, through an interface that is made for it and goes with it. That needs the right to do so.
     Bridge,
     /// A TAP interface of the host that is there already and that this user may use.
@@ -79,12 +95,17 @@ impl NetworkDefinition {
     /// A card with one pair of queues.
     pub fn new(kind: NetworkKind) -> Self {
         let (backend, forwards) = (NatBackend::default(), Vec::new());
-        Self { kind, bridge: None, tap: None, mac: None, queues: 1, backend, forwards }
+        Self { kind, bridge: None, tap: None, network: None, dhcp: None, mac: None, queues: 1, backend, forwards }
     }
 
     /// A card that reaches the host's network by address translation.
     pub fn nat() -> Self {
         Self::new(NetworkKind::Nat)
+    }
+
+    /// A card on the isolated network of this name.
+    pub fn isolated(name: impl Into<String>) -> Self {
+        Self { network: Some(name.into()), ..Self::new(NetworkKind::Isolated) }
     }
 
     /// A card in the host's bridge of this name.
@@ -106,6 +127,8 @@ impl NetworkDefinition {
     pub fn clashes(&self, other: &Self) -> bool {
         let apart = match (self.kind, other.kind) {
             (NetworkKind::None | NetworkKind::Nat, _) | (_, NetworkKind::None | NetworkKind::Nat) => true,
+            (NetworkKind::Isolated, NetworkKind::Isolated) => self.network != other.network,
+            (NetworkKind::Isolated, _) | (_, NetworkKind::Isolated) => true,
             (NetworkKind::Bridge, NetworkKind::Bridge) => self.bridge != other.bridge,
             _ => false,
         };
@@ -140,7 +163,40 @@ impl NetworkDefinition {
             let message = format!("{} is not possible. Choose 1 to {MAX_QUEUES}", self.queues);
             problems.push(Problem::new(field("queues"), message));
         }
+        self.validate_isolated(field, problems);
         self.validate_translation(field, problems);
+    }
+
+    fn validate_isolated(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+        if self.kind != NetworkKind::Isolated {
+            let wrong = [("network", self.network.is_some()), ("dhcp", self.dhcp.is_some())];
+            let wrong = wrong.into_iter().filter(|(_, is_there)| *is_there);
+            problems.extend(
+                wrong.map(|(name, _)| Problem::new(field(name), "only kind = \"isolated\" has one. Remove it")),
+            );
+            return;
+        }
+        match self.network.as_deref() {
+            None => problems.push(Problem::new(
+                field("network"),
+                "the network's name is missing. Write one, like network = \"lab\": guests with the same name see each other",
+            )),
+            Some(name) if !switch::is_name(name) => {
+                let message = format!(
+                    "{name:?} is no name of a network. Write at most {} letters, digits, \".\", \"_\" and \"-\"",
+                    switch::NAME_MAX
+                );
+                problems.push(Problem::new(field("network"), message));
+            }
+            Some(_) => {}
+        }
+        if let Some(subnet) = self.dhcp.filter(|subnet| !is_private_subnet(*subnet)) {
+            let message = format!("{subnet} cannot be given to guests. Write a private subnet, like 10.55.0.0/24");
+            problems.push(Problem::new(field("dhcp"), message));
+        }
+        if self.queues > 1 {
+            problems.push(Problem::new(field("queues"), "an isolated network has one only. Write queues = 1"));
+        }
     }
 
     fn validate_translation(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
@@ -213,6 +269,14 @@ impl Definition {
             }
         }
     }
+}
+
+/// Whether guests can get addresses of `subnet`, and nobody else can have them (RFC 1918).
+fn is_private_subnet(subnet: Ipv4Net) -> bool {
+    subnet.network().is_private()
+        && subnet.broadcast().is_private()
+        && subnet == subnet.trunc()
+        && switch::PREFIXES.contains(&subnet.prefix_len())
 }
 
 /// Whether the kernel takes `name` for an interface. `%` would make it choose a number.
@@ -308,6 +372,25 @@ mod tests {
         assert_eq!(complaints([several]), ["network[0].queues", "network[0].forward[0].address"]);
         let tap = NetworkDefinition { backend: slirp, kind: NetworkKind::None, ..card };
         assert_eq!(complaints([tap]), ["network[0].backend", "network[0].forward"]);
+    }
+
+    #[test]
+    fn an_isolated_network_has_a_name_and_perhaps_private_addresses() {
+        let card = |name: &str, dhcp: &str| NetworkDefinition {
+            dhcp: Some(dhcp.parse().unwrap()),
+            ..NetworkDefinition::isolated(name)
+        };
+
+        assert!(complaints([NetworkDefinition::isolated("lab"), card("lab-2", "192.168.50.0/24")]).is_empty());
+        assert_eq!(complaints([NetworkDefinition::new(NetworkKind::Isolated)]), ["network[0].network"]);
+        assert_eq!(complaints([card("../lab", "8.8.8.0/24")]), ["network[0].network", "network[0].dhcp"]);
+        for wrong in ["10.0.0.1/24", "10.0.0.0/30", "10.0.0.0/7"] {
+            assert_eq!(complaints([card("lab", wrong)]), ["network[0].dhcp"], "{wrong}");
+        }
+        let several = NetworkDefinition { queues: 2, ..NetworkDefinition::isolated("lab") };
+        assert_eq!(complaints([several]), ["network[0].queues"]);
+        let tap = NetworkDefinition { kind: NetworkKind::None, ..card("lab", "10.0.0.0/24") };
+        assert_eq!(complaints([tap]), ["network[0].network", "network[0].dhcp"]);
     }
 
     #[test]

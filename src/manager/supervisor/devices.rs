@@ -5,10 +5,10 @@
 use std::{fs::File, path::Path};
 
 use super::{
+    carriers::{self, Carrier},
     images,
     launch::Inherited,
     runtime::{Prepared, Wanted},
-    translation::{self, Translator},
 };
 use crate::{
     manager::{
@@ -17,7 +17,9 @@ use crate::{
             Problems,
         },
         host::Root,
-        network, storage,
+        network,
+        paths::Paths,
+        storage,
     },
     worker::launch::{
         BackingImage, Cdrom, Connection, Disk, DiskBus as LaunchBus, DiskFormat as LaunchFormat, Kernel, Medium,
@@ -131,19 +133,20 @@ fn mend(disk: &DiskDefinition) -> Result<(), String> {
     }
 }
 
-/// Opens the host's ends of all network cards, and prepares those who translate addresses.
+/// Opens the host's ends of all network cards, and prepares those who carry frames.
 pub(super) fn open_networks(
+    paths: &Paths,
     definition: &Definition,
     root: &Root,
     inherited: &mut Inherited,
-) -> Result<(Vec<Network>, Vec<Translator>), Problems> {
-    let (mut networks, mut translators, mut problems) = (Vec::new(), Vec::new(), Problems::default());
+) -> Result<(Vec<Network>, Vec<Carrier>), Problems> {
+    let (mut networks, mut carriers, mut problems) = (Vec::new(), Vec::new(), Problems::default());
     for (index, network) in definition.networks.iter().enumerate() {
         let connection = match network.kind {
             NetworkKind::None => Ok(Connection::Nothing),
-            NetworkKind::Nat => translation::prepare(definition, index, network, inherited)
-                .map(|(connection, translator)| {
-                    translators.push(translator);
+            NetworkKind::Nat | NetworkKind::Isolated => carriers::prepare(paths, definition, index, network, inherited)
+                .map(|(connection, carrier)| {
+                    carriers.push(carrier);
                     connection
                 })
                 .map_err(|error| ("kind", format!("no sockets could be made: {error}. Close other programs"))),
@@ -161,7 +164,7 @@ pub(super) fn open_networks(
             Err((field, message)) => problems.0.push(Problem::new(format!("network[{index}].{field}"), message)),
         }
     }
-    if problems.0.is_empty() { Ok((networks, translators)) } else { Err(problems) }
+    if problems.0.is_empty() { Ok((networks, carriers)) } else { Err(problems) }
 }
 
 /// The sockets that the guest's devices need.

@@ -21,9 +21,9 @@ use uuid::Uuid;
 
 use super::{
     Begin, StartOptions, Supervisor, SupervisorError,
+    carriers::Carrier,
     devices::{self, Sockets},
     runtime, saved,
-    translation::Translator,
 };
 use crate::{
     manager::{
@@ -53,7 +53,7 @@ pub(super) struct Launch {
     pub state_size: u64,
     log: File,
     /// Started before the worker.
-    translators: Vec<Translator>,
+    carriers: Vec<Carrier>,
 }
 
 impl Supervisor {
@@ -92,7 +92,8 @@ impl Supervisor {
         if let Some(problem) = self.library().address_conflict(&definition)? {
             return Err(unfit(Problems(vec![problem])));
         }
-        let (networks, translators) = devices::open_networks(&definition, &self.root, &mut inherited).map_err(unfit)?;
+        let (networks, carriers) =
+            devices::open_networks(self.paths(), &definition, &self.root, &mut inherited).map_err(unfit)?;
         // Not before the disks are locked.
         let state = match options.begin {
             Begin::Saved => saved::open(self.paths(), &definition)?.map(|state| (state, true)),
@@ -131,7 +132,7 @@ impl Supervisor {
         }
         let running = self.paths().running(definition.uuid);
         let (uuid, name, log) = (definition.uuid, name.to_owned(), its_log);
-        Ok(Launch { uuid, name, worker, command, running, state_size, log, translators })
+        Ok(Launch { uuid, name, worker, command, running, state_size, log, carriers })
     }
 
     pub(super) fn take_lock(&self, name: &str) -> Result<RunLock, SupervisorError> {
@@ -167,11 +168,11 @@ impl Supervisor {
 }
 
 impl Launch {
-    /// Starts those who translate addresses. What they have of the guest ends with this launch, and they with it.
-    pub async fn start_translators(&mut self) -> Result<(), SupervisorError> {
-        for translator in self.translators.drain(..) {
+    /// Starts those who carry frames. What they have of the guest ends with this launch, and they with it.
+    pub async fn start_carriers(&mut self) -> Result<(), SupervisorError> {
+        for carrier in self.carriers.drain(..) {
             let started = match self.log.try_clone() {
-                Ok(log) => translator.start(&self.worker, log).await,
+                Ok(log) => carrier.start(&self.worker, log).await,
                 Err(error) => Err(Problem::new("network", format!("the log cannot be written: {error}. Make room"))),
             };
             let unfit = |problem| SupervisorError::Unfit { name: self.name.clone(), problems: Problems(vec![problem]) };

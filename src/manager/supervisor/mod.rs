@@ -12,6 +12,7 @@
 //! A guest that was saved is Off with a state in its folder, in which it begins at its next start.
 //! ```
 
+mod carriers;
 mod devices;
 mod ending;
 mod error;
@@ -20,7 +21,6 @@ mod launch;
 mod runtime;
 mod saved;
 mod state;
-mod translation;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -97,7 +97,7 @@ impl Supervisor {
     pub async fn start_with(&self, name: &str, options: StartOptions) -> Result<Client, SupervisorError> {
         let (this, guest) = (self.clone(), name.to_owned());
         let mut launch = blocking(move || this.prepare(&guest, options)).await?;
-        if let Err(error) = launch.start_translators().await {
+        if let Err(error) = launch.start_carriers().await {
             let uuid = launch.uuid;
             // With the lock.
             drop(launch);

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A network card whose addresses are translated.
+/// A network card whose addresses are translated, or that is on an isolated network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NatInfo {
     /// The card.
     pub id: String,
-    /// Who translates: `passt` or `slirp`; `auto` when that cannot be found out.
+    /// Who carries its frames: `passt`, `slirp`, or the `switch` of an isolated network; `auto` when that cannot be found out.
     pub backend: String,
     /// What keeps it from doing so, or is not as it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,6 +18,25 @@ pub struct NatInfo {
     /// Whether a change of the forwards has cut the guest's connections.
     #[serde(default)]
     pub restarted: bool,
+    /// The isolated network, for `switch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<IsolatedInfo>,
+}
+
+/// An isolated network, as one of the cards on it sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IsolatedInfo {
+    /// The network's name.
+    pub network: String,
+    /// How many cards are on it.
+    pub cards: usize,
+    /// The subnet of which its switch gives addresses by DHCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<String>,
+    /// The address that it has given to the card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// A port of the host that leads into a guest.

@@ -12,9 +12,10 @@ use lodge::{
         definition::{Definition, HostLimits, NetworkDefinition},
         drives,
         guests::{Guests, WatchLevel},
-        host::{self, Finding, Root, networks},
+        host::{self, Finding, Root},
         library::{Deleted, Library},
         media::{self, Media, MediaError},
+        networks,
         paths::{Paths, RunningPaths},
         pool::{Pool, Space},
         size::Size,
@@ -297,7 +298,11 @@ impl Backend {
                 space: pool.space().ok(),
                 pool: pool.folder().to_owned(),
                 names: library.names()?,
-                networks: networks::usable(&Root::default()),
+                networks: networks::choices(&library, &Root::default())?
+                    .into_iter()
+                    .filter(|choice| choice.problem.is_none())
+                    .map(|choice| choice.card)
+                    .collect(),
             })
         })
         .await

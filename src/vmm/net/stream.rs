@@ -45,6 +45,25 @@ pub fn hand_over(feed: &impl AsFd, stream: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes a stream that was handed over through `feed`; `None` when there was something else in the message. An error of the kind
+/// `UnexpectedEof` means that nobody is at the other end any more.
+pub fn take_over(feed: &impl AsFd) -> io::Result<Option<UnixStream>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0; 1];
+    let message = rustix::io::retry_on_intr(|| {
+        recvmsg(feed, &mut [io::IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    if message.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let stream = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok(stream.map(UnixStream::from))
+}
+
 /// The back end.
 pub struct Stream {
     // Fixed configuration
@@ -153,27 +172,17 @@ impl Stream {
         if self.stream.is_some() {
             return Ok(true);
         }
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0; 1];
-        let received = rustix::io::retry_on_intr(|| {
-            recvmsg(&self.feed, &mut [io::IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-        });
-        match received {
-            Ok(message) if message.bytes == 0 => {
-                // Nobody is at the other end any more. What has no stream now will have none.
+        let stream = match take_over(&self.feed) {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                // What has no stream now will have none.
                 forget(&self.incoming, &self.feed);
                 return Ok(false);
             }
-            Ok(_) => {}
-            Err(rustix::io::Errno::AGAIN) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        let stream = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        let Some(stream) = stream.map(UnixStream::from) else { return Ok(false) };
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Some(stream) = stream else { return Ok(false) };
         // What is no stream is let go.
         let watched = stream.set_nonblocking(true).and_then(|()| watch(&self.incoming, &stream, EventFlags::IN));
         if watched.is_ok() {

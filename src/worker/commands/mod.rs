@@ -20,8 +20,8 @@
 //!   guest does what it did before. `x-lodge-save` takes the `filename` of a file that is the guest's own, in which it finds itself
 //!   at its next start: the worker ends then. The event `MIGRATION` comes without being asked for.
 //! - `x-lodge-statistics` answers all that a guest's graphs need, `x-lodge-query-netstats` what went over the network cards, whose
-//!   names `net0` and so on are those for `set_link`. `x-lodge-query-nat` tells who translates addresses for which card and which
-//!   ports of the host lead into the guest; `x-lodge-network-forward-add` and `-remove` change those (QEMU has `hostfwd_add` for
+//!   names `net0` and so on are those for `set_link`. `x-lodge-query-nat` tells who translates addresses for which card, which
+//!   ports of the host lead into the guest, and which isolated network a card is on; `x-lodge-network-forward-add` and `-remove` change those (QEMU has `hostfwd_add` for
 //!   people only). The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 

@@ -1,4 +1,4 @@
-//! Commands for cards whose addresses are translated: `x-lodge-query-nat`, `x-lodge-network-forward-add` and `-remove`. A translator
+//! Commands for cards whose addresses are translated, or that are on an isolated network: `x-lodge-query-nat`, `x-lodge-network-forward-add` and `-remove`. A translator
 //! may have to begin anew, so they run in the client's thread.
 
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::{
     qmp::{
         arguments,
         message::ErrorClass,
-        types::{Forward as QmpForward, NatInfo},
+        types::{Forward as QmpForward, IsolatedInfo, NatInfo},
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) fn query(session: &mut Session, arguments: Map<String, Value>) -> Res
             problem: Some(problem),
             forwards: Vec::new(),
             restarted: false,
+            isolated: None,
         },
     });
     answer(infos.collect::<Vec<_>>())
@@ -86,9 +87,15 @@ fn info(id: &str, state: State) -> NatInfo {
     };
     NatInfo {
         id: id.to_owned(),
-        backend: state.backend.name().to_owned(),
+        backend: state.carrier.name().to_owned(),
         problem: state.problem,
         forwards: state.forwards.into_iter().map(forward).collect(),
         restarted: state.restarted,
+        isolated: state.isolated.map(|isolated| IsolatedInfo {
+            network: isolated.network,
+            cards: isolated.cards,
+            dhcp: isolated.dhcp.map(|subnet| subnet.to_string()),
+            address: isolated.address.map(|address| address.to_string()),
+        }),
     }
 }
