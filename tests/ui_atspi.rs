@@ -201,6 +201,13 @@ fn a_guests_state_is_kept_or_discarded_and_the_guest_is_cloned() {
 }
 
 #[test]
+fn snapshots_are_taken_described_gone_back_to_and_deleted() {
+    if kvm::open().is_some() {
+        run("snapshots.py");
+    }
+}
+
+#[test]
 fn an_iso_image_boots_to_its_menu_in_the_guests_window() {
     if kvm::open().is_some() {
         run("grub.py");

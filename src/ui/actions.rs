@@ -107,6 +107,8 @@ pub enum Action {
     MachineDiscardSaved,
     /// Makes another guest that is like the window's.
     MachineClone,
+    /// Takes a snapshot of the window's guest.
+    TakeSnapshot,
     /// Presses Ctrl+Alt+Delete in the guest.
     SendCtrlAltDelete,
     /// Saves a picture of the guest's screen.
@@ -123,6 +125,8 @@ pub enum Action {
     ShowConsole,
     /// Shows the guest's serial port.
     ShowSerial,
+    /// Shows the guest's snapshots.
+    ShowSnapshots,
     /// Shows what the guest is.
     ShowOverview,
     /// Opens the window's menu.
@@ -146,7 +150,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -177,6 +181,7 @@ impl Action {
         Self::MachineSaveState,
         Self::MachineDiscardSaved,
         Self::MachineClone,
+        Self::TakeSnapshot,
         Self::SendCtrlAltDelete,
         Self::Screenshot,
         Self::InsertDisc,
@@ -185,6 +190,7 @@ impl Action {
         Self::FullScreen,
         Self::ShowConsole,
         Self::ShowSerial,
+        Self::ShowSnapshots,
         Self::ShowOverview,
         Self::MachineMenu,
         Self::CloseGuestWindow,
@@ -226,6 +232,7 @@ impl Action {
             Self::MachineSaveState => (GuestWindow, "save-state", gettext("Sa_ve State"), &["<Control><Shift>h"]),
             Self::MachineDiscardSaved => (GuestWindow, "discard-saved", gettext("Disc_ard Saved State…"), &[]),
             Self::MachineClone => (GuestWindow, "clone", gettext("C_lone…"), &[]),
+            Self::TakeSnapshot => (GuestWindow, "take-snapshot", gettext("Take S_napshot…"), &["<Control><Shift>k"]),
             Self::SendCtrlAltDelete => {
                 (GuestWindow, "ctrl-alt-delete", gettext("Send _Ctrl+Alt+Delete"), &["<Control><Shift>Delete"])
             }
@@ -236,6 +243,7 @@ impl Action {
             Self::FullScreen => (GuestWindow, "full-screen", gettext("F_ull Screen"), &["<Control><Shift>Return"]),
             Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),
             Self::ShowSerial => (GuestWindow, "serial", gettext("Serial _Port"), &["<Control><Shift>e"]),
+            Self::ShowSnapshots => (GuestWindow, "snapshots", gettext("S_napshots"), &["<Control><Shift>n"]),
             Self::ShowOverview => (GuestWindow, "overview", gettext("_Overview"), &["<Control><Shift>o"]),
             Self::MachineMenu => (GuestWindow, "menu", gettext("Window _Menu"), &["<Control><Shift>m"]),
             Self::CloseGuestWindow => (GuestWindow, "close", gettext("_Close Window"), &["<Control><Shift>w"]),

@@ -15,8 +15,9 @@ use crate::ui::{
 };
 
 /// The response of closing a dialog without an answer.
-const CANCEL: &str = "cancel";
-const ACCEPT: &str = "accept";
+pub const CANCEL: &str = "cancel";
+/// The response that does what a dialog asks about.
+pub const ACCEPT: &str = "accept";
 
 /// Says that something failed.
 pub fn error(parent: &impl IsA<gtk::Window>, heading: &str, message: &str) {
@@ -162,7 +163,8 @@ pub fn show_complaint(
     field.update_property(&[Property::Description(complaint.unwrap_or_default())]);
 }
 
-fn question(
+/// A dialog that asks something: it is answered with [`ACCEPT`] or [`CANCEL`].
+pub fn question(
     parent: &impl IsA<gtk::Window>,
     heading: &str,
     message: &str,
@@ -176,7 +178,8 @@ fn question(
     dialog
 }
 
-async fn choose(dialog: &adw::MessageDialog) -> bool {
+/// Shows the dialog and waits for its answer. True when it was accepted.
+pub async fn choose(dialog: &adw::MessageDialog) -> bool {
     let (sender, answer) = oneshot::channel();
     let sender = std::cell::Cell::new(Some(sender));
     dialog.connect_response(None, move |_, response| {
@@ -193,6 +196,11 @@ fn disk_label(path: &str, kept: Option<&str>) -> gtk::Label {
         Some(reason) => gettext_f("{path} is kept: {reason}", &[("path", path), ("reason", reason)]),
         None => path.to_owned(),
     };
+    path_label(&text)
+}
+
+/// A small text with a path in it, which goes on in the next line wherever it must.
+pub fn path_label(text: &str) -> gtk::Label {
     gtk::Label::builder()
         .label(text)
         .css_classes(["caption", "dim-label"])

@@ -32,18 +32,19 @@ impl Place {
         Self { window: window.clone().upcast(), toasts: toasts.clone(), jobs: Jobs::new() }
     }
 
-    /// Runs a call of the manager that takes long. The window shows `doing`, how far it is, and what stops it. `None` when a
-    /// person has stopped it.
+    /// Runs a call of the manager that takes long. The window shows `doing`, how far it is, and if it is `stoppable` what
+    /// stops it. `None` when a person has stopped it.
     pub async fn run_long<T: Send + 'static, F>(
         &self,
         doing: &str,
+        stoppable: bool,
         call: impl FnOnce(Progress) -> F,
     ) -> Option<anyhow::Result<T>>
     where
         F: Future<Output = anyhow::Result<T>> + Send + 'static,
     {
         let progress = Progress::default();
-        let _shown = self.jobs.show(doing, true, &progress);
+        let _shown = self.jobs.show(doing, stoppable, &progress);
         let result = on_tokio(call(progress.clone())).await;
         // It may have been done before it was stopped.
         (result.is_ok() || !progress.is_stopped()).then_some(result)
@@ -115,7 +116,8 @@ pub fn save_state(backend: &Backend, place: &Place, guest: &GuestView) {
         let names = [("name", name.as_str())];
         let doing = gettext_f("Saving the state of “{name}”…", &names);
         let guest = name.clone();
-        let saved = place.run_long(&doing, |progress| async move { backend.save_state(&guest, progress).await }).await;
+        let saved =
+            place.run_long(&doing, true, |progress| async move { backend.save_state(&guest, progress).await }).await;
         match saved {
             Some(Ok(())) => place.toast(&gettext_f("“{name}” is saved, and goes on from there when it is run", &names)),
             Some(Err(error)) => place.complain(&gettext_f("The State of “{name}” Could Not Be Saved", &names), &error),
@@ -154,7 +156,7 @@ pub fn clone(backend: &Backend, place: &Place, guest: &GuestView) {
         let doing = gettext_f("Cloning “{name}” as “{new}”…", &names);
         let source = name.clone();
         let call = |progress| async move { backend.clone_guest(source, copy, progress).await };
-        match place.run_long(&doing, call).await {
+        match place.run_long(&doing, true, call).await {
             Some(Ok(())) => place.toast(&gettext_f("“{name}” was cloned as “{new}”", &names)),
             Some(Err(error)) => place.complain(&gettext_f("“{name}” Could Not Be Cloned", &names), &error),
             None => place.toast(&gettext_f("“{name}” was not cloned", &names)),

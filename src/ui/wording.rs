@@ -1,6 +1,6 @@
 //! How the manager's figures and states are put for people, in their language.
 
-use std::io;
+use std::{io, time::SystemTime};
 
 use gtk::glib;
 use lodge::manager::{
@@ -65,6 +65,25 @@ pub fn guest_icon(view: &GuestView) -> &'static str {
 /// An amount of bytes in binary units, rounded for people: `2 GiB`, `1.5 GiB`.
 pub fn bytes(bytes: u64) -> String {
     glib::format_size_full(bytes, glib::FormatSizeFlags::IEC_UNITS).replace(".0\u{a0}", "\u{a0}")
+}
+
+/// The moment now, in seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A moment of the past, both in seconds since 1970: its time, and its day unless that is today.
+pub fn moment(moment: u64, now: u64) -> String {
+    let local = |seconds: u64| glib::DateTime::from_unix_local(i64::try_from(seconds).ok()?).ok();
+    let (Some(moment), Some(now)) = (local(moment), local(now)) else { return String::new() };
+    let format = if moment.ymd() == now.ymd() {
+        // Translators: a time of today, as strftime has it.
+        gettext("Today, %H:%M")
+    } else {
+        // Translators: a day and a time, as strftime has it.
+        gettext("%-d %B %Y, %H:%M")
+    };
+    moment.format(&format).map(Into::into).unwrap_or_default()
 }
 
 /// A share (0 to 1) in percent.
@@ -149,6 +168,14 @@ mod tests {
 
         assert_eq!(status(&view), "Unreadable definition: line 3: unknown field");
         assert_eq!(state_class(&view), "failed");
+    }
+
+    #[test]
+    fn of_a_moment_of_today_only_the_time_is_told() {
+        let noon = glib::DateTime::from_local(2026, 11, 21, 12, 0, 0.0).unwrap().to_unix() as u64;
+
+        assert_eq!(moment(noon, noon + 60), "Today, 12:00");
+        assert_eq!(moment(noon, noon + 24 * 3600), "21 November 2026, 12:00");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The application's thin face on the manager: what its windows ask for, as calls that run on tokio. Nothing here knows GTK
 //! and nothing in the windows knows sockets, files or processes.
 
+mod snapshots;
+
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -27,6 +29,7 @@ use uuid::Uuid;
 
 use super::progress::Progress;
 
+pub use self::snapshots::{Edit, NewSnapshot, Preview, Snapshot, Tree};
 pub use lodge::manager::{
     creation::NewDisk,
     guests::{GuestChange, GuestId, GuestView},

@@ -5,6 +5,7 @@ use gtk::{gio, prelude::*};
 
 use lodge::manager::drives;
 
+use super::snapshots;
 use crate::ui::{
     actions::{self, Action, Scope},
     backend::{GuestState, GuestView, Operation},
@@ -70,6 +71,7 @@ impl MachineActions {
                 (None, Action::SendCtrlAltDelete | Action::Screenshot) => active,
                 (None, Action::MachineSaveState) => operations::can_be_saved(guest),
                 (None, Action::MachineDiscardSaved) => guest.state == GuestState::Saved,
+                (None, Action::TakeSnapshot) => snapshots::can_be_taken(guest),
                 (None, Action::MachineClone) => operations::can_be_cloned(guest),
                 (None, Action::InsertDisc) => drive.is_some(),
                 (None, Action::EjectDisc) => drive.is_some_and(|medium| medium.is_some()),
@@ -99,7 +101,10 @@ pub fn menu() -> gio::Menu {
     menu.append_section(None, &section(&[Action::InsertDisc, Action::EjectDisc]));
     menu.append_section(None, &section(&[Action::ScaleToWindow, Action::FullScreen]));
     menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
-    menu.append_section(None, &section(&[Action::MachineSaveState, Action::MachineDiscardSaved, Action::MachineClone]));
+    menu.append_section(
+        None,
+        &section(&[Action::TakeSnapshot, Action::MachineSaveState, Action::MachineDiscardSaved, Action::MachineClone]),
+    );
     menu.append_section(None, &section(&[Action::Shortcuts, Action::CloseGuestWindow]));
     menu
 }

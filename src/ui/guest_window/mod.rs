@@ -6,6 +6,7 @@ mod overview;
 mod screen_page;
 mod screenshot;
 mod serial;
+mod snapshots;
 
 use adw::prelude::*;
 use gtk::accessible::Property;
@@ -23,9 +24,11 @@ use machine_actions::MachineActions;
 use overview::OverviewPage;
 use screen_page::ScreenPage;
 use serial::SerialPage;
+use snapshots::SnapshotsPage;
 
 const CONSOLE: &str = "console";
 const SERIAL: &str = "serial";
+const SNAPSHOTS: &str = "snapshots";
 const OVERVIEW: &str = "overview";
 
 /// The window of one guest.
@@ -36,6 +39,7 @@ pub struct GuestWindow {
     actions: MachineActions,
     screen: ScreenPage,
     serial: SerialPage,
+    snapshots: SnapshotsPage,
     overview: OverviewPage,
     stack: adw::ViewStack,
     captured: bool,
@@ -183,8 +187,14 @@ impl Component for GuestWindow {
         let input = sender.input_sender().clone();
         let screen = ScreenPage::new(move |captured| input.emit(GuestWindowMsg::Captured(captured)));
         let serial = SerialPage::new();
+        let snapshots = SnapshotsPage::new(&backend, &place, &guest);
         let overview = OverviewPage::new();
-        let stack = pages(&screen, &serial, &overview);
+        let stack = pages([
+            screen.widget().upcast_ref(),
+            serial.widget().upcast_ref(),
+            snapshots.widget().upcast_ref(),
+            overview.widget().upcast_ref(),
+        ]);
         let input = sender.input_sender().clone();
         stack.connect_visible_child_notify(move |_| input.emit(GuestWindowMsg::Page));
         let mut model = Self {
@@ -194,6 +204,7 @@ impl Component for GuestWindow {
             actions,
             screen,
             serial,
+            snapshots,
             overview,
             stack,
             captured: false,
@@ -263,6 +274,7 @@ impl GuestWindow {
             None => self.serial.disconnect_from_guest(),
         }
         self.screen.show(&self.guest, paths.map(|paths| paths.vnc()));
+        self.snapshots.show(&self.guest);
         self.overview.show(&self.guest);
         self.overview.sampled(&self.backend, &self.guest);
         self.actions.enable_for(&self.guest);
@@ -282,6 +294,10 @@ impl GuestWindow {
             return;
         }
         match action {
+            Action::TakeSnapshot => {
+                self.stack.set_visible_child_name(SNAPSHOTS);
+                self.snapshots.take();
+            }
             Action::MachineSaveState => operations::save_state(&self.backend, &self.place, &self.guest),
             Action::MachineDiscardSaved => operations::discard_saved(&self.backend, &self.place, &self.guest),
             Action::MachineClone => operations::clone(&self.backend, &self.place, &self.guest),
@@ -300,6 +316,7 @@ impl GuestWindow {
             }
             Action::ShowConsole => self.stack.set_visible_child_name(CONSOLE),
             Action::ShowSerial => self.stack.set_visible_child_name(SERIAL),
+            Action::ShowSnapshots => self.stack.set_visible_child_name(SNAPSHOTS),
             Action::ShowOverview => self.stack.set_visible_child_name(OVERVIEW),
             Action::CloseGuestWindow => root.close(),
             _ => {}
@@ -319,16 +336,15 @@ impl GuestWindow {
 }
 
 /// The pages by name, with what their buttons show.
-const PAGES: [(&str, Action, &str); 3] = [
+const PAGES: [(&str, Action, &str); 4] = [
     (CONSOLE, Action::ShowConsole, "video-display-symbolic"),
     (SERIAL, Action::ShowSerial, "utilities-terminal-symbolic"),
+    (SNAPSHOTS, Action::ShowSnapshots, "document-open-recent-symbolic"),
     (OVERVIEW, Action::ShowOverview, "help-about-symbolic"),
 ];
 
-fn pages(screen: &ScreenPage, serial: &SerialPage, overview: &OverviewPage) -> adw::ViewStack {
+fn pages(widgets: [&gtk::Widget; PAGES.len()]) -> adw::ViewStack {
     let stack = adw::ViewStack::new();
-    let widgets: [&gtk::Widget; 3] =
-        [screen.widget().upcast_ref(), serial.widget().upcast_ref(), overview.widget().upcast_ref()];
     for ((name, action, _), widget) in PAGES.into_iter().zip(widgets) {
         stack.add_titled(widget, Some(name), &action.title());
     }
