@@ -222,6 +222,11 @@ fn a_disc_is_ejected_and_inserted_in_the_guests_window() {
 }
 
 #[test]
+fn a_guests_hardware_is_edited_in_its_window() {
+    run("details.py");
+}
+
+#[test]
 fn without_a_display_lodgectl_is_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_lodge"))
         .env_remove("DISPLAY")

@@ -9,6 +9,7 @@
 //! - [`host`]: what this machine can do, and what is missing.
 //! - [`creation`]: guests together with their disks. [`clone`]: copies of guests. [`storage`]: disk images outside of guests. [`pool`]: disk images. [`media`]: what a file that a person chose is.
 //! - [`snapshots`]: moments that a guest can go back to.
+//! - [`editing`]: changes of a definition, at once where that is possible.
 //! - [`network`]: the host's end of network cards. [`drives`]: media in CD-ROM drives.
 //! - [`testcard`]: the built-in guest.
 
@@ -18,6 +19,7 @@ pub mod clone;
 pub mod creation;
 pub mod definition;
 pub mod drives;
+pub mod editing;
 pub mod file_lock;
 pub mod guests;
 pub mod host;

@@ -127,8 +127,12 @@ pub enum Action {
     ShowSerial,
     /// Shows the guest's snapshots.
     ShowSnapshots,
-    /// Shows what the guest is.
-    ShowOverview,
+    /// Shows what the guest consists of.
+    ShowDetails,
+    /// Takes over what was changed in the details.
+    ApplyDetails,
+    /// Forgets what was changed in the details.
+    RevertDetails,
     /// Opens the window's menu.
     MachineMenu,
     /// Closes the guest's window.
@@ -150,7 +154,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -191,7 +195,9 @@ impl Action {
         Self::ShowConsole,
         Self::ShowSerial,
         Self::ShowSnapshots,
-        Self::ShowOverview,
+        Self::ShowDetails,
+        Self::ApplyDetails,
+        Self::RevertDetails,
         Self::MachineMenu,
         Self::CloseGuestWindow,
     ];
@@ -244,7 +250,9 @@ impl Action {
             Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),
             Self::ShowSerial => (GuestWindow, "serial", gettext("Serial _Port"), &["<Control><Shift>e"]),
             Self::ShowSnapshots => (GuestWindow, "snapshots", gettext("S_napshots"), &["<Control><Shift>n"]),
-            Self::ShowOverview => (GuestWindow, "overview", gettext("_Overview"), &["<Control><Shift>o"]),
+            Self::ShowDetails => (GuestWindow, "details", gettext("_Details"), &["<Control><Shift>o"]),
+            Self::ApplyDetails => (GuestWindow, "apply", gettext("_Apply Changes"), &["<Control><Shift>a"]),
+            Self::RevertDetails => (GuestWindow, "revert", gettext("Re_vert Changes"), &["<Control><Shift>u"]),
             Self::MachineMenu => (GuestWindow, "menu", gettext("Window _Menu"), &["<Control><Shift>m"]),
             Self::CloseGuestWindow => (GuestWindow, "close", gettext("_Close Window"), &["<Control><Shift>w"]),
         };

@@ -18,6 +18,7 @@ mod guest_list;
 mod guest_window;
 mod host_check;
 mod i18n;
+mod judgement;
 mod operations;
 mod progress;
 mod settings;

@@ -64,7 +64,7 @@ impl Place {
     fn toast_with_undo(&self, text: &str, undo: impl Fn() + 'static) {
         let toast = adw::Toast::builder()
             .title(glib::markup_escape_text(text))
-            .button_label(gettext("_Undo"))
+            .button_label(gettext("Undo"))
             .timeout(UNDO_SECONDS)
             .build();
         toast.connect_button_clicked(move |_| undo());

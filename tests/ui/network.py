@@ -1,4 +1,4 @@
-"""On a host with a bridge: a guest is put into it with the wizard, its vCPUs are arranged, and its overview shows the card."""
+"""On a host with a bridge: a guest is put into it with the wizard, its vCPUs are arranged, and its details show the card."""
 
 import glob
 import os
@@ -46,7 +46,7 @@ def test(application):
     guest = wait_for("the guest's window", lambda: application.window_of("testcard"))
     assert glob.glob("/sys/class/net/br0/brif/lodge*"), "the guest is not in the bridge"
     application.keys("ctrl+shift+o")
-    guest.find("list item", "Bridge br0")
+    guest.find("list item", contains="Bridge br0")
     guest.wait_for_text("a second received")
     application.screenshot("overview")
     path = os.path.join(os.environ["XDG_DATA_HOME"], "lodge/guests/testcard/guest.toml")

@@ -1,6 +1,7 @@
 //! The application's thin face on the manager: what its windows ask for, as calls that run on tokio. Nothing here knows GTK
 //! and nothing in the windows knows sockets, files or processes.
 
+mod editing;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 use super::progress::Progress;
 
 pub use self::snapshots::{Edit, NewSnapshot, Preview, Snapshot, Tree};
+pub use editing::{Loaded, Wanted};
 pub use lodge::manager::{
     creation::NewDisk,
     guests::{GuestChange, GuestId, GuestView},

@@ -5,6 +5,7 @@ use gtk::{gio, prelude::*};
 
 use lodge::manager::drives;
 
+use super::details::Can;
 use super::snapshots;
 use crate::ui::{
     actions::{self, Action, Scope},
@@ -57,7 +58,9 @@ impl MachineActions {
         // Before the console, which would take them for the guest's.
         shortcuts.set_propagation_phase(gtk::PropagationPhase::Capture);
         window.add_controller(shortcuts);
-        Self { actions }
+        let made = Self { actions };
+        made.enable_changes(Can::default());
+        made
     }
 
     /// Enables what makes sense for this guest.
@@ -73,11 +76,23 @@ impl MachineActions {
                 (None, Action::MachineDiscardSaved) => guest.state == GuestState::Saved,
                 (None, Action::TakeSnapshot) => snapshots::can_be_taken(guest),
                 (None, Action::MachineClone) => operations::can_be_cloned(guest),
+                (None, Action::ApplyDetails | Action::RevertDetails) => continue,
                 (None, Action::InsertDisc) => drive.is_some(),
                 (None, Action::EjectDisc) => drive.is_some_and(|medium| medium.is_some()),
                 _ => true,
             };
             made.set_enabled(enabled);
+        }
+    }
+
+    /// Enables what can be done with what was changed in the details.
+    pub fn enable_changes(&self, can: Can) {
+        for (action, made) in &self.actions {
+            match action {
+                Action::ApplyDetails => made.set_enabled(can.apply),
+                Action::RevertDetails => made.set_enabled(can.revert),
+                _ => {}
+            }
         }
     }
 

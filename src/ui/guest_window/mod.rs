@@ -1,8 +1,8 @@
 //! A guest's own window: its screen, its serial port and what it is. Closing it leaves the guest running.
 
+mod details;
 mod disc;
 mod machine_actions;
-mod overview;
 mod screen_page;
 mod screenshot;
 mod serial;
@@ -20,8 +20,8 @@ use crate::ui::{
     operations::{self, Place, on_tokio},
     wording,
 };
+use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput};
 use machine_actions::MachineActions;
-use overview::OverviewPage;
 use screen_page::ScreenPage;
 use serial::SerialPage;
 use snapshots::SnapshotsPage;
@@ -29,7 +29,7 @@ use snapshots::SnapshotsPage;
 const CONSOLE: &str = "console";
 const SERIAL: &str = "serial";
 const SNAPSHOTS: &str = "snapshots";
-const OVERVIEW: &str = "overview";
+const DETAILS: &str = "details";
 
 /// The window of one guest.
 pub struct GuestWindow {
@@ -40,7 +40,7 @@ pub struct GuestWindow {
     screen: ScreenPage,
     serial: SerialPage,
     snapshots: SnapshotsPage,
-    overview: OverviewPage,
+    details: Controller<Details>,
     stack: adw::ViewStack,
     captured: bool,
     scaled: bool,
@@ -74,6 +74,8 @@ pub enum GuestWindowMsg {
     FullScreen(bool),
     /// Another page is shown.
     Page,
+    /// What can be done with what was changed in the details.
+    Can(Can),
 }
 
 /// What a guest's window tells.
@@ -188,12 +190,15 @@ impl Component for GuestWindow {
         let screen = ScreenPage::new(move |captured| input.emit(GuestWindowMsg::Captured(captured)));
         let serial = SerialPage::new();
         let snapshots = SnapshotsPage::new(&backend, &place, &guest);
-        let overview = OverviewPage::new();
+        let init = DetailsInit { backend: backend.clone(), guest: guest.clone(), place: place.clone() };
+        let details = Details::builder().launch(init).forward(sender.input_sender(), |output| match output {
+            DetailsOutput::Can(can) => GuestWindowMsg::Can(can),
+        });
         let stack = pages([
             screen.widget().upcast_ref(),
             serial.widget().upcast_ref(),
             snapshots.widget().upcast_ref(),
-            overview.widget().upcast_ref(),
+            details.widget().upcast_ref(),
         ]);
         let input = sender.input_sender().clone();
         stack.connect_visible_child_notify(move |_| input.emit(GuestWindowMsg::Page));
@@ -205,7 +210,7 @@ impl Component for GuestWindow {
             screen,
             serial,
             snapshots,
-            overview,
+            details,
             stack,
             captured: false,
             scaled: true,
@@ -234,7 +239,7 @@ impl Component for GuestWindow {
                 self.follow_guest();
             }
             GuestWindowMsg::Removed => root.close(),
-            GuestWindowMsg::Sampled => self.overview.sampled(&self.backend, &self.guest),
+            GuestWindowMsg::Sampled => self.details.emit(DetailsMsg::Sampled),
             GuestWindowMsg::Captured(captured) => self.captured = captured,
             GuestWindowMsg::FullScreen(full) => {
                 self.full_screen = full;
@@ -242,6 +247,7 @@ impl Component for GuestWindow {
                 self.actions.set_on(Action::FullScreen, full);
             }
             GuestWindowMsg::Page => self.focus_page(),
+            GuestWindowMsg::Can(can) => self.actions.enable_changes(can),
             GuestWindowMsg::Action(Action::MachineMenu) => {
                 self.screen.let_go();
                 widgets.menu_button.popup();
@@ -275,8 +281,7 @@ impl GuestWindow {
         }
         self.screen.show(&self.guest, paths.map(|paths| paths.vnc()));
         self.snapshots.show(&self.guest);
-        self.overview.show(&self.guest);
-        self.overview.sampled(&self.backend, &self.guest);
+        self.details.emit(DetailsMsg::Changed(Box::new(self.guest.clone())));
         self.actions.enable_for(&self.guest);
     }
 
@@ -284,6 +289,7 @@ impl GuestWindow {
         match self.stack.visible_child_name().as_deref() {
             Some(CONSOLE) => self.screen.focus(),
             Some(SERIAL) => self.serial.focus(),
+            Some(DETAILS) => self.details.emit(DetailsMsg::Focus),
             _ => {}
         }
     }
@@ -317,7 +323,9 @@ impl GuestWindow {
             Action::ShowConsole => self.stack.set_visible_child_name(CONSOLE),
             Action::ShowSerial => self.stack.set_visible_child_name(SERIAL),
             Action::ShowSnapshots => self.stack.set_visible_child_name(SNAPSHOTS),
-            Action::ShowOverview => self.stack.set_visible_child_name(OVERVIEW),
+            Action::ShowDetails => self.stack.set_visible_child_name(DETAILS),
+            Action::ApplyDetails => self.details.emit(DetailsMsg::Apply),
+            Action::RevertDetails => self.details.emit(DetailsMsg::Revert),
             Action::CloseGuestWindow => root.close(),
             _ => {}
         }
@@ -340,7 +348,7 @@ const PAGES: [(&str, Action, &str); 4] = [
     (CONSOLE, Action::ShowConsole, "video-display-symbolic"),
     (SERIAL, Action::ShowSerial, "utilities-terminal-symbolic"),
     (SNAPSHOTS, Action::ShowSnapshots, "document-open-recent-symbolic"),
-    (OVERVIEW, Action::ShowOverview, "help-about-symbolic"),
+    (DETAILS, Action::ShowDetails, "document-properties-symbolic"),
 ];
 
 fn pages(widgets: [&gtk::Widget; PAGES.len()]) -> adw::ViewStack {

@@ -1,5 +1,6 @@
 //! Widgets that know nothing of guests.
 
+pub mod field;
 pub mod graph;
 pub mod info_bar;
 pub mod jobs;

@@ -6,11 +6,13 @@ use adw::prelude::*;
 
 use super::{
     draft::{Draft, Edit, Method},
-    field::{self, Filter, NoteLine},
     notes::Field,
     pages::{DISK_SUFFIXES, OnEdit, Shown, page_of},
 };
-use crate::ui::i18n::gettext;
+use crate::ui::{
+    i18n::gettext,
+    widgets::field::{self, Filter, NoteLine},
+};
 
 /// The page. It shows the group of the chosen method.
 pub struct MediaPage {

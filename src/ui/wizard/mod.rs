@@ -2,7 +2,6 @@
 //! the name and all that was entered. Going back and forward keeps what was entered; what is wrong is said at its field.
 
 mod draft;
-mod field;
 mod media;
 mod notes;
 mod pages;

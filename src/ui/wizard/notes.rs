@@ -1,17 +1,15 @@
 //! What is to be said about an entry of the wizard, beside its field. The rules are the manager's; here they are put into
 //! a person's language.
 
-use lodge::manager::{
-    definition::{HostLimits, MAX_VCPUS, Problems, Topology},
-    media::MediaKind,
-    size::MIB,
-};
+use lodge::manager::{definition::HostLimits, media::MediaKind, size::MIB};
 
 use super::draft::{Chosen, Draft, Inspected, Method, Step, Storage};
 use crate::ui::{
     backend::Surroundings,
     dialogs::complaint_about_name,
-    i18n::{gettext, gettext_f, ngettext_f},
+    i18n::{gettext, gettext_f},
+    judgement,
+    widgets::field::Weight,
     wording,
 };
 
@@ -38,21 +36,6 @@ pub enum Field {
     Name,
 }
 
-/// How much a note weighs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
-    /// It informs.
-    Fact,
-    /// It works, but it is likely not what the person wants.
-    Warning,
-    /// The answer is not there yet.
-    Waiting,
-    /// Nothing was entered yet; it is no mistake until the person wants to go on.
-    Missing,
-    /// It does not work.
-    Wrong,
-}
-
 /// What is said about a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
@@ -71,7 +54,7 @@ impl Note {
 
     /// Whether it keeps the person from going on.
     pub fn stops(&self) -> bool {
-        matches!(self.weight, Weight::Waiting | Weight::Missing | Weight::Wrong)
+        self.weight.stops()
     }
 }
 
@@ -196,75 +179,14 @@ fn facts(inspected: &Inspected) -> String {
 }
 
 fn resource_notes(draft: &Draft, limits: &HostLimits) -> Vec<Note> {
-    let review = draft.definition().review(limits);
-    let about = |field, name, words: fn(&Draft, &HostLimits) -> Option<String>| {
-        let note = |problems: &Problems, weight| {
-            let message = problems.about(name)?;
-            Some(Note::new(field, weight, words(draft, limits).unwrap_or_else(|| message.to_owned())))
-        };
-        note(&review.errors, Weight::Wrong).or_else(|| note(&review.warnings, Weight::Warning))
+    let definition = draft.definition();
+    let review = definition.review(limits);
+    let fields = [(Field::Memory, "memory"), (Field::Vcpus, "vcpus"), (Field::Topology, "cpu.topology")];
+    let note = |(field, name)| {
+        let (weight, text) = judgement::judge(&definition, &review, limits, name)?;
+        Some(Note::new(field, weight, text))
     };
-    [
-        about(Field::Memory, "memory", words_about_memory),
-        about(Field::Vcpus, "vcpus", words_about_vcpus),
-        about(Field::Topology, "cpu.topology", words_about_topology),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// Words for the manager's complaint about the memory, if they are known.
-fn words_about_memory(draft: &Draft, limits: &HostLimits) -> Option<String> {
-    let memory = draft.memory_mib.saturating_mul(MIB);
-    let amount = wording::bytes(memory);
-    let (total, free) = (wording::bytes(limits.memory_total), wording::bytes(limits.memory_available));
-    let words = [("amount", amount.as_str()), ("total", &total), ("free", &free)];
-    if draft.memory_mib == 0 {
-        Some(gettext("A guest needs some memory. Choose at least 1 MiB."))
-    } else if memory > 1u64.checked_shl(limits.address_bits).unwrap_or(u64::MAX) {
-        Some(gettext_f("The host’s CPU cannot address {amount}. Choose less.", &words))
-    } else if memory > limits.memory_total.saturating_mul(4) {
-        Some(gettext_f("{amount} is far more than the host’s {total}. Choose less.", &words))
-    } else if memory > limits.memory_total {
-        Some(gettext_f("{amount} is more than the host’s {total}: the host will swap. Choose less.", &words))
-    } else if memory > limits.memory_available {
-        Some(gettext_f("Only {free} of the host’s {total} are free now. Stop other guests or choose less.", &words))
-    } else {
-        None
-    }
-}
-
-/// Words for the manager's complaint about the vCPUs, if they are known.
-fn words_about_vcpus(draft: &Draft, limits: &HostLimits) -> Option<String> {
-    if draft.vcpus == 0 {
-        Some(gettext("A guest needs a vCPU. Choose at least 1."))
-    } else if draft.vcpus > limits.max_vcpus.min(MAX_VCPUS) {
-        let most = limits.max_vcpus.min(MAX_VCPUS);
-        Some(ngettext_f("A guest can have at most {n} vCPU.", "A guest can have at most {n} vCPUs.", most, &[]))
-    } else if draft.vcpus > limits.cpus {
-        Some(ngettext_f(
-            "The host has {n} CPU: more vCPUs make the guest slower.",
-            "The host has {n} CPUs: more vCPUs make the guest slower.",
-            limits.cpus,
-            &[],
-        ))
-    } else {
-        None
-    }
-}
-
-/// Words for the manager's complaint about the arrangement of the vCPUs, if they are known.
-fn words_about_topology(draft: &Draft, _: &HostLimits) -> Option<String> {
-    let Topology { sockets, cores, threads } = draft.topology;
-    let made = draft.topology.vcpus().filter(|made| *made != draft.vcpus)?;
-    let (made, vcpus) = (made.to_string(), draft.vcpus.to_string());
-    let numbers = [sockets, cores, threads].map(|number| number.to_string());
-    let [sockets, cores, threads] = &numbers;
-    Some(gettext_f(
-        "{sockets} × {cores} × {threads} make {made} vCPUs, but the guest has {vcpus}. Change one of them.",
-        &[("sockets", sockets), ("cores", cores), ("threads", threads), ("made", &made), ("vcpus", &vcpus)],
-    ))
+    fields.into_iter().filter_map(note).collect()
 }
 
 fn storage_note(draft: &Draft, around: &Surroundings) -> Option<Note> {
@@ -295,7 +217,7 @@ fn storage_note(draft: &Draft, around: &Surroundings) -> Option<Note> {
 
 #[cfg(test)]
 mod tests {
-    use lodge::manager::{media::Media, size::GIB};
+    use lodge::manager::{definition::Topology, media::Media, size::GIB};
 
     use super::*;
     use crate::ui::wizard::{

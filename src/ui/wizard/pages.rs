@@ -11,7 +11,6 @@ use lodge::manager::{
 
 use super::{
     draft::{Draft, Edit, Method, Step, Storage},
-    field::{self, NoteLine},
     media::MediaPage,
     notes::{Field, Note},
     resources::ResourcesPage,
@@ -20,7 +19,10 @@ use super::{
 use crate::ui::{
     backend::Surroundings,
     i18n::{gettext, gettext_f},
-    widgets::names::name_list,
+    widgets::{
+        field::{self, NoteLine, Weight},
+        names::name_list,
+    },
     wording,
 };
 
@@ -41,8 +43,9 @@ pub struct Shown<'a> {
 
 impl Shown<'_> {
     /// The note about `field`.
-    pub fn note(&self, field: Field) -> Option<&Note> {
-        self.notes.iter().find(|note| note.field == field)
+    pub fn note(&self, field: Field) -> Option<(Weight, &str)> {
+        let note = self.notes.iter().find(|note| note.field == field)?;
+        Some((note.weight, note.text.as_str()))
     }
 }
 

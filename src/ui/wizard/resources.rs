@@ -10,13 +10,15 @@ use lodge::manager::definition::{NetworkDefinition, Topology};
 
 use super::{
     draft::{Draft, Edit},
-    field::{self, NoteLine},
     notes::Field,
     pages::{OnEdit, Shown, page_of},
 };
 use crate::ui::{
     i18n::{gettext, gettext_f, ngettext_f},
-    widgets::names::{name_expander, name_list},
+    widgets::{
+        field::{self, NoteLine},
+        names::{name_expander, name_list},
+    },
     wording,
 };
 

@@ -5,14 +5,13 @@ use gtk::accessible::Property;
 
 use super::{
     draft::{Draft, Edit},
-    field::NoteLine,
     notes::Field,
     pages::{OnEdit, Shown, page_of, words_about_method},
 };
 use crate::ui::{
     backend::NewDisk,
     i18n::{gettext, gettext_f},
-    widgets::names::name_list,
+    widgets::{field::NoteLine, names::name_list},
     wording,
 };
 

@@ -1,12 +1,34 @@
-//! The parts that the wizard's pages are made of.
+//! Fields for forms: rows that take a number, a file or a choice, and the line below that says what is wrong with what was
+//! entered.
 
 use std::path::PathBuf;
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, gio, glib};
 
-use super::notes::{Note, Weight};
 use crate::ui::i18n::gettext;
+
+/// How much a note weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It informs.
+    Fact,
+    /// It works, but it is likely not what the person wants.
+    Warning,
+    /// The answer is not there yet.
+    Waiting,
+    /// Nothing was entered yet; it is no mistake until the person wants to go on.
+    Missing,
+    /// It does not work.
+    Wrong,
+}
+
+impl Weight {
+    /// Whether it keeps the person from going on.
+    pub fn stops(self) -> bool {
+        matches!(self, Self::Waiting | Self::Missing | Self::Wrong)
+    }
+}
 
 /// The line below a field that says what is wrong or what was found.
 pub struct NoteLine {
@@ -30,14 +52,14 @@ impl NoteLine {
     }
 
     /// Shows the note, or nothing. What is missing is shown as a mistake only after the person has `tried` to go on.
-    pub fn show(&self, note: Option<&Note>, tried: bool) {
-        let scolds = note.is_some_and(|note| note.weight == Weight::Wrong || note.weight == Weight::Missing && tried);
-        let class = match note.map(|note| note.weight) {
+    pub fn show(&self, note: Option<(Weight, &str)>, tried: bool) {
+        let scolds = note.is_some_and(|(weight, _)| weight == Weight::Wrong || weight == Weight::Missing && tried);
+        let class = match note.map(|(weight, _)| weight) {
             _ if scolds => "error",
             Some(Weight::Warning) => "warning",
             _ => "dim-label",
         };
-        let text = note.map(|note| note.text.as_str()).unwrap_or_default();
+        let text = note.map(|(_, text)| text).unwrap_or_default();
         self.label.set_css_classes(&["note", "caption", class]);
         self.label.set_label(text);
         self.label.set_visible(!text.is_empty());

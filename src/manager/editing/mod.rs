@@ -1,0 +1,253 @@
+//! Changing a guest's definition: what can be changed in a running guest is changed there at once, too, and the rest applies from
+//! its next start. Both happen, or neither.
+
+#![forbid(unsafe_code)]
+
+mod merge;
+
+use super::{
+    client::{Client, ClientError},
+    definition::{Definition, Forward, NetworkKind},
+    library::{LibraryError, Revision, Stored},
+    supervisor::{Supervisor, SupervisorError},
+};
+use crate::worker::launch::Limits;
+
+pub use merge::merge;
+
+/// Why a definition was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The library refused.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// The worker cannot be reached.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// The worker refused.
+    #[error("\"{name}\": {source}")]
+    Refused {
+        /// The guest.
+        name: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// The work was given up.
+    #[error("the change was given up: {0}. Try again")]
+    GivenUp(#[from] tokio::task::JoinError),
+}
+
+/// What a change of a definition does to the guest while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// The disks whose limits are others, by name.
+    pub limits: Vec<(String, Limits)>,
+    /// The ports that are forwarded no longer (`false`) or from now on (`true`), with their card's name.
+    pub forwards: Vec<(String, Forward, bool)>,
+    /// Whether something can only change at its next start.
+    pub next_start: bool,
+}
+
+impl Effects {
+    /// What it does to make `after` of `before`.
+    pub fn of(before: &Definition, after: &Definition) -> Self {
+        let mut effects = Self::default();
+        // What the running guest is like then, and what has nothing to do with it.
+        let mut reached = before.clone();
+        reached.name.clone_from(&after.name);
+        reached.description.clone_from(&after.description);
+        reached.os.clone_from(&after.os);
+        for disk in &mut reached.disks {
+            let wanted = after.disks.iter().find(|other| other.id == disk.id).map_or(disk.limits, |other| other.limits);
+            if wanted != disk.limits {
+                disk.limits = wanted;
+                effects.limits.push((disk.id.clone(), wanted.limits()));
+            }
+        }
+        for (index, (card, wanted)) in reached.networks.iter_mut().zip(&after.networks).enumerate() {
+            if (card.kind, wanted.kind) != (NetworkKind::Nat, NetworkKind::Nat) || card.mac != wanted.mac {
+                continue;
+            }
+            let name = format!("net{index}");
+            let gone = card.forwards.iter().filter(|forward| !wanted.forwards.contains(forward));
+            effects.forwards.extend(gone.map(|forward| (name.clone(), *forward, false)));
+            let new = wanted.forwards.iter().filter(|forward| !card.forwards.contains(forward));
+            effects.forwards.extend(new.map(|forward| (name.clone(), *forward, true)));
+            card.forwards.clone_from(&wanted.forwards);
+        }
+        effects.next_start = reached != *after;
+        effects
+    }
+
+    /// Whether something changes in the running guest at once.
+    pub fn at_once(&self) -> bool {
+        !self.limits.is_empty() || !self.forwards.is_empty()
+    }
+
+    /// Changes the running guest. Returns whether connections of the guest were cut.
+    async fn apply(&self, client: &Client) -> Result<bool, ClientError> {
+        for (disk, limits) in &self.limits {
+            client.limit_disk(disk, limits).await?;
+        }
+        let mut cut = false;
+        for (card, forward, add) in &self.forwards {
+            cut |= client.forward(card, forward, *add).await?.restarted;
+        }
+        Ok(cut)
+    }
+
+    /// Changes what of it can be changed, after [`Effects::apply`] the other way round has failed half way.
+    async fn try_all(&self, client: &Client) {
+        for (disk, limits) in &self.limits {
+            // It is as it was, or it cannot be reached any more.
+            let _ = client.limit_disk(disk, limits).await;
+        }
+        for (card, forward, add) in &self.forwards {
+            let _ = client.forward(card, forward, *add).await;
+        }
+    }
+}
+
+/// A definition that was changed.
+#[derive(Debug)]
+pub struct Saved {
+    /// The definition as it lies in the library now.
+    pub stored: Stored,
+    /// Whether connections that the running guest had were cut.
+    pub cut: bool,
+}
+
+/// Makes `definition` the guest's, if nobody else has changed that since `revision` was read. Where a person has written `text`, that
+/// is stored, and `definition` is what it says.
+pub async fn save(
+    supervisor: &Supervisor,
+    definition: Definition,
+    text: Option<String>,
+    revision: Revision,
+) -> Result<Saved, EditError> {
+    let library = supervisor.library().clone();
+    let name = definition.name.clone();
+    definition.validate().map_err(LibraryError::from)?;
+    let guest = name.clone();
+    let before = blocking(move || Ok((library.load(&guest).ok(), library.is_running(&guest)?))).await?;
+    let live = match before {
+        (Some(before), true) if before.revision == revision => {
+            let done = Effects::of(&before.definition, &definition);
+            let undone = Effects::of(&definition, &before.definition);
+            done.at_once().then_some((done, undone))
+        }
+        _ => None,
+    };
+    let mut cut = false;
+    let mut undo = None;
+    if let Some((done, undone)) = live {
+        let client = supervisor.attach(&name).await?;
+        match done.apply(&client).await {
+            Ok(was_cut) => (cut, undo) = (was_cut, Some((client, undone))),
+            Err(source) => {
+                undone.try_all(&client).await;
+                return Err(EditError::Refused { name, source });
+            }
+        }
+    }
+    let library = supervisor.library().clone();
+    let stored = blocking(move || match text {
+        Some(text) => library.save_text(&name, &text, &revision),
+        None => {
+            library.save(&definition, &revision)?;
+            library.load(&name)
+        }
+    })
+    .await;
+    if let (Err(_), Some((client, undone))) = (&stored, undo) {
+        undone.try_all(&client).await;
+    }
+    Ok(Saved { stored: stored?, cut })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LibraryError> + Send + 'static,
+) -> Result<T, EditError> {
+    Ok(tokio::task::spawn_blocking(work).await??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::{
+        definition::{DiskDefinition, DiskFormat, NetworkDefinition},
+        paths::Paths,
+        size::Size,
+    };
+
+    fn guest() -> Definition {
+        let mut guest = Definition::new("web");
+        guest.add_disk(DiskDefinition::new("/a", DiskFormat::Raw));
+        let forwards = vec!["2222:22".parse().unwrap()];
+        guest.add_network(NetworkDefinition { forwards, ..NetworkDefinition::nat() });
+        guest
+    }
+
+    fn effects(change: impl FnOnce(&mut Definition)) -> Effects {
+        let before = guest();
+        let mut after = before.clone();
+        change(&mut after);
+        Effects::of(&before, &after)
+    }
+
+    #[test]
+    fn words_about_a_guest_do_nothing_to_it() {
+        let told = effects(|guest| (guest.description, guest.os) = ("mail".into(), Some("debian".into())));
+
+        assert_eq!(told, Effects::default());
+    }
+
+    #[test]
+    fn limits_and_forwarded_ports_change_at_once() {
+        let limited = effects(|guest| guest.disks[0].limits.total_iops_sec = Some(5));
+        let forwarded = effects(|guest| guest.networks[0].forwards = vec!["8080:80".parse().unwrap()]);
+
+        assert_eq!((limited.limits[0].0.as_str(), limited.limits[0].1.operations.rate), ("disk0", 5));
+        let changes: Vec<_> =
+            forwarded.forwards.iter().map(|(card, forward, add)| (card.as_str(), forward.port, *add)).collect();
+        assert_eq!(changes, [("net0", 2222, false), ("net0", 8080, true)]);
+        assert!(limited.at_once() && forwarded.at_once() && !limited.next_start && !forwarded.next_start);
+    }
+
+    #[test]
+    fn hardware_changes_at_the_next_start() {
+        let memory = effects(|guest| guest.memory = Size::gib(3));
+        let both = effects(|guest| {
+            guest.vcpus = 2;
+            guest.disks[0].limits.total_iops_sec = Some(5);
+        });
+        let moved = effects(|guest| guest.networks[0] = NetworkDefinition::tap("tap0"));
+        let new = effects(|guest| guest.add_disk(DiskDefinition::empty_drive()));
+
+        assert!(memory.next_start && !memory.at_once());
+        assert!(both.next_start && both.at_once());
+        assert!(moved.next_start && !moved.at_once() && new.next_start);
+    }
+
+    #[tokio::test]
+    async fn a_change_by_somebody_else_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let supervisor = Supervisor::new(Paths::new(folder.path().join("data"), folder.path().join("run")));
+        let definition = guest();
+        supervisor.library().create(&definition).unwrap();
+        let seen = supervisor.library().load("web").unwrap();
+        let mut theirs = definition.clone();
+        theirs.description = "theirs".into();
+        supervisor.library().save(&theirs, &seen.revision).unwrap();
+        let mut mine = definition;
+        mine.vcpus = 2;
+
+        let refused = save(&supervisor, mine.clone(), None, seen.revision).await;
+        let again = supervisor.library().load("web").unwrap();
+        let saved = save(&supervisor, mine, None, again.revision).await.unwrap();
+
+        assert!(matches!(refused, Err(EditError::Library(LibraryError::Changed(_)))), "{refused:?}");
+        assert_eq!(again.definition.description, "theirs");
+        assert_eq!((saved.stored.definition.vcpus, saved.cut), (2, false));
+    }
+}

@@ -1,0 +1,256 @@
+//! What the pages of the details are made of: groups of fields. Each field shows what the definition says, sends what a person
+//! changes as an [`Edit`], and has a line below for what is wrong with it.
+
+use std::{fmt, rc::Rc};
+
+use adw::prelude::*;
+use gtk::{accessible::Property, glib};
+use lodge::manager::definition::{Definition, Review};
+
+use crate::ui::{
+    backend::{Backend, GuestView, Surroundings},
+    judgement::judge,
+    widgets::field::{self, NoteLine, Weight},
+};
+
+/// A change of the definition.
+pub struct Edit(Box<dyn FnOnce(&mut Definition)>);
+
+impl Edit {
+    /// This change.
+    pub fn new(change: impl FnOnce(&mut Definition) + 'static) -> Self {
+        Self(Box::new(change))
+    }
+
+    /// Makes it.
+    pub fn make(self, definition: &mut Definition) {
+        (self.0)(definition);
+    }
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Edit")
+    }
+}
+
+/// Where the fields send what was changed.
+pub type OnEdit = Rc<dyn Fn(Edit)>;
+
+/// What a page shows.
+pub struct Shown<'a> {
+    /// The manager.
+    pub backend: &'a Backend,
+    /// The guest as it is.
+    pub guest: &'a GuestView,
+    /// The definition as it is to be.
+    pub definition: &'a Definition,
+    /// What is wrong with it.
+    pub review: &'a Review,
+    /// What it is judged by.
+    pub around: &'a Surroundings,
+}
+
+impl Shown<'_> {
+    /// What is to be said about `field`.
+    pub fn note(&self, field: &str) -> Option<(Weight, String)> {
+        judge(self.definition, self.review, &self.around.limits, field)
+    }
+}
+
+type Watcher = Box<dyn Fn(&Shown<'_>)>;
+
+/// A page.
+pub struct Page {
+    root: adw::PreferencesPage,
+    notes: Vec<(String, NoteLine)>,
+    watchers: Vec<Watcher>,
+}
+
+impl Page {
+    /// All of it.
+    pub fn root(&self) -> &adw::PreferencesPage {
+        &self.root
+    }
+
+    /// Brings what is said about its fields up to date.
+    pub fn show(&self, shown: &Shown<'_>) {
+        for (field, line) in &self.notes {
+            let note = shown.note(field);
+            line.show(note.as_ref().map(|(weight, text)| (*weight, text.as_str())), true);
+        }
+        self.watchers.iter().for_each(|watcher| watcher(shown));
+    }
+}
+
+/// A page that is being made.
+pub struct Form {
+    page: Page,
+    group: adw::PreferencesGroup,
+    on_edit: OnEdit,
+}
+
+impl Form {
+    /// A page without any field. What is changed goes to `on_edit`.
+    pub fn new(on_edit: &OnEdit) -> Self {
+        let page = Page { root: adw::PreferencesPage::new(), notes: Vec::new(), watchers: Vec::new() };
+        Self { page, group: adw::PreferencesGroup::new(), on_edit: on_edit.clone() }
+    }
+
+    /// The page.
+    pub fn finish(self) -> Page {
+        self.page
+    }
+
+    /// Begins a group.
+    pub fn group(&mut self, title: &str) -> adw::PreferencesGroup {
+        self.group = adw::PreferencesGroup::builder().title(title).build();
+        self.page.root.add(&self.group);
+        self.group.clone()
+    }
+
+    /// Adds a group that was made elsewhere.
+    pub fn adopt(&self, group: &adw::PreferencesGroup) {
+        self.page.root.add(group);
+    }
+
+    /// Says when changes apply, for as long as the guest runs.
+    pub fn applies(&mut self, text: &str) {
+        let label = gtk::Label::builder().label(text).xalign(0.0).wrap(true).css_classes(["dim-label"]).build();
+        let group = adw::PreferencesGroup::new();
+        group.add(&label);
+        self.page.root.add(&group);
+        self.watch(move |shown| group.set_visible(shown.guest.state.is_active()));
+    }
+
+    /// Calls `watcher` whenever something has changed.
+    pub fn watch(&mut self, watcher: impl Fn(&Shown<'_>) + 'static) {
+        self.page.watchers.push(Box::new(watcher));
+    }
+
+    /// Adds a widget to the group.
+    pub fn add(&self, widget: &impl IsA<gtk::Widget>) {
+        self.group.add(widget);
+    }
+
+    /// Adds the line for what is wrong with `field`, below `widget`.
+    pub fn note(&mut self, field: &str, widget: &impl IsA<gtk::Widget>) {
+        self.page.notes.push((field.to_owned(), NoteLine::below(widget, &self.group)));
+    }
+
+    /// What cannot be changed.
+    pub fn fact(&self, title: &str, value: &str) -> adw::ActionRow {
+        let row = adw::ActionRow::builder().title(title).subtitle_lines(0).build();
+        set_fact(&row, value);
+        self.group.add(&row);
+        row
+    }
+
+    /// A line of text.
+    pub fn entry(
+        &mut self,
+        field: &str,
+        title: &str,
+        value: &str,
+        edit: impl Fn(&mut Definition, String) + 'static,
+    ) -> adw::EntryRow {
+        let row = adw::EntryRow::builder().title(title).text(value).build();
+        self.group.add(&row);
+        self.note(field, &row);
+        let send = self.sender(edit);
+        row.connect_changed(move |row| send(row.text().into()));
+        row
+    }
+
+    /// A number.
+    pub fn number(
+        &mut self,
+        field: &str,
+        title: &str,
+        unit: Option<&str>,
+        (value, step): (f64, f64),
+        edit: impl Fn(&mut Definition, u64) + 'static,
+    ) -> gtk::SpinButton {
+        let adjustment = gtk::Adjustment::new(value, 0.0, 1e9, step, step * 4.0, 0.0);
+        let (row, spin) = field::number_row(title, unit, &adjustment, 0);
+        self.group.add(&row);
+        self.note(field, &spin);
+        let send = self.sender(edit);
+        spin.connect_value_changed(move |spin| send(spin.value() as u64));
+        spin
+    }
+
+    /// Something that is on or off.
+    pub fn switch(
+        &mut self,
+        field: &str,
+        [title, subtitle]: [&str; 2],
+        on: bool,
+        edit: impl Fn(&mut Definition, bool) + 'static,
+    ) -> gtk::Switch {
+        let (row, switch) = switch_row(title, subtitle, on);
+        self.group.add(&row);
+        self.note(field, &switch);
+        let send = self.sender(edit);
+        switch.connect_active_notify(move |switch| send(switch.is_active()));
+        switch
+    }
+
+    /// One of several.
+    pub fn choice<T: Clone + PartialEq + 'static>(
+        &mut self,
+        field: &str,
+        [title, subtitle]: [&str; 2],
+        options: &[(T, String)],
+        value: &T,
+        edit: impl Fn(&mut Definition, T) + 'static,
+    ) -> adw::ComboRow {
+        let words: Vec<_> = options.iter().map(|(_, words)| words.as_str()).collect();
+        let row = adw::ComboRow::builder().title(title).subtitle(subtitle).build();
+        row.set_model(Some(&gtk::StringList::new(&words)));
+        let selected = options.iter().position(|(option, _)| option == value);
+        row.set_selected(selected.map_or(gtk::INVALID_LIST_POSITION, |index| index as u32));
+        self.group.add(&row);
+        self.note(field, &row);
+        let send = self.sender(edit);
+        let options: Vec<_> = options.iter().map(|(option, _)| option.clone()).collect();
+        row.connect_selected_notify(move |row| {
+            if let Some(option) = options.get(row.selected() as usize) {
+                send(option.clone());
+            }
+        });
+        row
+    }
+
+    /// What sends an edit with what was entered.
+    pub fn sender<T: 'static>(&self, edit: impl Fn(&mut Definition, T) + 'static) -> Rc<dyn Fn(T)> {
+        let (edit, on_edit) = (Rc::new(edit), self.on_edit.clone());
+        Rc::new(move |value| {
+            let edit = edit.clone();
+            on_edit(Edit::new(move |definition| edit(definition, value)));
+        })
+    }
+}
+
+/// Shows another value of what cannot be changed.
+pub fn set_fact(row: &adw::ActionRow, value: &str) {
+    row.set_subtitle(&glib::markup_escape_text(value));
+}
+
+/// A row with a switch.
+pub fn switch_row(title: &str, subtitle: &str, on: bool) -> (adw::ActionRow, gtk::Switch) {
+    let switch = gtk::Switch::builder().active(on).valign(gtk::Align::Center).build();
+    switch.update_property(&[Property::Description(subtitle)]);
+    let row = adw::ActionRow::builder().title(title).subtitle(subtitle).activatable_widget(&switch).build();
+    row.set_subtitle_lines(0);
+    row.add_suffix(&switch);
+    (row, switch)
+}
+
+/// A button at the end of a row.
+pub fn row_button(label: &str) -> gtk::Button {
+    use crate::ui::widgets::text_button::TextButton;
+    let button = gtk::Button::builder().valign(gtk::Align::Center).build();
+    button.set_button_text(label);
+    button
+}

@@ -1,0 +1,513 @@
+//! The details page of a guest's window: what the guest consists of, each with a page where it is edited. What was changed is applied
+//! all at once, or forgotten; what is wrong is said at its field and never stored.
+//!
+//! - [`item`]: the entries. [`sidebar`]: their list.
+//! - [`draft`]: the definition while it is edited. [`form`]: what pages are made of.
+//! - The pages: [`general`] (with [`now`]), [`processors`], [`memory`], [`text`].
+
+mod draft;
+mod form;
+mod general;
+mod item;
+mod memory;
+mod now;
+mod processors;
+mod sidebar;
+mod text;
+
+use adw::prelude::*;
+use gtk::accessible::Property;
+use lodge::manager::{definition::Review, editing::Saved};
+use relm4::prelude::*;
+
+use self::{
+    draft::{Draft, Rebased},
+    form::{Edit, Form, OnEdit, Page, Shown},
+    item::{Item, items},
+    sidebar::Sidebar,
+    text::TextPage,
+};
+use crate::ui::{
+    actions::Action,
+    backend::{Backend, GuestState, GuestView, Loaded, Surroundings},
+    dialogs,
+    dialogs::complaint_about_name,
+    i18n::{gettext, gettext_f},
+    operations::Place,
+    widgets::{
+        info_bar::{InfoBar, InfoBarMsg, InfoBarOutput, Notice},
+        text_button::TextButton,
+    },
+};
+
+/// The page.
+pub struct Details {
+    backend: Backend,
+    place: Place,
+    guest: GuestView,
+    around: Surroundings,
+    draft: Option<Draft>,
+    /// What is wrong with the draft, and how many judgements are awaited still.
+    review: Review,
+    judging: u32,
+    item: Item,
+    page: Option<Shape>,
+    sidebar: Sidebar,
+    bin: adw::Bin,
+    leaflet: adw::Leaflet,
+    notice: Controller<InfoBar>,
+    on_edit: OnEdit,
+    /// Whether changes are being applied.
+    busy: bool,
+    can: Can,
+}
+
+/// A page that is shown.
+enum Shape {
+    Form(Page),
+    Text(TextPage),
+}
+
+/// What can be done now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Can {
+    /// Whether there are changes that can be applied.
+    pub apply: bool,
+    /// Whether there are changes.
+    pub revert: bool,
+}
+
+/// What the page starts with.
+pub struct DetailsInit {
+    /// The manager.
+    pub backend: Backend,
+    /// The guest.
+    pub guest: GuestView,
+    /// The window that it is in.
+    pub place: Place,
+}
+
+/// What the page is told.
+#[derive(Debug)]
+pub enum DetailsMsg {
+    /// The guest's name, definition or state has changed.
+    Changed(Box<GuestView>),
+    /// The guest has a new point in its history.
+    Sampled,
+    /// The page is shown.
+    Focus,
+    /// An entry was chosen.
+    Select(Item),
+    /// Back to the list of entries, where that and a page do not fit side by side.
+    Back,
+    /// Something was changed.
+    Edit(Edit),
+    /// The definition's text was changed.
+    EditText(String),
+    /// Take over what was changed.
+    Apply,
+    /// Forget what was changed.
+    Revert,
+    /// The running guest is to keep so many bytes of its memory.
+    Keep(u64),
+}
+
+/// What the manager has answered.
+#[derive(Debug)]
+pub enum DetailsCommand {
+    /// The definition as it is now.
+    Loaded(anyhow::Result<Loaded>),
+    /// What definitions are judged by.
+    Around(anyhow::Result<Surroundings>),
+    /// What is wrong with the draft.
+    Reviewed(anyhow::Result<Review>),
+    /// The changes were applied or not.
+    Applied(anyhow::Result<Saved>),
+    /// Something that was done at once has failed or not; what to say then.
+    Done(anyhow::Result<()>, String),
+}
+
+/// What the page tells.
+#[derive(Debug)]
+pub enum DetailsOutput {
+    /// What can be done now.
+    Can(Can),
+}
+
+#[relm4::component(pub)]
+impl Component for Details {
+    type Init = DetailsInit;
+    type Input = DetailsMsg;
+    type Output = DetailsOutput;
+    type CommandOutput = DetailsCommand;
+
+    view! {
+        gtk::Box {
+            set_orientation: gtk::Orientation::Vertical,
+
+            append: model.notice.widget(),
+            #[local_ref]
+            append = leaflet -> adw::Leaflet {
+                set_can_navigate_back: true,
+                append = &gtk::ScrolledWindow {
+                    set_hscrollbar_policy: gtk::PolicyType::Never,
+                    set_width_request: 220,
+                    set_vexpand: true,
+                    set_child: Some(model.sidebar.list()),
+                },
+                append = &gtk::Separator {} -> {
+                    set_navigatable: false,
+                },
+                #[name = "content"]
+                append = &gtk::Box {
+                    set_orientation: gtk::Orientation::Vertical,
+                    set_hexpand: true,
+                    set_width_request: 320,
+
+                    gtk::Box {
+                        add_css_class: "toolbar",
+                        #[watch]
+                        set_visible: model.leaflet.is_folded(),
+                        gtk::Button {
+                            set_icon_name: "go-previous-symbolic",
+                            set_tooltip_text: Some(&gettext("Back")),
+                            update_property: &[Property::Label(&gettext("Back"))],
+                            connect_clicked => DetailsMsg::Back,
+                        },
+                        gtk::Label {
+                            add_css_class: "heading",
+                            set_ellipsize: gtk::pango::EllipsizeMode::End,
+                            #[watch]
+                            set_label: &model.title(),
+                        },
+                    },
+                    append: &model.bin,
+                    gtk::ActionBar {
+                        #[watch]
+                        set_revealed: model.can.revert || model.busy,
+                        pack_start = &gtk::Label {
+                            add_css_class: "caption",
+                            set_xalign: 0.0,
+                            set_wrap: true,
+                            set_lines: 2,
+                            set_ellipsize: gtk::pango::EllipsizeMode::End,
+                            set_width_chars: 12,
+                            set_max_width_chars: 60,
+                            set_natural_wrap_mode: gtk::NaturalWrapMode::None,
+                            #[watch]
+                            set_label: &model.state_of_changes(),
+                            #[watch]
+                            set_tooltip_text: Some(&model.state_of_changes()),
+                        },
+                        pack_end = &gtk::Button {
+                            add_css_class: "suggested-action",
+                            set_button_text: &gettext("_Apply"),
+                            set_action_name: Some(&Action::ApplyDetails.detailed_name()),
+                            set_tooltip_text: Some(&Action::ApplyDetails.tooltip()),
+                        },
+                        pack_end = &gtk::Button {
+                            set_button_text: &gettext("Re_vert"),
+                            set_action_name: Some(&Action::RevertDetails.detailed_name()),
+                            set_tooltip_text: Some(&Action::RevertDetails.tooltip()),
+                        },
+                    },
+                },
+            },
+        }
+    }
+
+    fn init(init: DetailsInit, _root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
+        let DetailsInit { backend, guest, place } = init;
+        let input = sender.input_sender().clone();
+        let on_edit: OnEdit = std::rc::Rc::new(move |edit| input.emit(DetailsMsg::Edit(edit)));
+        let input = sender.input_sender().clone();
+        let sidebar = Sidebar::new(move |item| input.emit(DetailsMsg::Select(item)));
+        let notice = InfoBar::builder().launch(()).forward(sender.input_sender(), |output| match output {
+            InfoBarOutput::Pressed => DetailsMsg::Revert,
+        });
+        let leaflet = adw::Leaflet::new();
+        let model = Self {
+            around: backend.surroundings_without_looking(),
+            backend,
+            place,
+            guest,
+            draft: None,
+            review: Review::default(),
+            judging: 0,
+            item: Item::Overview,
+            page: None,
+            sidebar,
+            bin: adw::Bin::builder().vexpand(true).build(),
+            leaflet: leaflet.clone(),
+            notice,
+            on_edit,
+            busy: false,
+            can: Can::default(),
+        };
+        model.load(&sender);
+        let leaflet = &leaflet;
+        let widgets = view_output!();
+        let input = sender.input_sender().clone();
+        leaflet.connect_folded_notify(move |_| input.emit(DetailsMsg::Sampled));
+        ComponentParts { model, widgets }
+    }
+
+    fn update(&mut self, message: DetailsMsg, sender: ComponentSender<Self>, _root: &Self::Root) {
+        match message {
+            DetailsMsg::Changed(guest) => {
+                self.guest = *guest;
+                let stored = self.draft.as_ref().and_then(Draft::stored);
+                if stored.is_none() || stored != self.guest.definition.as_ref().ok() {
+                    self.load(&sender);
+                }
+                self.show_page();
+            }
+            DetailsMsg::Sampled => self.show_page(),
+            DetailsMsg::Focus => {
+                self.look_around(&sender);
+                self.sidebar.focus();
+            }
+            DetailsMsg::Select(item) => {
+                if item != self.item {
+                    self.item = item;
+                    self.build_page(&sender);
+                }
+                if let Some(content) = self.leaflet.last_child() {
+                    self.leaflet.set_visible_child(&content);
+                }
+            }
+            DetailsMsg::Back => {
+                self.leaflet.navigate(adw::NavigationDirection::Back);
+                self.sidebar.focus();
+            }
+            DetailsMsg::Edit(edit) => {
+                if let Some(draft) = self.draft.as_mut() {
+                    draft.edit(|definition| edit.make(definition));
+                }
+                self.judge(&sender);
+            }
+            DetailsMsg::EditText(text) => {
+                if let Some(draft) = self.draft.as_mut() {
+                    draft.set_text(text);
+                }
+                self.judge(&sender);
+            }
+            DetailsMsg::Apply => self.apply(&sender),
+            DetailsMsg::Revert => {
+                if let Some(draft) = &mut self.draft {
+                    draft.revert();
+                }
+                self.build_page(&sender);
+            }
+            DetailsMsg::Keep(bytes) => {
+                let (backend, id) = (self.backend.clone(), self.guest.id.clone());
+                let heading = gettext_f("The Memory of “{name}” Stays as It Is", &[("name", &self.guest.name)]);
+                sender.oneshot_command(
+                    async move { DetailsCommand::Done(backend.keep_memory(&id, bytes).await, heading) },
+                );
+            }
+        }
+        self.tell(&sender);
+    }
+
+    fn update_cmd(&mut self, answer: DetailsCommand, sender: ComponentSender<Self>, _root: &Self::Root) {
+        match answer {
+            DetailsCommand::Loaded(Ok(loaded)) => self.take(loaded, &sender),
+            // It was deleted, and the window goes with it; or the next look finds it.
+            DetailsCommand::Loaded(Err(error)) => tracing::warn!("{error}"),
+            DetailsCommand::Around(Ok(around)) => {
+                self.around = around;
+                self.judge(&sender);
+            }
+            DetailsCommand::Around(Err(error)) => tracing::warn!("the host cannot be looked at: {error}"),
+            DetailsCommand::Reviewed(result) => {
+                self.judging -= 1;
+                if let Ok(review) = result
+                    && self.judging == 0
+                {
+                    self.review = review;
+                }
+                self.show_page();
+            }
+            DetailsCommand::Applied(Ok(saved)) => {
+                self.busy = false;
+                let Saved { stored, cut } = saved;
+                let (name, revision) = (stored.definition.name.clone(), stored.revision);
+                self.draft = Some(Draft::new(Loaded { name, revision, definition: Ok(stored.definition) }));
+                if cut {
+                    self.place.toast(&gettext("Connections that the guest had were cut: the network began anew"));
+                }
+                self.judge(&sender);
+            }
+            DetailsCommand::Applied(Err(error)) => {
+                self.busy = false;
+                let heading = gettext_f("“{name}” Could Not Be Changed", &[("name", &self.guest.name)]);
+                dialogs::error(&self.place.window, &heading, &error.to_string());
+                self.load(&sender);
+            }
+            DetailsCommand::Done(Ok(()), _) => {}
+            DetailsCommand::Done(Err(error), heading) => {
+                dialogs::error(&self.place.window, &heading, &error.to_string());
+            }
+        }
+        self.tell(&sender);
+    }
+}
+
+impl Details {
+    fn load(&self, sender: &ComponentSender<Self>) {
+        let (backend, name) = (self.backend.clone(), self.guest.name.clone());
+        sender.oneshot_command(async move { DetailsCommand::Loaded(backend.load(name).await) });
+        self.look_around(sender);
+    }
+
+    fn look_around(&self, sender: &ComponentSender<Self>) {
+        let backend = self.backend.clone();
+        sender.oneshot_command(async move { DetailsCommand::Around(backend.surroundings().await) });
+    }
+
+    /// Takes over what the definition is now.
+    fn take(&mut self, loaded: Loaded, sender: &ComponentSender<Self>) {
+        let rebased = match &mut self.draft {
+            Some(draft) => draft.rebase(loaded),
+            None => {
+                self.draft = Some(Draft::new(loaded));
+                Rebased::Taken
+            }
+        };
+        if rebased == Rebased::Taken {
+            self.build_page(sender);
+        }
+    }
+
+    /// Has the draft judged.
+    fn judge(&mut self, sender: &ComponentSender<Self>) {
+        if let Some(definition) = self.draft.as_ref().and_then(Draft::definition).cloned() {
+            self.judging += 1;
+            let (backend, limits) = (self.backend.clone(), self.around.limits);
+            sender.oneshot_command(async move { DetailsCommand::Reviewed(backend.review(definition, limits).await) });
+        }
+        self.show_page();
+    }
+
+    fn apply(&mut self, sender: &ComponentSender<Self>) {
+        let Some(wanted) = self.draft.as_ref().and_then(Draft::wanted).filter(|_| self.can.apply) else { return };
+        self.busy = true;
+        let (backend, name) = (self.backend.clone(), self.guest.name.clone());
+        sender.oneshot_command(async move { DetailsCommand::Applied(backend.save(name, wanted).await) });
+    }
+
+    /// Makes the page of the chosen entry anew.
+    fn build_page(&mut self, sender: &ComponentSender<Self>) {
+        let Some(draft) = &self.draft else { return };
+        let entries = items(draft.definition());
+        if !entries.contains(&self.item) {
+            self.item = entries[0].clone();
+        }
+        let input = sender.input_sender().clone();
+        let page = match (&self.item, draft.definition()) {
+            (Item::Overview, Some(definition)) => Shape::Form(general::page(definition, &self.on_edit)),
+            (Item::Processors, Some(definition)) => Shape::Form(processors::page(definition, &self.on_edit)),
+            (Item::Memory, Some(definition)) => {
+                let keep = move |bytes| input.emit(DetailsMsg::Keep(bytes));
+                Shape::Form(memory::page(definition, &self.on_edit, keep))
+            }
+            (item @ (Item::Disk(_) | Item::Drive(_) | Item::Card(_)), Some(definition)) => {
+                let mut form = Form::new(&self.on_edit);
+                let label = item.label(Some(definition));
+                form.group(&label.title);
+                form.fact(&label.subtitle, "");
+                Shape::Form(form.finish())
+            }
+            _ => Shape::Text(TextPage::new(&draft.text(), move |text| input.emit(DetailsMsg::EditText(text)))),
+        };
+        self.bin.set_child(Some(page.root()));
+        self.page = Some(page);
+        self.judge(sender);
+    }
+
+    /// Brings what is shown up to date.
+    fn show_page(&self) {
+        let Some(draft) = &self.draft else { return };
+        let definition = draft.definition();
+        let entries = items(definition).into_iter().map(|item| {
+            let label = item.label(definition);
+            (item, label)
+        });
+        self.sidebar.show(entries.collect(), &self.item);
+        match &self.page {
+            Some(Shape::Form(page)) => {
+                page.root().set_sensitive(draft.problem_with_text().is_none() && !self.busy);
+                let Some(definition) = definition else { return };
+                page.show(&Shown {
+                    backend: &self.backend,
+                    guest: &self.guest,
+                    definition,
+                    review: &self.review,
+                    around: &self.around,
+                });
+            }
+            Some(Shape::Text(page)) => page.show(draft.problem_with_text()),
+            None => {}
+        }
+    }
+
+    /// Tells what can be done now.
+    fn tell(&mut self, sender: &ComponentSender<Self>) {
+        let changed = self.draft.as_ref().is_some_and(Draft::is_changed) && !self.busy;
+        let can = Can { apply: changed && self.judging == 0 && self.hindrance().is_none(), revert: changed };
+        if can != self.can {
+            self.can = can;
+            let _ = sender.output(DetailsOutput::Can(can));
+        }
+        let stale = self.draft.as_ref().is_some_and(Draft::is_stale);
+        self.notice.emit(InfoBarMsg::Set(stale.then(|| Notice {
+            text: gettext("Somebody else has changed the same. What you have changed here cannot be applied any more."),
+            button: gettext("_Reload"),
+            grave: false,
+        })));
+    }
+
+    /// What keeps the changes from being applied.
+    fn hindrance(&self) -> Option<String> {
+        let draft = self.draft.as_ref()?;
+        if let Some(problem) = draft.problem_with_text() {
+            return Some(problem.to_owned());
+        }
+        if draft.is_stale() {
+            return Some(gettext("Reload the definition first."));
+        }
+        let definition = draft.definition()?;
+        let name = complaint_about_name(&definition.name, &self.guest.name, &self.around.names);
+        name.or_else(|| self.review.errors.0.first().map(|problem| problem.message.clone()))
+    }
+
+    /// What can be said about the changes.
+    fn state_of_changes(&self) -> String {
+        let Some(draft) = &self.draft else { return String::new() };
+        if let Some(hindrance) = self.hindrance() {
+            return hindrance;
+        }
+        let effects = draft.effects();
+        match (&self.guest.state, effects.at_once(), effects.next_start) {
+            (GuestState::Saved, _, true) => gettext("The guest may not be able to go on from its saved state then."),
+            (state, ..) if !state.is_active() => String::new(),
+            (_, true, true) => gettext("Limits and forwarded ports apply at once, the rest at the guest’s next start."),
+            (_, _, true) => gettext("This applies at the guest’s next start."),
+            (_, _, false) => gettext("This applies at once."),
+        }
+    }
+
+    fn title(&self) -> String {
+        self.item.label(self.draft.as_ref().and_then(Draft::definition)).title
+    }
+}
+
+impl Shape {
+    fn root(&self) -> &gtk::Widget {
+        match self {
+            Self::Form(page) => page.root().upcast_ref(),
+            Self::Text(page) => page.root().upcast_ref(),
+        }
+    }
+}
