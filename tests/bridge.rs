@@ -6,6 +6,8 @@ mod common;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -126,22 +128,96 @@ fn what_the_host_does_not_give_is_said_with_the_way_to_it() {
         home.done(&["create", "web", "--memory", "16MiB", "--network", "bridge=br0"]);
 
         let missing = home.refused(&["start", "lost"]);
-        // Root without the right that matters.
-        let lodgectl = home.command(&["start", "web"]);
-        let environment = lodgectl.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        let output = Command::new("setpriv")
-            .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
-            .arg(lodgectl.get_program())
-            .args(lodgectl.get_args())
-            .env_clear()
-            .envs(environment)
-            .output()
-            .unwrap();
+        install_helper(home.path(), "");
+        let error = without_rights(&home, &["start", "web"]).unwrap_err();
+        fs::set_permissions(home.path().join("helper"), fs::Permissions::from_mode(0o644)).unwrap();
+        rustix::fs::removexattr(home.path().join("helper"), "security.capability").unwrap();
+        let useless = without_rights(&home, &["start", "web"]).unwrap_err();
 
         assert!(missing.contains("network[0].bridge: the host has no bridge br9. Have root make it"), "{missing}");
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{error}");
-        assert!(error.contains("CAP_NET_ADMIN") && error.contains("ip tuntap add dev tap0"), "{error}");
+        assert!(error.contains("network[0].bridge: root has not allowed guests in br0"), "{error}");
+        assert!(useless.contains("you may not make interfaces in br0") && useless.contains("chmod u+s"), "{useless}");
         assert_eq!((home.state("web"), has_interface()), ("off".to_owned(), false));
+    });
+}
+
+/// Runs `lodgectl` as root without any of root's rights: what it starts has none either, unless a file gives them.
+fn without_rights(home: &Home, arguments: &[&str]) -> Result<(), String> {
+    let lodgectl = home.command(arguments);
+    let environment = lodgectl.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let output = Command::new("setpriv")
+        .args(["--securebits=+noroot,+noroot_locked", "--inh-caps=-all", "--ambient-caps=-all"])
+        .arg(lodgectl.get_program())
+        .args(lodgectl.get_args())
+        .env_clear()
+        .envs(environment)
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    if output.status.success() { Ok(()) } else { Err(error) }
+}
+
+/// Puts a helper that may make interfaces in the place of the distribution's, and this configuration, for this test alone.
+fn install_helper(folder: &Path, config: &str) {
+    const HELPER: &str = "/usr/lib/qemu/qemu-bridge-helper";
+    /// Of linux/capability.h, version 2 with the effective bit: CAP_NET_ADMIN.
+    const MAY_MAKE: [u8; 20] = [1, 0, 0, 2, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (helper, etc) = (folder.join("helper"), folder.join("etc"));
+    if !helper.exists() {
+        fs::copy(HELPER, &helper).unwrap();
+        rustix::fs::setxattr(&helper, "security.capability", &MAY_MAKE, rustix::fs::XattrFlags::empty()).unwrap();
+        succeed(Command::new("cp").args(["-a", "/etc"]).arg(&etc));
+        fs::create_dir_all(etc.join("qemu")).unwrap();
+        succeed(Command::new("mount").arg("--bind").args([&helper, Path::new(HELPER)]));
+        succeed(Command::new("mount").arg("--bind").args([&etc, Path::new("/etc")]));
+    }
+    fs::write(etc.join("qemu/bridge.conf"), config).unwrap();
+}
+
+#[test]
+fn users_get_into_a_bridge_that_root_has_allowed_and_outlive_it() {
+    let Some(native) = kvm::open().and_then(|_| linux::native()) else { return };
+    namespace::run(|| {
+        let make_bridge = || {
+            ip("link add br0 type bridge", &[]);
+            ip("address add 10.78.0.1/24 dev br0", &[]);
+            ip("link set br0 up", &[]);
+        };
+        make_bridge();
+        let home = Home::default();
+        let root = linux::copy_root(&native, home.path());
+        let kernel = native.join("vmlinux");
+        let boot = ["--kernel", kernel.to_str().unwrap(), "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
+        let create =
+            ["create", "web", "--memory", "256MiB", "--disk", root.to_str().unwrap(), "--network", "bridge=br0"];
+        home.done(&[&create[..], &boot].concat());
+
+        install_helper(home.path(), "allow br7");
+        let refused = without_rights(&home, &["start", "web"]).unwrap_err();
+        assert!(refused.contains("Have root write \"allow br0\" into /etc/qemu/bridge.conf"), "{refused}");
+        install_helper(home.path(), "allow br0");
+        without_rights(&home, &["start", "web"]).unwrap();
+        let mut shell = Shell::new(&home, "web");
+        shell.wait_for("# ");
+        shell.ask("ip link set eth0 up; ip address add 10.78.0.2/24 dev eth0");
+        assert!(shell.ask("ping -c 3 -i 0.1 10.78.0.1").contains("3 packets received"), "{}", shell.said);
+        let card = || home.json(&["info", "web", "--json"])["connections"][0].clone();
+        let interface = card()["interface"].as_str().unwrap().to_owned();
+        assert_eq!((card()["source"].clone(), card()["problem"].clone()), ("bridge=br0".into(), Default::default()));
+
+        ip("link delete br0", &[]);
+        assert!(home.done(&["info", "web"]).contains("the host has no bridge br0 any more"));
+        assert!(shell.ask("ping -c 1 -W 1 10.78.0.1").contains(" 0 packets received"), "the guest goes on");
+        make_bridge();
+        let lost = card()["problem"].clone();
+        let mend = format!("ip link set {interface} master br0");
+        assert!(lost.as_str().unwrap().contains(&mend), "{lost}");
+        ip(mend.strip_prefix("ip ").unwrap(), &[]);
+        assert!(shell.ask("ping -c 3 -i 0.1 10.78.0.1").contains("3 packets received"), "{}", shell.said);
+        assert!(card()["problem"].is_null());
+
+        signal(&home.worker("web"), "KILL");
+        let path = format!("/sys/class/net/{interface}");
+        home.wait_for("the interface to go with the worker", || !fs::exists(&path).unwrap());
     });
 }

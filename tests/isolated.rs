@@ -56,7 +56,7 @@ fn log(home: &Home, network: &str) -> PathBuf {
 
 /// What is said of the guest's network while it runs.
 fn network(home: &Home, name: &str) -> serde_json::Value {
-    home.json(&["info", name, "--json"])["translation"][0].clone()
+    home.json(&["info", name, "--json"])["connections"][0].clone()
 }
 
 /// The address that the guest gets by DHCP.

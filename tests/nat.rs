@@ -271,7 +271,7 @@ fn by_passt_a_guest_reaches_the_world_and_is_reached() {
         let (home, mut shell) = started(&native, "nat,forward=2222:22,forward=udp:5353:53");
         check_all_ways(&home, &mut shell);
 
-        let info = home.json(&["info", "web", "--json"])["translation"][0].clone();
+        let info = home.json(&["info", "web", "--json"])["connections"][0].clone();
         assert_eq!(info["backend"], "passt", "{info}");
         let [translator] = &translators(&home)[..] else { panic!("{:?}", translators(&home)) };
         let [(passt, name)] = &children(translator)[..] else { panic!("{:?}", children(translator)) };
@@ -301,7 +301,7 @@ fn without_a_route_libslirp_does_it() {
         let (home, mut shell) = started(&native, "nat,forward=2222:22,forward=udp:5353:53");
         check_all_ways(&home, &mut shell);
 
-        let info = home.json(&["info", "web", "--json"])["translation"][0].clone();
+        let info = home.json(&["info", "web", "--json"])["connections"][0].clone();
         assert_eq!(info["backend"], "slirp", "{info}");
         // The host's own programs are at the gateway's address.
         let said = shell.ask("ip route show default");

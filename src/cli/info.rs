@@ -10,11 +10,13 @@ use super::{Result, context::Context, stats};
 use crate::{
     manager::{
         definition::{Definition, DevicesDefinition, DiskBus, NetworkDefinition, NetworkKind},
+        host::Root,
+        network,
         paths::RunningPaths,
         size::Size,
         supervisor::ExitReport,
     },
-    qmp::types::{NatInfo, NetworkStatistics, Statistics},
+    qmp::types::{ConnectionInfo, NetworkStatistics, Statistics},
 };
 
 /// How long a running guest may take to tell its figures.
@@ -47,7 +49,7 @@ struct Details<'a> {
     /// What it uses.
     statistics: Option<&'a Statistics>,
     /// Who translates addresses for its network cards.
-    translation: &'a [NatInfo],
+    connections: &'a [ConnectionInfo],
     last_exit: Option<&'a ExitReport>,
 }
 
@@ -87,7 +89,7 @@ impl Info {
         let last_exit = context.supervisor.last_exit(&name).await;
         let active = state.is_active();
         let running = context.paths().running(definition.uuid);
-        let (statistics, translation) = if active { figures(context, &name).await } else { Default::default() };
+        let (statistics, connections) = if active { figures(context, &name).await } else { Default::default() };
         let details = Details {
             name: &name,
             definition: &definition,
@@ -98,7 +100,7 @@ impl Info {
             pid: context.supervisor.pid(definition.uuid).filter(|_| active),
             sockets: active.then(|| Sockets::new(&running, &definition.devices)),
             statistics: statistics.as_ref(),
-            translation: &translation,
+            connections: &connections,
             last_exit: last_exit.as_ref(),
         };
         if self.json {
@@ -108,14 +110,19 @@ impl Info {
     }
 }
 
-/// What the guest uses, and who translates addresses for it. One that hangs or is just ending tells nothing.
-async fn figures(context: &Context, name: &str) -> (Option<Statistics>, Vec<NatInfo>) {
+/// What the guest uses, and what its cards are connected to. One that hangs or is just ending tells nothing.
+async fn figures(context: &Context, name: &str) -> (Option<Statistics>, Vec<ConnectionInfo>) {
     let Ok(Ok(client)) = time::timeout(FIGURES_WITHIN, context.supervisor.attach(name)).await else {
         return Default::default();
     };
     let statistics = client.statistics_within(FIGURES_WITHIN).await.ok();
-    let translation = time::timeout(FIGURES_WITHIN, client.translation()).await;
-    (statistics, translation.ok().and_then(|told| told.ok()).unwrap_or_default())
+    let connections = time::timeout(FIGURES_WITHIN, client.connections()).await;
+    let mut connections = connections.ok().and_then(|told| told.ok()).unwrap_or_default();
+    let root = Root::default();
+    for info in connections.iter_mut().filter(|info| info.problem.is_none()) {
+        info.problem = network::trouble(info, &root);
+    }
+    (statistics, connections)
 }
 
 fn pairs(details: &Details) -> Vec<(&'static str, String)> {
@@ -149,7 +156,7 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     }
     let figures = details.statistics.map(|statistics| statistics.networks.as_slice()).unwrap_or_default();
     for (index, network) in definition.networks.iter().enumerate() {
-        pairs.push(("Network", card(index, network, figures, details.translation)));
+        pairs.push(("Network", card(index, network, figures, details.connections)));
     }
     if let Some(statistics) = details.statistics {
         let memory = &statistics.memory;
@@ -177,7 +184,7 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
 }
 
 /// An isolated network, and what is known of it while the guest runs.
-fn isolated(network: &NetworkDefinition, info: Option<&NatInfo>) -> String {
+fn isolated(network: &NetworkDefinition, info: Option<&ConnectionInfo>) -> String {
     let mut text = format!("isolated network {}", network.network.as_deref().unwrap_or_default());
     if let Some(info) = info.and_then(|info| info.isolated.as_ref()) {
         text += &match info.cards {
@@ -193,9 +200,14 @@ fn isolated(network: &NetworkDefinition, info: Option<&NatInfo>) -> String {
 }
 
 /// Network card number `index`: what it is connected to, and what went over it if it is among `figures`.
-fn card(index: usize, network: &NetworkDefinition, figures: &[NetworkStatistics], translation: &[NatInfo]) -> String {
+fn card(
+    index: usize,
+    network: &NetworkDefinition,
+    figures: &[NetworkStatistics],
+    connections: &[ConnectionInfo],
+) -> String {
     let id = format!("net{index}");
-    let info = translation.iter().find(|info| info.id == id);
+    let info = connections.iter().find(|info| info.id == id);
     let place = match (network.kind, &network.bridge, &network.tap) {
         (NetworkKind::Bridge, Some(bridge), _) => format!("bridge {bridge}"),
         (NetworkKind::Tap, _, Some(tap)) => format!("TAP {tap}"),

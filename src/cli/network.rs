@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     manager::definition::{Forward, NetworkDefinition, NetworkKind},
-    qmp::types::NatInfo,
+    qmp::types::ConnectionInfo,
 };
 
 #[derive(Debug, Subcommand)]
@@ -185,12 +185,12 @@ impl List {
 
 /// What is forwarded at this moment.
 async fn running(guest: &Guest) -> Result<Vec<Row>> {
-    let infos = guest.told(guest.client.translation().await)?;
+    let infos = guest.told(guest.client.connections().await)?;
     Ok(infos.into_iter().flat_map(rows).collect())
 }
 
-fn rows(info: NatInfo) -> impl Iterator<Item = Row> {
-    let NatInfo { id, backend, forwards, .. } = info;
+fn rows(info: ConnectionInfo) -> impl Iterator<Item = Row> {
+    let ConnectionInfo { id, backend, forwards, .. } = info;
     forwards.into_iter().filter_map(move |forward| {
         let (protocol, address) = (forward.protocol.parse().ok()?, forward.address.parse().ok()?);
         let forward = Forward { protocol, address, port: forward.port, guest_port: forward.guest_port };

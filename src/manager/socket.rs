@@ -5,6 +5,7 @@
 
 use std::{
     fs, io,
+    mem::MaybeUninit,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{
@@ -15,7 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
+};
 
 /// The longest path that fits into `sockaddr_un`, in bytes, without the closing zero.
 const PATH_MAX: usize = 107;
@@ -54,6 +58,20 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
 /// Connects to the socket at `path` without blocking.
 pub async fn connect_async(path: &Path) -> io::Result<tokio::net::UnixStream> {
     tokio::net::UnixStream::connect(&shorten(path)?.path).await
+}
+
+/// Takes a file descriptor that is sent through a socket with some bytes (unix(7), `SCM_RIGHTS`); `None` when none comes with
+/// them.
+pub fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 16];
+    let buffers = &mut [io::IoSliceMut::new(&mut bytes)];
+    rustix::io::retry_on_intr(|| recvmsg(socket, buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC))?;
+    Ok(ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    }))
 }
 
 #[cfg(test)]

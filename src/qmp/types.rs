@@ -2,8 +2,8 @@
 //!
 //! Specification: QEMU QMP Reference Manual. What begins with `x-lodge-` is ours.
 
+mod connection;
 mod migration;
-mod nat;
 mod statistics;
 mod throttle;
 
@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
 pub use throttle::ThrottleLimits;
 
-pub use nat::{Forward, IsolatedInfo, NatInfo};
+pub use connection::{ConnectionInfo, Forward, IsolatedInfo};
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
 
 /// The state of a guest (`RunState`), as far as this engine has them.

@@ -155,7 +155,10 @@ pub struct Network {
     pub id: String,
     /// Its address.
     pub mac: [u8; 6],
-    /// What it is connected to.
+    /// What it is connected to, in words for answers: `nat`, `isolated=lab`, `bridge=br0`.
+    #[serde(default)]
+    pub source: String,
+    /// The host's end.
     pub connection: Connection,
     /// Whether the cable is plugged in.
     pub link: bool,
@@ -167,8 +170,14 @@ pub struct Network {
 pub enum Connection {
     /// Nothing.
     Nothing,
-    /// The queues of a TAP interface, opened with `IFF_NO_PI | IFF_VNET_HDR`.
-    Tap(Vec<RawFd>),
+    /// A TAP interface.
+    Tap {
+        /// Its name, for answers only.
+        #[serde(default)]
+        interface: String,
+        /// Its queues, opened with `IFF_NO_PI | IFF_VNET_HDR`.
+        queues: Vec<RawFd>,
+    },
     /// Address translation by a `lodge-nat`.
     Nat {
         /// The SEQPACKET socket through which the card gets its streams.
@@ -481,7 +490,8 @@ mod tests {
             networks: vec![Network {
                 id: "net0".to_owned(),
                 mac: [0x52, 0x54, 0, 1, 2, 3],
-                connection: Connection::Tap(vec![15, 16]),
+                source: "tap=tap0".to_owned(),
+                connection: Connection::Tap { interface: "tap0".to_owned(), queues: vec![15, 16] },
                 link: true,
             }],
             entropy: true,

@@ -5,12 +5,13 @@
 //! - [`control`]: QMP; [`commands`]: what can be asked for.
 //! - [`saving`]: the guest's state, written to a file.
 //! - [`serial`]: the serial port's clients. [`typing`], [`balloon`]: what takes time.
-//! - [`translators`]: the way to the processes that translate addresses for network cards.
+//! - [`connections`]: the way to the processes that translate addresses for network cards.
 //! - [`log`], [`reporter`], [`usage`]: what there is to tell.
 
 pub mod acceptor;
 pub mod balloon;
 pub mod commands;
+pub mod connections;
 pub mod control;
 pub mod descriptors;
 pub mod driver;
@@ -28,6 +29,5 @@ pub mod sandbox;
 pub mod saving;
 pub mod serial;
 pub mod testing;
-pub mod translators;
 pub mod typing;
 pub mod usage;

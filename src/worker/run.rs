@@ -19,6 +19,7 @@ use std::{
 };
 
 use super::{
+    connections::{Connected, Connections},
     control::{ControlServer, events::EventHub},
     descriptors::{DescriptorError, Inherited, read_launch},
     driver::{self, Driver, DriverHandle, Request, Restored, Wiring},
@@ -30,7 +31,6 @@ use super::{
     process::{self, Signals},
     reporter::Reporter,
     sandbox, serial,
-    translators::Translators,
     usage::Usage,
 };
 use crate::{
@@ -129,7 +129,7 @@ struct GuestFiles {
     ports: Vec<NamedPortConfig>,
     vsock: Option<VsockConfig>,
     networks: Vec<NetworkConfig>,
-    translators: Translators,
+    connections: Connections,
     /// Each disk's image, with those below it.
     disks: Vec<(File, Vec<File>)>,
     /// A saved state.
@@ -151,7 +151,7 @@ impl Files {
             let below = disk.backing.iter().map(|below| take(below.image, &disk.id).map(File::from));
             disks.push((image, below.collect::<Result<_, _>>()?));
         }
-        let mut translators = Translators::default();
+        let connections = Connections::default();
         let rest = GuestFiles {
             kvm: take(descriptors.kvm, "KVM")?,
             control: take(descriptors.control, "the control socket")?,
@@ -176,11 +176,11 @@ impl Files {
                 .networks
                 .iter()
                 .map(|network| {
-                    let connection = connection(network, &mut take, &mut translators)?;
+                    let connection = connection(network, &mut take, &connections)?;
                     Ok(NetworkConfig { id: network.id.clone(), mac: network.mac, connection, link: network.link })
                 })
                 .collect::<Result<_, Failure>>()?,
-            translators,
+            connections,
             disks,
             restore: match &launch.restore {
                 Some(restore) => Some(take(restore.state, "the saved state")?.into()),
@@ -202,23 +202,27 @@ impl Files {
 fn connection(
     network: &launch::Network,
     take: &mut impl FnMut(RawFd, &str) -> Result<OwnedFd, DescriptorError>,
-    translators: &mut Translators,
+    connections: &Connections,
 ) -> Result<Connection, Failure> {
-    Ok(match &network.connection {
+    let mut connected = Connected { source: network.source.clone(), ..Connected::default() };
+    let connection = match &network.connection {
         launch::Connection::Nothing => Connection::Nothing,
-        launch::Connection::Tap(taps) => {
-            let taps = taps.iter().map(|&tap| take(tap, &network.id).map(File::from));
-            Connection::Tap(taps.collect::<Result<_, _>>()?)
+        launch::Connection::Tap { interface, queues } => {
+            connected.interface = Some(interface.clone());
+            let queues = queues.iter().map(|&queue| take(queue, &network.id).map(File::from));
+            Connection::Tap(queues.collect::<Result<_, _>>()?)
         }
         &launch::Connection::Nat { feed, control } => {
-            translators.add(&network.id, Control::new(take(control, &network.id)?));
+            connected.control = Some(Control::new(take(control, &network.id)?));
             Connection::Stream { feed: take(feed, &network.id)?, mtu: nat::MTU }
         }
         &launch::Connection::Switch { feed, control } => {
-            translators.add(&network.id, Control::new(take(control, &network.id)?));
+            connected.control = Some(Control::new(take(control, &network.id)?));
             Connection::Stream { feed: take(feed, &network.id)?, mtu: switch::MTU }
         }
-    })
+    };
+    connections.set(&network.id, connected);
+    Ok(connection)
 }
 
 /// Firmware or kernel, of the descriptors that `take` takes over.
@@ -331,7 +335,7 @@ fn run_guest(
     let events = Arc::new(EventHub::default());
     let viewers = viewer_events(handle.clone());
     let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
-    let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen, files.translators));
+    let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen, files.connections));
     let (control, vnc) = Porter::acceptors(files.control, files.vnc)?;
     let porter = Porter {
         control,

@@ -26,8 +26,8 @@ use crate::{
     manager::storage::progress::Watch,
     nat::Forward,
     qmp::types::{
-        AddfdInfo, BalloonInfo, MigrationInfo, MigrationStatistics, MigrationStatus, NatInfo, Statistics, StatusInfo,
-        ThrottleLimits,
+        AddfdInfo, BalloonInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus, Statistics,
+        StatusInfo, ThrottleLimits,
     },
     worker::launch::Limits,
 };
@@ -114,14 +114,14 @@ impl Client {
         changed.and(self.take_back(file).await).map(drop)
     }
 
-    /// Who translates addresses for which network card, and what is forwarded (`x-lodge-query-nat`).
-    pub async fn translation(&self) -> Result<Vec<NatInfo>, ClientError> {
-        self.query("x-lodge-query-nat", TRANSLATION_TIMEOUT).await
+    /// What each network card is connected to, and what is forwarded (`x-lodge-query-networks`).
+    pub async fn connections(&self) -> Result<Vec<ConnectionInfo>, ClientError> {
+        self.query("x-lodge-query-networks", TRANSLATION_TIMEOUT).await
     }
 
     /// Forwards another port of the host to a network card (`x-lodge-network-forward-add`), or no longer does
     /// (`x-lodge-network-forward-remove`).
-    pub async fn forward(&self, card: &str, forward: &Forward, add: bool) -> Result<NatInfo, ClientError> {
+    pub async fn forward(&self, card: &str, forward: &Forward, add: bool) -> Result<ConnectionInfo, ClientError> {
         let command = if add { "x-lodge-network-forward-add" } else { "x-lodge-network-forward-remove" };
         let Forward { protocol, address, port, guest_port } = forward;
         let arguments = json!({

@@ -118,6 +118,18 @@ impl NetworkDefinition {
         Self { tap: Some(name.into()), ..Self::new(NetworkKind::Tap) }
     }
 
+    /// What it is connected to, as `lodgectl create --network` takes it: `nat`, `isolated=lab`, `bridge=br0`.
+    pub fn source(&self) -> String {
+        let named = |kind: &str, name: &Option<String>| format!("{kind}={}", name.as_deref().unwrap_or_default());
+        match self.kind {
+            NetworkKind::Nat => "nat".to_owned(),
+            NetworkKind::Isolated => named("isolated", &self.network),
+            NetworkKind::Bridge => named("bridge", &self.bridge),
+            NetworkKind::Tap => named("tap", &self.tap),
+            NetworkKind::None => "none".to_owned(),
+        }
+    }
+
     /// The card's address in bytes; `None` when there is none or it is wrong.
     pub fn mac_bytes(&self) -> Option<[u8; 6]> {
         parse_mac(self.mac.as_deref()?)

@@ -12,6 +12,7 @@ mod info;
 pub mod kvm;
 mod limits;
 mod memory;
+mod network;
 pub mod networks;
 mod root;
 
@@ -92,6 +93,8 @@ fn check_below(root: &Root, paths: &Paths) -> Vec<Finding> {
         memory::huge_pages(root),
         memory::ksm(root),
         capacity::check(paths),
+        network::translation(root),
+        network::bridges(root),
     ]
 }
 

@@ -5,7 +5,7 @@
 use std::fs;
 
 use super::Root;
-use crate::manager::definition::NetworkDefinition;
+use crate::manager::{definition::NetworkDefinition, network::BridgeHelper};
 
 const INTERFACES: &str = "/sys/class/net";
 const TUN: &str = "/dev/net/tun";
@@ -18,7 +18,7 @@ const IFF_MULTI_QUEUE: u32 = 0x100;
 const IFF_PERSIST: u32 = 0x800;
 
 /// The host's networks, each as the card that is connected to it: address translation, which everybody has; bridges for those
-/// who may make interfaces; and the TAP interfaces that this person may open and nobody else has.
+/// who may make interfaces, or have them made; and the TAP interfaces that this person may open and nobody else has.
 pub fn usable(root: &Root) -> Vec<NetworkDefinition> {
     let mut networks = vec![NetworkDefinition::nat()];
     networks.extend(interfaces(root));
@@ -30,16 +30,27 @@ fn interfaces(root: &Root) -> Vec<NetworkDefinition> {
     if !root.exists(TUN) {
         return Vec::new();
     }
-    let may_make = has_net_admin(root);
+    let (may_make, helper) = (may_make(root), BridgeHelper::find(root));
+    let may_use = |bridge: &String| may_make || helper.look(bridge, 1).is_ok();
+    let bridges = bridges(root).into_iter().filter(may_use).map(NetworkDefinition::bridge);
+    let taps = names(root).into_iter().filter(|name| is_usable_tap(root, name, may_make)).map(NetworkDefinition::tap);
+    bridges.chain(taps).collect()
+}
+
+/// All bridges of the host, in the order of their names.
+pub fn bridges(root: &Root) -> Vec<String> {
+    names(root).into_iter().filter(|name| root.exists(format!("{INTERFACES}/{name}/bridge"))).collect()
+}
+
+fn names(root: &Root) -> Vec<String> {
     let entries = fs::read_dir(root.path(INTERFACES)).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
-    let bridges = names.iter().filter(|name| may_make && root.exists(format!("{INTERFACES}/{name}/bridge")));
-    let taps = names.iter().filter(|name| is_usable_tap(root, name, may_make));
-    bridges.map(NetworkDefinition::bridge).chain(taps.map(NetworkDefinition::tap)).collect()
+    names
 }
 
-fn has_net_admin(root: &Root) -> bool {
+/// Whether this process may make interfaces.
+pub fn may_make(root: &Root) -> bool {
     let status = root.read("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).is_some_and(|bits| bits >> NET_ADMIN & 1 == 1)
@@ -69,6 +80,8 @@ fn is_usable_tap(root: &Root, name: &str, may_change: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     /// A host with `files`, each a path and its content.
@@ -83,7 +96,7 @@ mod tests {
         (folder, root)
     }
 
-    fn names(files: &[(&str, &str)]) -> Vec<String> {
+    fn usable_names(files: &[(&str, &str)]) -> Vec<String> {
         let (_folder, root) = host(files);
         usable(&root).into_iter().filter_map(|card| card.bridge.or(card.tap)).collect()
     }
@@ -95,12 +108,20 @@ mod tests {
     ];
 
     #[test]
-    fn bridges_are_for_those_who_may_make_interfaces() {
+    fn bridges_are_for_those_who_may_make_interfaces_or_have_them_made() {
         let nobody = [ADMIN[0], ("proc/self/status", "CapEff:\t0000000000000fff\n"), ADMIN[2]];
 
-        assert_eq!(names(&ADMIN), ["br0"]);
-        assert_eq!(names(&nobody), [""; 0]);
-        assert_eq!(names(&ADMIN[1..]), [""; 0], "without /dev/net/tun");
+        assert_eq!(usable_names(&ADMIN), ["br0"]);
+        assert_eq!(usable_names(&nobody), [""; 0]);
+        if rustix::process::geteuid().is_root() {
+            for (config, found) in [("allow br0", 1), ("allow br1", 0)] {
+                let (helper, config) = (("usr/lib/qemu/qemu-bridge-helper", ""), ("etc/qemu/bridge.conf", config));
+                let (_folder, root) = host(&[nobody[0], nobody[1], nobody[2], helper, config]);
+                fs::set_permissions(root.path(helper.0), Permissions::from_mode(0o4755)).unwrap();
+                assert_eq!(interfaces(&root), vec![NetworkDefinition::bridge("br0"); found], "{config:?}");
+            }
+        }
+        assert_eq!(usable_names(&ADMIN[1..]), [""; 0], "without /dev/net/tun");
     }
 
     #[test]
@@ -117,7 +138,7 @@ mod tests {
                 ("sys/class/net/tap0/carrier", "0\n"),
             ];
             files.push(changed);
-            names(&files).len()
+            usable_names(&files).len()
         };
 
         assert_eq!(tap(("sys/class/net/lo/flags", "0x9")), 1);

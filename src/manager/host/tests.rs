@@ -133,3 +133,42 @@ fn little_memory_and_switched_off_helpers_are_limits() {
         assert_eq!(host.finding(id).verdict, Verdict::Limited, "{id}");
     }
 }
+
+#[test]
+fn who_translates_addresses_depends_on_passt_and_on_a_route() {
+    let passt = std::env::split_paths(&std::env::var_os("PATH").unwrap()).next().unwrap().join("passt");
+    let installed = |host: Host| host.with(passt.strip_prefix("/").unwrap().to_str().unwrap(), "");
+    let header = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    let route = |flags: &str| format!("{header}eth0\t00000000\t010011AC\t{flags}\t0\t0\t0\t00000000\t0\t0\t0\n");
+    let nothing = Host::new().finding("address-translation");
+    let down = installed(Host::new()).with("proc/net/route", &route("0002")).finding("address-translation");
+    let up = installed(Host::new()).with("proc/net/route", &route("0003")).finding("address-translation");
+    let everywhere = "0".repeat(32);
+    let route6 = format!("{everywhere} 00 {everywhere} 00 {everywhere} 00000400 00000001 00000000 00000003     eth0\n");
+    let up6 = installed(Host::new()).with("proc/net/ipv6_route", &route6).finding("address-translation");
+
+    assert!(nothing.verdict == Verdict::Limited && nothing.mend.contains("package \"passt\""), "{nothing:?}");
+    assert!(down.verdict == Verdict::Limited && down.detail.contains("no interface"), "{down:?}");
+    assert_eq!([up.verdict, up6.verdict], [Verdict::Fine; 2]);
+}
+
+#[test]
+fn bridges_that_only_root_may_use_are_limited() {
+    let host = || Host::new().with("proc/self/status", "CapEff:\t0000000000000000\n");
+    let with_bridge = || host().with("sys/class/net/br0/bridge/forward_delay", "0");
+    let root = with_bridge().with("proc/self/status", "CapEff:\t0000000000001000\n");
+    let helper = "usr/lib/qemu/qemu-bridge-helper";
+
+    assert_eq!([host(), root].map(|host| host.finding("bridges").verdict), [Verdict::Fine; 2]);
+    let missing = with_bridge().finding("bridges");
+    assert!(missing.verdict == Verdict::Limited && missing.mend.contains("qemu-system-common"), "{missing:?}");
+    let plain = with_bridge().with(helper, "").finding("bridges");
+    assert!(plain.detail.contains("may not make interfaces") && plain.mend.contains("chmod u+s"), "{plain:?}");
+    if rustix::process::geteuid().is_root() {
+        let host = with_bridge().with(helper, "");
+        fs::set_permissions(host.folder.path().join(helper), fs::Permissions::from_mode(0o4755)).unwrap();
+        let closed = host.finding("bridges");
+        assert!(closed.mend.contains("write \"allow br0\" into /etc/qemu/bridge.conf"), "{closed:?}");
+        assert_eq!(host.with("etc/qemu/bridge.conf", "allow br0").finding("bridges").verdict, Verdict::Fine);
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
             Problems,
         },
         host::Root,
-        network,
+        network::{self, Tap},
         paths::Paths,
         storage,
     },
@@ -151,7 +151,13 @@ pub(super) fn open_networks(
                 })
                 .map_err(|error| ("kind", format!("no sockets could be made: {error}. Close other programs"))),
             NetworkKind::Tap | NetworkKind::Bridge => network::open(network, root)
-                .map(|taps| Connection::Tap(taps.into_iter().map(|tap| inherited.add(tap)).collect()))
+                .map(|tap| match tap {
+                    Some(Tap { interface, queues }) => {
+                        let queues = queues.into_iter().map(|queue| inherited.add(queue)).collect();
+                        Connection::Tap { interface, queues }
+                    }
+                    None => Connection::Nothing,
+                })
                 .map_err(|error| (error.field, error.message)),
         };
         match connection {
@@ -159,6 +165,7 @@ pub(super) fn open_networks(
                 id: format!("net{index}"),
                 mac: network.mac_bytes().unwrap_or_default(),
                 link: network.kind != NetworkKind::None,
+                source: network.source(),
                 connection,
             }),
             Err((field, message)) => problems.0.push(Problem::new(format!("network[{index}].{field}"), message)),

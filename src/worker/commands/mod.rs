@@ -20,8 +20,8 @@
 //!   guest does what it did before. `x-lodge-save` takes the `filename` of a file that is the guest's own, in which it finds itself
 //!   at its next start: the worker ends then. The event `MIGRATION` comes without being asked for.
 //! - `x-lodge-statistics` answers all that a guest's graphs need, `x-lodge-query-netstats` what went over the network cards, whose
-//!   names `net0` and so on are those for `set_link`. `x-lodge-query-nat` tells who translates addresses for which card, which
-//!   ports of the host lead into the guest, and which isolated network a card is on; `x-lodge-network-forward-add` and `-remove` change those (QEMU has `hostfwd_add` for
+//!   names `net0` and so on are those for `set_link`. `x-lodge-query-networks` tells what each card is connected to, and which
+//!   ports of the host lead into the guest; `x-lodge-network-forward-add` and `-remove` change those (QEMU has `hostfwd_add` for
 //!   people only). The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 
@@ -29,6 +29,7 @@
 
 mod balloon;
 mod block;
+mod connection;
 mod descriptors;
 mod input;
 mod medium;
@@ -40,7 +41,6 @@ mod run_state;
 mod screendump;
 mod snapshot;
 mod statistics;
-mod translation;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -106,10 +106,10 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("system_powerdown", Handler::Driver(run_state::system_powerdown)),
     ("system_reset", Handler::Driver(run_state::system_reset)),
     ("transaction", Handler::Session(snapshot::transaction)),
-    ("x-lodge-network-forward-add", Handler::Session(translation::add)),
-    ("x-lodge-network-forward-remove", Handler::Session(translation::remove)),
-    ("x-lodge-query-nat", Handler::Session(translation::query)),
+    ("x-lodge-network-forward-add", Handler::Session(connection::add)),
+    ("x-lodge-network-forward-remove", Handler::Session(connection::remove)),
     ("x-lodge-query-netstats", Handler::Driver(network::query_netstats)),
+    ("x-lodge-query-networks", Handler::Session(connection::query)),
     ("x-lodge-save", Handler::Session(migration::x_lodge_save)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
 ];

@@ -21,7 +21,7 @@ use std::{
 };
 
 use self::{events::EventHub, outbox::Outbox, session::Session};
-use super::{driver::DriverHandle, fdset::FdSets, translators::Translators};
+use super::{connections::Connections, driver::DriverHandle, fdset::FdSets};
 use crate::screen::Screen;
 
 /// How many clients there can be at once.
@@ -45,7 +45,7 @@ pub struct Services {
     /// The guest's screen.
     pub screen: Arc<dyn Screen>,
     /// Who translates addresses for the guest's network cards.
-    pub translators: Translators,
+    pub connections: Connections,
     fd_sets: Mutex<FdSets>,
 }
 
@@ -70,8 +70,8 @@ struct Clients {
 
 impl ControlServer {
     /// A server whose commands go to `driver`.
-    pub fn new(driver: DriverHandle, events: Arc<EventHub>, screen: Arc<dyn Screen>, translators: Translators) -> Self {
-        let services = Services { driver, events, screen, translators, fd_sets: Mutex::default() };
+    pub fn new(driver: DriverHandle, events: Arc<EventHub>, screen: Arc<dyn Screen>, connections: Connections) -> Self {
+        let services = Services { driver, events, screen, connections, fd_sets: Mutex::default() };
         Self { services: Arc::new(services), clients: Arc::default() }
     }
 

@@ -22,9 +22,9 @@ use crate::{
     screen::Screen,
     worker::{
         commands::{self, Handler},
+        connections::Connections,
         driver::DriverHandle,
         fdset::FdSets,
-        translators::Translators,
     },
 };
 
@@ -146,8 +146,8 @@ impl Session {
     }
 
     /// Who translates addresses for the guest's network cards.
-    pub fn translators(&self) -> &Translators {
-        &self.services.translators
+    pub fn connections(&self) -> &Connections {
+        &self.services.connections
     }
 
     /// The way to the driver.

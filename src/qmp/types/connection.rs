@@ -1,14 +1,20 @@
-//! The answers to `x-lodge-query-nat`, `x-lodge-network-forward-add` and `x-lodge-network-forward-remove`.
+//! The answers to `x-lodge-query-networks`, `x-lodge-network-forward-add` and `x-lodge-network-forward-remove`.
 
 use serde::{Deserialize, Serialize};
 
-/// A network card whose addresses are translated, or that is on an isolated network.
+/// What a network card is connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct NatInfo {
+pub struct ConnectionInfo {
     /// The card.
     pub id: String,
-    /// Who carries its frames: `passt`, `slirp`, or the `switch` of an isolated network; `auto` when that cannot be found out.
+    /// What it is connected to: `nat`, `isolated=lab`, `bridge=br0`, `tap=tap0` or `none`.
+    pub source: String,
+    /// The host's TAP interface, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Who carries its frames: `passt`, `slirp`, the `switch` of an isolated network, a `tap`; `none` for nobody, or when that cannot be
+    /// found out.
     pub backend: String,
     /// What keeps it from doing so, or is not as it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Commands for cards whose addresses are translated, or that are on an isolated network: `x-lodge-query-nat`, `x-lodge-network-forward-add` and `-remove`. A translator
+//! Commands for what the network cards are connected to: `x-lodge-query-networks`, `x-lodge-network-forward-add` and `-remove`. A translator
 //! may have to begin anew, so they run in the client's thread.
 
 use serde::Deserialize;
@@ -6,12 +6,13 @@ use serde_json::{Map, Value};
 
 use super::{Error, Session, answer, no_arguments};
 use crate::{
-    nat::{Backend, Forward, State, Task, localhost},
+    nat::{Forward, Isolated, State, Task, localhost},
     qmp::{
         arguments,
         message::ErrorClass,
-        types::{Forward as QmpForward, IsolatedInfo, NatInfo},
+        types::{ConnectionInfo, Forward as QmpForward, IsolatedInfo},
     },
+    worker::connections::Connected,
 };
 
 /// The arguments of both commands.
@@ -32,16 +33,9 @@ struct ForwardArguments {
 
 pub(super) fn query(session: &mut Session, arguments: Map<String, Value>) -> Result<Value, Error> {
     no_arguments(arguments)?;
-    let infos = session.translators().states().map(|(id, state)| match state {
-        Ok(state) => info(id, state),
-        Err(problem) => NatInfo {
-            id: id.to_owned(),
-            backend: Backend::Auto.name().to_owned(),
-            problem: Some(problem),
-            forwards: Vec::new(),
-            restarted: false,
-            isolated: None,
-        },
+    let infos = session.connections().all().into_iter().map(|(id, connected)| {
+        let state = connected.ask(Task::Query);
+        info(&id, &connected, state)
     });
     answer(infos.collect::<Vec<_>>())
 }
@@ -71,31 +65,54 @@ fn change(
         return Err(Error::generic("0 is no port. Choose 1 to 65535"));
     }
     let forward = Forward { protocol, address, port: *port, guest_port };
-    let state = session.translators().ask(id, task(forward)).ok_or_else(|| Error {
-        class: ErrorClass::DeviceNotFound,
-        desc: format!("Device '{id}' has no address translation"),
-    })?;
-    answer(info(id, state.map_err(Error::generic)?))
+    let not_found =
+        || Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{id}' has no address translation") };
+    let connected = session.connections().find(id).ok_or_else(not_found)?;
+    let state = connected.ask(task(forward)).ok_or_else(not_found)?.map_err(Error::generic)?;
+    answer(info(id, &connected, Some(Ok(state))))
 }
 
-fn info(id: &str, state: State) -> NatInfo {
-    let forward = |forward: Forward| QmpForward {
+/// What a card is connected to, and what those who carry its frames say of it.
+fn info(id: &str, connected: &Connected, state: Option<Result<State, String>>) -> ConnectionInfo {
+    let Connected { source, interface, .. } = connected;
+    let info = ConnectionInfo {
+        id: id.to_owned(),
+        source: source.clone(),
+        interface: interface.clone(),
+        backend: if interface.is_some() { "tap" } else { "none" }.to_owned(),
+        problem: None,
+        forwards: Vec::new(),
+        restarted: false,
+        isolated: None,
+    };
+    match state {
+        None => info,
+        Some(Err(problem)) => ConnectionInfo { problem: Some(problem), ..info },
+        Some(Ok(state)) => ConnectionInfo {
+            backend: state.carrier.name().to_owned(),
+            problem: state.problem,
+            forwards: state.forwards.into_iter().map(forward_info).collect(),
+            restarted: state.restarted,
+            isolated: state.isolated.map(isolated_info),
+            ..info
+        },
+    }
+}
+
+fn forward_info(forward: Forward) -> QmpForward {
+    QmpForward {
         protocol: forward.protocol.name().to_owned(),
         address: forward.address.to_string(),
         port: forward.port,
         guest_port: forward.guest_port,
-    };
-    NatInfo {
-        id: id.to_owned(),
-        backend: state.carrier.name().to_owned(),
-        problem: state.problem,
-        forwards: state.forwards.into_iter().map(forward).collect(),
-        restarted: state.restarted,
-        isolated: state.isolated.map(|isolated| IsolatedInfo {
-            network: isolated.network,
-            cards: isolated.cards,
-            dhcp: isolated.dhcp.map(|subnet| subnet.to_string()),
-            address: isolated.address.map(|address| address.to_string()),
-        }),
+    }
+}
+
+fn isolated_info(isolated: Isolated) -> IsolatedInfo {
+    IsolatedInfo {
+        network: isolated.network,
+        cards: isolated.cards,
+        dhcp: isolated.dhcp.map(|subnet| subnet.to_string()),
+        address: isolated.address.map(|address| address.to_string()),
     }
 }

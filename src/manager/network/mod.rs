@@ -1,29 +1,32 @@
 //! The host's end of network cards: TAP interfaces (Linux, `Documentation/networking/tuntap.rst`). An interface that is
-//! there already is opened; one for a bridge is made, and goes when its last descriptor is closed: with the worker, however that
-//! ends.
+//! there already is opened; one for a bridge is made, by `qemu-bridge-helper` for those who may not, and goes when its last
+//! descriptor is closed: with the worker, however that ends.
 
-use std::{
-    ffi::CStr,
-    fs::{File, OpenOptions},
-    io,
-    os::fd::{AsRawFd, OwnedFd},
-};
+mod helper;
+mod tap;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::{io, os::fd::OwnedFd};
+
+pub use helper::BridgeHelper;
 
 use super::{
     definition::{NetworkDefinition, NetworkKind},
-    host::Root,
+    host::{Root, networks},
 };
+use crate::qmp::types::ConnectionInfo;
+use tap::{TUN, attach};
 
-/// Where TAP interfaces are opened and made.
-const TUN: &str = "/dev/net/tun";
 /// What an interface that is made is called: the kernel puts in the first free number.
 const PATTERN: &str = "lodge%d";
-/// The first byte of its address: of no manufacturer's card, and of one card only.
-const HIGH: u8 = 0xfe;
-/// linux/sockios.h: puts an interface into a bridge.
-const SIOCBRADDIF: u64 = 0x89a2;
+
+/// A TAP interface that is a card's end at the host.
+#[derive(Debug)]
+pub struct Tap {
+    /// Its name.
+    pub interface: String,
+    /// Its queues: one for each pair of the card's.
+    pub queues: Vec<OwnedFd>,
+}
 
 /// Why a card's end at the host could not be opened: what it is about, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,17 +49,45 @@ pub fn look(network: &NetworkDefinition, root: &Root) -> Result<(), NetworkError
     match network.kind {
         NetworkKind::None | NetworkKind::Nat | NetworkKind::Isolated => Ok(()),
         NetworkKind::Tap => look_at_tap(network, root).map(drop),
-        NetworkKind::Bridge => look_at_bridge(network, root).map(drop),
+        NetworkKind::Bridge => {
+            let bridge = look_at_bridge(network, root)?;
+            match networks::may_make(root) {
+                true => Ok(()),
+                false => BridgeHelper::find(root).look(bridge, network.queues).map(drop),
+            }
+        }
     }
 }
 
-/// Opens the TAP interface of a card: one descriptor for each pair of queues, none for a card without one.
-pub fn open(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
+/// Opens the TAP interface of a card; `None` for a card without one.
+pub fn open(network: &NetworkDefinition, root: &Root) -> Result<Option<Tap>, NetworkError> {
     match network.kind {
-        NetworkKind::None | NetworkKind::Nat | NetworkKind::Isolated => Ok(Vec::new()),
-        NetworkKind::Tap => open_tap(network, root),
-        NetworkKind::Bridge => make_in_bridge(network, root),
+        NetworkKind::None | NetworkKind::Nat | NetworkKind::Isolated => Ok(None),
+        NetworkKind::Tap => open_tap(network, root).map(Some),
+        NetworkKind::Bridge => {
+            let bridge = look_at_bridge(network, root)?;
+            match networks::may_make(root) {
+                true => make_in_bridge(bridge, network, root),
+                false => BridgeHelper::find(root).open(bridge, network.queues),
+            }
+            .map(Some)
+        }
     }
+}
+
+/// What has become of the interface at the host's end of a running guest's card, if that is not as it was made.
+pub fn trouble(info: &ConnectionInfo, root: &Root) -> Option<String> {
+    let interface = info.interface.as_deref()?;
+    if !root.exists(format!("/sys/class/net/{interface}")) {
+        return Some(format!("the host has no interface {interface} any more"));
+    }
+    let bridge = info.source.strip_prefix("bridge=")?;
+    if !root.exists(format!("/sys/class/net/{bridge}")) {
+        return Some(format!("the host has no bridge {bridge} any more"));
+    }
+    let port = format!("/sys/class/net/{bridge}/brif/{interface}");
+    (!root.exists(port))
+        .then(|| format!("{interface} is no longer in {bridge}: \"ip link set {interface} master {bridge}\""))
 }
 
 /// The card's TAP interface, and whether it has several queues.
@@ -80,7 +111,7 @@ fn look_at_tap<'a>(network: &'a NetworkDefinition, root: &Root) -> Result<(&'a s
     Ok((name, several))
 }
 
-fn open_tap(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
+fn open_tap(network: &NetworkDefinition, root: &Root) -> Result<Tap, NetworkError> {
     let (name, several) = look_at_tap(network, root)?;
     let queues = network.queues;
     let refused = |message: String| NetworkError::new("tap", message);
@@ -97,10 +128,10 @@ fn open_tap(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, Ne
                 _ => format!("{name} cannot be opened: {error}. Look at {TUN} and at the interface"),
             })
         })?;
-    switch_on(name).map_err(|error| {
+    tap::switch_on(name).map_err(|error| {
         refused(format!("{name} is switched off ({error}). Have root switch it on: \"ip link set {name} up\""))
     })?;
-    Ok(opened)
+    Ok(Tap { interface: name.to_owned(), queues: opened })
 }
 
 /// The card's bridge.
@@ -118,31 +149,21 @@ fn look_at_bridge<'a>(network: &'a NetworkDefinition, root: &Root) -> Result<&'a
     Ok(bridge)
 }
 
-fn make_in_bridge(network: &NetworkDefinition, root: &Root) -> Result<Vec<OwnedFd>, NetworkError> {
-    let (bridge, queues) = (look_at_bridge(network, root)?, network.queues);
-    let refused = |message: String| NetworkError::new("bridge", message);
-    let make = || -> io::Result<Vec<OwnedFd>> {
-        let (first, name) = attach(PATTERN, queues > 1, root)?;
-        let mut opened = vec![first.into()];
-        for _ in 1..queues {
-            opened.push(attach(&name, true, root)?.0.into());
+fn make_in_bridge(bridge: &str, network: &NetworkDefinition, root: &Root) -> Result<Tap, NetworkError> {
+    let make = || -> io::Result<Tap> {
+        let (first, interface) = attach(PATTERN, network.queues > 1, root)?;
+        let mut queues = vec![first.into()];
+        for _ in 1..network.queues {
+            queues.push(attach(&interface, true, root)?.0.into());
         }
-        set_address(&name, network.mac_bytes().unwrap_or_default())?;
-        add_to_bridge(bridge, &name)?;
-        switch_on(&name)?;
-        Ok(opened)
+        tap::set_address(&interface, network.mac_bytes().unwrap_or_default())?;
+        tap::add_to_bridge(bridge, &interface)?;
+        tap::switch_on(&interface)?;
+        Ok(Tap { interface, queues })
     };
     make().map_err(|error| {
-        refused(match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => {
-                let how = make_persistent("tap0", queues);
-                format!(
-                    "making an interface in {bridge} needs the right CAP_NET_ADMIN. Have root make one for you: \"{how} && ip \
-                     link set tap0 master {bridge} up\", and write kind = \"tap\", tap = \"tap0\""
-                )
-            }
-            _ => format!("no interface could be made in {bridge}: {error}. Look at {TUN} and at the bridge"),
-        })
+        let message = format!("no interface could be made in {bridge}: {error}. Look at {TUN} and at the bridge");
+        NetworkError::new("bridge", message)
     })
 }
 
@@ -155,80 +176,6 @@ fn make_persistent(name: &str, queues: u32) -> String {
 
 fn parse_hexadecimal(text: &str) -> Option<i32> {
     i32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
-}
-
-/// Opens one queue of the TAP interface `name`, which is made when it is not there. Says how it is called.
-fn attach(name: &str, several: bool, root: &Root) -> io::Result<(File, String)> {
-    let file = OpenOptions::new().read(true).write(true).open(root.path(TUN))?;
-    let mut request = request(name)?;
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | if several { libc::IFF_MULTI_QUEUE } else { 0 };
-    request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    call(&file, libc::TUNSETIFF, &mut request)?;
-    let name = request.ifr_name.map(|character| character as u8);
-    let name = CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?;
-    Ok((file, name.to_string_lossy().into_owned()))
-}
-
-/// Gives an interface that is made an address after its card's. A bridge takes the lowest one of all its interfaces for its own;
-/// this one is high, so that the bridge keeps the one that its network knows.
-fn set_address(interface: &str, mac: [u8; 6]) -> io::Result<()> {
-    let socket = control_socket()?;
-    let mut request = request(interface)?;
-    let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
-    for (to, from) in address.sa_data.iter_mut().zip([[HIGH].as_slice(), mac.get(1..).unwrap_or_default()].concat()) {
-        *to = from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_hwaddr = address;
-    call(&socket, libc::SIOCSIFHWADDR, &mut request)
-}
-
-fn add_to_bridge(bridge: &str, interface: &str) -> io::Result<()> {
-    let socket = control_socket()?;
-    let mut request = request(bridge)?;
-    let index = rustix::net::netdevice::name_to_index(&socket, interface)?;
-    request.ifr_ifru.ifru_ifindex = i32::try_from(index).map_err(io::Error::other)?;
-    call(&socket, SIOCBRADDIF, &mut request)
-}
-
-/// Switches an interface on, unless it is on.
-fn switch_on(interface: &str) -> io::Result<()> {
-    let socket = control_socket()?;
-    let mut request = request(interface)?;
-    call(&socket, libc::SIOCGIFFLAGS, &mut request)?;
-    // SAFETY: the kernel has just written the flags.
-    let flags = unsafe { request.ifr_ifru.ifru_flags };
-    let on = libc::IFF_UP as libc::c_short;
-    if flags & on != 0 {
-        return Ok(());
-    }
-    request.ifr_ifru.ifru_flags = flags | on;
-    call(&socket, libc::SIOCSIFFLAGS, &mut request)
-}
-
-/// Any socket will do for requests about interfaces.
-fn control_socket() -> io::Result<OwnedFd> {
-    Ok(socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
-}
-
-/// A request about the interface `name`.
-fn request(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: all of it are plain numbers, for which zero is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    Ok(request)
-}
-
-fn call(descriptor: &impl AsRawFd, number: u64, request: &mut libc::ifreq) -> io::Result<()> {
-    // SAFETY: each of these calls reads and writes one ifreq, which outlives the call, and keeps no pointer to it.
-    match unsafe { libc::ioctl(descriptor.as_raw_fd(), number as libc::Ioctl, std::ptr::from_mut(request)) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 #[cfg(test)]
@@ -261,8 +208,8 @@ mod tests {
     fn a_card_without_a_link_needs_nothing_of_the_host() {
         let (_folder, root) = host();
 
-        for kind in [NetworkKind::None, NetworkKind::Nat] {
-            assert!(open(&NetworkDefinition::new(kind), &root).unwrap().is_empty());
+        for kind in [NetworkKind::None, NetworkKind::Nat, NetworkKind::Isolated] {
+            assert!(open(&NetworkDefinition::new(kind), &root).unwrap().is_none());
         }
     }
 
@@ -279,6 +226,23 @@ mod tests {
     fn what_is_something_else_is_not_used() {
         assert!(refused(NetworkDefinition::tap("eth0")).1.contains("no TAP interface"));
         assert!(refused(NetworkDefinition::bridge("eth0")).1.contains("no bridge"));
+    }
+
+    #[test]
+    fn what_has_become_of_a_guests_interface_is_seen() {
+        let (folder, root) = host();
+        fs::create_dir_all(folder.path().join("sys/class/net/br0/brif/tap0")).unwrap();
+        let trouble = |interface: &str, source: &str| {
+            let json = serde_json::json!({
+                "id": "net0", "source": source, "interface": interface, "backend": "tap", "forwards": []
+            });
+            trouble(&serde_json::from_value(json).unwrap(), &root)
+        };
+
+        assert_eq!([trouble("tap0", "bridge=br0"), trouble("tap1", "tap=tap1")], [None, None]);
+        assert!(trouble("lodge7", "tap=lodge7").unwrap().contains("no interface lodge7"));
+        assert!(trouble("tap1", "bridge=br9").unwrap().contains("no bridge br9"));
+        assert!(trouble("tap1", "bridge=br0").unwrap().contains("ip link set tap1 master br0"));
     }
 
     #[test]
