@@ -297,7 +297,7 @@ fn start(size: u64, folder: &Path, terminal: &Output, script: &str, kernel_argum
             console: Some(ConsoleConfig { terminal: Some(Box::new(terminal.clone())), ports }),
             input: true,
             vsock: Some(VsockConfig { cid: 7, listener }),
-            networks: vec![NetworkConfig { id: "net0".to_owned(), mac, connection: Connection::Nothing, link: true }],
+            networks: vec![NetworkConfig::new("net0", mac, Connection::Nothing)],
         };
     })
 }

@@ -28,7 +28,8 @@ use lodge::{
         block::Format,
         boot::linux::LinuxBoot,
         machine::{
-            Boot, Connection, ConsoleConfig, Graphics, Machine, MachineConfig, NetworkConfig, Peripherals, VsockConfig,
+            Boot, Connection, ConsoleConfig, Graphics, Machine, MachineConfig, NetworkConfig, NetworkModel,
+            Peripherals, VsockConfig,
         },
         memory::MemoryBacking,
         snapshot::{
@@ -59,6 +60,8 @@ clock=$!
 ) &
 disk=$!
 ./vsock listen 52 &
+ip link set eth0 up
+ip link set eth1 up
 device() { grep -l "$1" /sys/class/input/event*/device/name | sed 's,/sys/class/input/\(event[0-9]*\)/.*,/dev/input/\1,'; }
 exec 3<$(device "Lodge virtio keyboard")
 exec 4<>/dev/hvc0
@@ -73,11 +76,11 @@ read line <&4
 echo "came by hvc0: $line"
 echo "waits for a key"
 head -c $((24 * 2)) <&3 | hexdump -v -e '24/1 "%02x" "\n"' | sed 's/^/keyboard: /'
-ip link set eth0 up
-until [ "$(cat /sys/class/net/eth0/carrier)" = 0 ]; do usleep 10000; done
-echo "the cable is out"
-until [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]; do usleep 10000; done
-echo "the cable is in"
+carriers() { cat /sys/class/net/eth[01]/carrier | tr -d '\n'; }
+until [ "$(carriers)" = 00 ]; do usleep 10000; done
+echo "the cables are out"
+until [ "$(carriers)" = 11 ]; do usleep 10000; done
+echo "the cables are in"
 free() { grep MemFree /proc/meminfo | tr -s ' ' | cut -d ' ' -f 2; }
 before=$(free)
 echo "waits for the balloon"
@@ -137,12 +140,13 @@ impl Place {
             console: Some(ConsoleConfig { terminal: Some(Box::new(self.terminal.clone())), ports: vec![port] }),
             input: true,
             vsock: Some(VsockConfig { cid: 7, listener: self.listen("vsock") }),
-            networks: vec![NetworkConfig {
-                id: "net0".to_owned(),
-                mac: [0x52, 0x54, 0, 1, 2, 3],
-                connection: Connection::Nothing,
-                link: true,
-            }],
+            networks: vec![
+                NetworkConfig::new("net0", [0x52, 0x54, 0, 1, 2, 3], Connection::Nothing),
+                NetworkConfig {
+                    model: NetworkModel::E1000,
+                    ..NetworkConfig::new("net1", [0x52, 0x54, 0, 1, 2, 4], Connection::Nothing)
+                },
+            ],
         };
     }
 
@@ -251,11 +255,10 @@ fn exercise(guest: &Linux, place: &Place) {
     guest.guest.serial.wait_for("keyboard: ", 2);
     // Type 1 (a key), code 30, value 1.
     assert!(guest.guest.serial.text().contains("01001e0001000000"), "{}", guest.guest.serial.text());
-    let card = machine.networks().remove(0).card;
-    card.set_link(false);
-    guest.wait_for("the cable is out");
-    card.set_link(true);
-    guest.wait_for("the cable is in");
+    machine.networks().iter().for_each(|network| network.card.set_link(false));
+    guest.wait_for("the cables are out");
+    machine.networks().iter().for_each(|network| network.card.set_link(true));
+    guest.wait_for("the cables are in");
     guest.wait_for("waits for the balloon");
     machine.balloon().unwrap().set_target(64 * MIB);
     guest.wait_for("the balloon is there");

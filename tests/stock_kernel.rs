@@ -178,12 +178,7 @@ fn plug(config: &mut MachineConfig, disk: &Path, folder: &Path) {
         input: true,
         console: Some(ConsoleConfig::default()),
         vsock: Some(VsockConfig { cid: 3, listener: UnixListener::bind(folder.join("vsock")).unwrap() }),
-        networks: vec![NetworkConfig {
-            id: "network0".to_owned(),
-            mac: MAC,
-            connection: Connection::Nothing,
-            link: false,
-        }],
+        networks: vec![NetworkConfig { link: false, ..NetworkConfig::new("network0", MAC, Connection::Nothing) }],
     };
 }
 

@@ -9,7 +9,7 @@ use tokio::time;
 use super::{Result, context::Context, stats};
 use crate::{
     manager::{
-        definition::{Definition, DevicesDefinition, DiskBus, NetworkDefinition, NetworkKind},
+        definition::{Definition, DevicesDefinition, DiskBus, NetworkDefinition, NetworkKind, NetworkModel},
         host::Root,
         network,
         paths::RunningPaths,
@@ -217,7 +217,11 @@ fn card(
         _ => "not connected".to_owned(),
     };
     let mac = network.mac.as_deref().unwrap_or("-");
-    let mut text = format!("{id} ({mac}, {place}");
+    let model = match network.model {
+        NetworkModel::Virtio => "",
+        NetworkModel::E1000 => "e1000, ",
+    };
+    let mut text = format!("{id} ({model}{mac}, {place}");
     if let Some(problem) = info.and_then(|info| info.problem.as_ref()) {
         text += &format!(", {problem}");
     }

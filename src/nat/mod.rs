@@ -30,10 +30,12 @@ pub use control::{Control, Reply, Request, Task, read_message, write_message};
 /// The file descriptor on which `lodge-nat` finds its launch description.
 pub const LAUNCH_FD: RawFd = 3;
 /// The version of the description that this program writes and reads.
-pub const LAUNCH_VERSION: u32 = 1;
-/// The longest packet, in bytes. Both back ends take up to 65520, but a guest gives a new connection a window of 64 KiB only: with one
+pub const LAUNCH_VERSION: u32 = 2;
+/// The longest packet of a card that takes long ones, in bytes. Both back ends take up to 65520, but a guest gives a new connection a window of 64 KiB only: with one
 /// packet in it at a time passt 2023-03 waits in vain for more room now and then.
 pub const MTU: u16 = 32_768;
+/// The longest packet of a card that takes usual ones only, in bytes.
+pub const USUAL_MTU: u16 = 1500;
 
 /// What `lodge-nat` is told. The file descriptors are numbers of those that it inherits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub struct Launch {
     pub card: String,
     /// The card's address.
     pub mac: [u8; 6],
+    /// The longest packet that the card takes, in bytes.
+    pub mtu: u16,
     /// Who translates.
     pub backend: Backend,
     /// The host's ports that lead into the guest.

@@ -63,7 +63,9 @@ use peripherals::PluggedPeripherals;
 
 pub use saved::SavedMachine;
 
-pub use peripherals::{Connection, ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, Peripherals, VsockConfig};
+pub use peripherals::{
+    Connection, ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, NetworkModel, Peripherals, VsockConfig,
+};
 
 /// Who is told of [`MachineEvent`]s.
 pub type EventSink = Arc<dyn Fn(MachineEvent) + Send + Sync>;

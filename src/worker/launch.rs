@@ -22,7 +22,7 @@ pub use crate::vmm::{
         limits::{Limit, Limits},
     },
     cpu::{CpuConfig, CpuConfigError, Topology},
-    machine::Graphics,
+    machine::{Graphics, NetworkModel},
     memory::{HugePages, MemoryBacking},
     snapshot::is_complete as is_complete_state,
 };
@@ -153,6 +153,9 @@ pub struct Kernel {
 pub struct Network {
     /// Its name in QMP and in logs, unique in the guest: `net0`.
     pub id: String,
+    /// Its model.
+    #[serde(default)]
+    pub model: NetworkModel,
     /// Its address.
     pub mac: [u8; 6],
     /// What it is connected to, in words for answers: `nat`, `isolated=lab`, `bridge=br0`.
@@ -489,6 +492,7 @@ mod tests {
             }],
             networks: vec![Network {
                 id: "net0".to_owned(),
+                model: NetworkModel::E1000,
                 mac: [0x52, 0x54, 0, 1, 2, 3],
                 source: "tap=tap0".to_owned(),
                 connection: Connection::Tap { interface: "tap0".to_owned(), queues: vec![15, 16] },

@@ -177,7 +177,13 @@ impl Files {
                 .iter()
                 .map(|network| {
                     let connection = connection(network, &mut take, &connections)?;
-                    Ok(NetworkConfig { id: network.id.clone(), mac: network.mac, connection, link: network.link })
+                    Ok(NetworkConfig {
+                        id: network.id.clone(),
+                        model: network.model,
+                        mac: network.mac,
+                        connection,
+                        link: network.link,
+                    })
                 })
                 .collect::<Result<_, Failure>>()?,
             connections,

@@ -37,11 +37,11 @@ use crate::{
         cpu::{CpuPlace, VcpuInfo},
         devices::ide::Tray,
         machine::{CdromInfo, DiskSnapshot, MachineEvent, NetworkInfo},
-        net::none::NoNetwork,
+        net::{card::MacAddress, none::NoNetwork},
         snapshot::Progress,
         virtio::{
             balloon::{Balloon, BalloonHandle},
-            net::{MacAddress, NetConfig, VirtioNet},
+            net::{NetConfig, VirtioNet},
         },
     },
 };

@@ -84,12 +84,16 @@ fn begin(launch: &Launch, feed: OwnedFd) -> Result<Active, String> {
     for forward in &launch.forwards {
         ports::check(forward)?;
     }
-    let passt = || Passt::start(feed.try_clone()?, launch.mac, launch.forwards.clone());
+    let passt = || Passt::start(feed.try_clone()?, launch.mac, launch.mtu, launch.forwards.clone());
     match launch.backend {
-        Backend::Slirp => Slirp::start(feed, &launch.forwards, true).map(|slirp| Active::Slirp(Box::new(slirp))),
+        Backend::Slirp => {
+            Slirp::start(feed, launch.mtu, &launch.forwards, true).map(|slirp| Active::Slirp(Box::new(slirp)))
+        }
         Backend::Auto => match passt() {
             Ok(passt) => Ok(Active::Passt(passt)),
-            Err(_) => Slirp::start(feed, &launch.forwards, false).map(|slirp| Active::Slirp(Box::new(slirp))),
+            Err(_) => {
+                Slirp::start(feed, launch.mtu, &launch.forwards, false).map(|slirp| Active::Slirp(Box::new(slirp)))
+            }
         },
         Backend::Passt => passt().map(Active::Passt).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
@@ -109,7 +113,8 @@ fn translate(mut active: Active, wanted: Backend, control: &OwnedFd) -> Result<(
                 Passed::Time => false,
                 Passed::Unusable if wanted == Backend::Auto => {
                     eprintln!("passt cannot run here: libslirp translates addresses instead");
-                    active = Active::Slirp(Box::new(Slirp::start(passt.feed()?, passt.forwards(), false)?));
+                    active =
+                        Active::Slirp(Box::new(Slirp::start(passt.feed()?, passt.mtu(), passt.forwards(), false)?));
                     false
                 }
                 Passed::Unusable => {

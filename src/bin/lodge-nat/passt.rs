@@ -13,7 +13,7 @@ use std::{
 
 use command_fds::{CommandFdExt, FdMapping};
 use lodge::{
-    nat::{Carrier, Forward, MTU, Protocol, State},
+    nat::{Carrier, Forward, Protocol, State},
     vmm::net::stream,
 };
 use rustix::{
@@ -44,6 +44,7 @@ pub enum Passed {
 pub struct Passt {
     feed: OwnedFd,
     mac: [u8; 6],
+    mtu: u16,
     forwards: Vec<Forward>,
     child: Option<Running>,
     /// Whether it has run for a while.
@@ -63,9 +64,9 @@ struct Running {
 
 impl Passt {
     /// Starts it, and hands the card its stream through `feed`.
-    pub fn start(feed: OwnedFd, mac: [u8; 6], forwards: Vec<Forward>) -> io::Result<Self> {
+    pub fn start(feed: OwnedFd, mac: [u8; 6], mtu: u16, forwards: Vec<Forward>) -> io::Result<Self> {
         let (delay, next) = (DELAYS.0, Instant::now());
-        let mut passt = Self { feed, mac, forwards, child: None, settled: false, next, delay, problem: None };
+        let mut passt = Self { feed, mac, mtu, forwards, child: None, settled: false, next, delay, problem: None };
         passt.child = Some(passt.spawn()?);
         Ok(passt)
     }
@@ -74,7 +75,7 @@ impl Passt {
         let (theirs, mut stream) = UnixStream::pair()?;
         stream.write_all(&introduction(self.mac))?;
         let mut command = Command::new("passt");
-        command.args(["--foreground", "--quiet", "--mtu", &MTU.to_string(), "--fd", &STREAM_FD.to_string()]);
+        command.args(["--foreground", "--quiet", "--mtu", &self.mtu.to_string(), "--fd", &STREAM_FD.to_string()]);
         for forward in &self.forwards {
             let option = match forward.protocol {
                 Protocol::Tcp => "--tcp-ports",
@@ -202,6 +203,11 @@ impl Passt {
     /// The way to the card, for another translator.
     pub fn feed(&self) -> io::Result<OwnedFd> {
         self.feed.try_clone()
+    }
+
+    /// The longest packet, in bytes.
+    pub fn mtu(&self) -> u16 {
+        self.mtu
     }
 
     /// What it forwards.

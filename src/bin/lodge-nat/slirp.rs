@@ -18,7 +18,7 @@ use std::{
 use libslirp::{Context, Handler, PollEvents};
 use libslirp_sys::{SlirpConfig, in_addr, slirp_add_hostfwd, slirp_remove_hostfwd};
 use lodge::{
-    nat::{Carrier, Forward, MTU, Protocol, State},
+    nat::{Carrier, Forward, Protocol, State},
     vmm::net::stream::{self, LONGEST, PREFIX},
 };
 
@@ -106,11 +106,11 @@ impl Handler for Wire {
 impl Slirp {
     /// Hands the card a stream through `feed`, begins to translate and shuts the process in. A port that cannot be had is an error
     /// when `strict`, else it is told of in the state.
-    pub fn start(feed: OwnedFd, forwards: &[Forward], strict: bool) -> Result<Self, String> {
+    pub fn start(feed: OwnedFd, mtu: u16, forwards: &[Forward], strict: bool) -> Result<Self, String> {
         let failed =
             |error: &dyn std::fmt::Display| format!("libslirp cannot be started: {error}. Look at what is said");
         let wire = Rc::new(RefCell::new(Wire { timers: Timers::default(), outgoing: Vec::new(), faults: 0 }));
-        let context = Context::new_with_config(&config(), Rc::clone(&wire));
+        let context = Context::new_with_config(&config(mtu), Rc::clone(&wire));
         let stream = connect(&feed).map_err(|error| failed(&error))?;
         let mut slirp = Self {
             context,
@@ -296,7 +296,7 @@ fn connect(feed: &OwnedFd) -> io::Result<UnixStream> {
     Ok(ours)
 }
 
-fn config() -> SlirpConfig {
+fn config(mtu: u16) -> SlirpConfig {
     let prefix = |last| in6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, last));
     SlirpConfig {
         version: CONFIG_VERSION,
@@ -318,8 +318,8 @@ fn config() -> SlirpConfig {
         vnameserver6: prefix(3),
         vdnssearch: std::ptr::null_mut(),
         vdomainname: std::ptr::null(),
-        if_mtu: MTU.into(),
-        if_mru: MTU.into(),
+        if_mtu: mtu.into(),
+        if_mru: mtu.into(),
         disable_host_loopback: false,
         enable_emu: false,
         outbound_addr: std::ptr::null(),

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use crate::manager::{
     definition::{
         CacheMode, Definition, DevicesDefinition, DiskBus, DiskFormat, DisplayModel, HugePages, Lifecycle, MAX_VCPUS,
-        NatBackend, NetworkDefinition, NetworkKind, Topology,
+        NatBackend, NetworkDefinition, NetworkKind, NetworkModel, Topology,
     },
     size::Size,
 };
@@ -265,8 +265,8 @@ impl FromStr for NetworkArgument {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const HOW: &str = "Write nat, isolated=NAME, tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS, ,queues=COUNT, \
-                           behind nat ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and ,backend=passt|slirp, behind isolated \
-                           ,dhcp=10.55.0.0/24";
+                           ,model=e1000, behind nat ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and ,backend=passt|slirp, \
+                           behind isolated ,dhcp=10.55.0.0/24";
         // The only setting that may be there several times.
         let (forwards, others): (Vec<_>, Vec<_>) = text.split(',').partition(|part| part.starts_with("forward="));
         let mut settings = Settings::read(others.into_iter(), HOW)?;
@@ -286,9 +286,11 @@ impl FromStr for NetworkArgument {
         network.dhcp = settings.take("dhcp").map(subnet).transpose()?;
         network.mac = settings.take("mac").map(str::to_ascii_lowercase);
         network.queues = settings.take_number("queues")?.unwrap_or(network.queues);
-        if let Some(model) = settings.take("model").filter(|model| *model != "virtio") {
-            return Err(format!("there is no card {model}, every card is model=virtio. {HOW}"));
-        }
+        network.model = match settings.take("model") {
+            None | Some("virtio") => NetworkModel::Virtio,
+            Some("e1000") => NetworkModel::E1000,
+            Some(other) => return Err(format!("there is no card {other}. {HOW}")),
+        };
         settings.finish()?;
         Ok(Self(network))
     }
@@ -369,6 +371,10 @@ mod tests {
             parse("isolated=lab,dhcp=10.55.0.0/24"),
             Ok(NetworkDefinition { dhcp, ..NetworkDefinition::isolated("lab") })
         );
+        assert_eq!(
+            parse("nat,model=e1000"),
+            Ok(NetworkDefinition { model: NetworkModel::E1000, ..NetworkDefinition::nat() })
+        );
         assert_eq!(parse("none"), Ok(NetworkDefinition::new(NetworkKind::None)));
         assert_eq!(
             parse("queues=2,bridge=br0,mac=52:54:00:00:00:0A"),
@@ -382,7 +388,7 @@ mod tests {
             ("isolated=lab,dhcp=yes", "no subnet"),
             ("tap=a,queues=x", "\"x\" is not a number"),
             ("tap=a,mtu=9000", "\"mtu\" is not known"),
-            ("tap=a,model=e1000", "no card e1000"),
+            ("tap=a,model=ne2000", "no card ne2000"),
         ] {
             assert!(parse(text).unwrap_err().contains(wrong), "{text}");
         }

@@ -17,6 +17,7 @@
 //! kind = "tap"                # an interface that is there already and belongs to you
 //! tap = "tap0"
 //! mac = "52:54:00:12:34:56"   # given when left out
+//! model = "virtio"            # or "e1000", for guests without drivers for virtio
 //! queues = 2                  # pairs of queues, for guests with several vCPUs
 //! ```
 
@@ -29,8 +30,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Definition, Problem};
-pub use crate::nat::{Backend as NatBackend, Forward, Protocol};
 use crate::switch;
+pub use crate::{
+    nat::{Backend as NatBackend, Forward, Protocol},
+    worker::launch::NetworkModel,
+};
 
 /// Most network cards of a guest.
 pub const MAX_NETWORKS: usize = 8;
@@ -61,6 +65,9 @@ pub struct NetworkDefinition {
     /// for it.
     #[serde(default)]
     pub dhcp: Option<Ipv4Net>,
+    /// Which card the guest sees.
+    #[serde(default)]
+    pub model: NetworkModel,
     /// The card's address, as `52:54:00:12:34:56`. Given after the guest's UUID when left out.
     #[serde(default)]
     pub mac: Option<String>,
@@ -95,7 +102,19 @@ impl NetworkDefinition {
     /// A card with one pair of queues.
     pub fn new(kind: NetworkKind) -> Self {
         let (backend, forwards) = (NatBackend::default(), Vec::new());
-        Self { kind, bridge: None, tap: None, network: None, dhcp: None, mac: None, queues: 1, backend, forwards }
+        let model = NetworkModel::default();
+        Self {
+            kind,
+            bridge: None,
+            tap: None,
+            network: None,
+            dhcp: None,
+            model,
+            mac: None,
+            queues: 1,
+            backend,
+            forwards,
+        }
     }
 
     /// A card that reaches the host's network by address translation.
@@ -174,6 +193,8 @@ impl NetworkDefinition {
         if !(1..=MAX_QUEUES).contains(&self.queues) {
             let message = format!("{} is not possible. Choose 1 to {MAX_QUEUES}", self.queues);
             problems.push(Problem::new(field("queues"), message));
+        } else if self.queues > 1 && self.model == NetworkModel::E1000 {
+            problems.push(Problem::new(field("queues"), "a card of this model has one pair only. Write queues = 1"));
         }
         self.validate_isolated(field, problems);
         self.validate_translation(field, problems);

@@ -28,7 +28,7 @@ use crate::{
     },
     nat::{self, Reply, read_message},
     switch,
-    worker::launch::Connection,
+    worker::launch::{Connection, NetworkModel},
 };
 
 /// The programs, beside the worker's.
@@ -91,11 +91,16 @@ pub(super) fn prepare(
         None => {
             let (backend, forwards) = (network.backend, network.forwards.clone());
             let version = nat::LAUNCH_VERSION;
+            let mtu = match network.model {
+                NetworkModel::Virtio => nat::MTU,
+                NetworkModel::E1000 => nat::USUAL_MTU,
+            };
             let launch = |Numbers { feed, control, ready }| nat::Launch {
                 version,
                 guest,
                 card,
                 mac,
+                mtu,
                 backend,
                 forwards,
                 feed,

@@ -163,6 +163,7 @@ pub(super) fn open_networks(
         match connection {
             Ok(connection) => networks.push(Network {
                 id: format!("net{index}"),
+                model: network.model,
                 mac: network.mac_bytes().unwrap_or_default(),
                 link: network.kind != NetworkKind::None,
                 source: network.source(),

@@ -1,6 +1,7 @@
 //! The devices that are no PCI functions of their own: one file each.
 
 pub mod debug_port;
+pub mod e1000;
 pub mod i8042;
 pub mod ide;
 pub mod power_management;

@@ -1,4 +1,4 @@
-//! The machine's virtio devices that are neither disk nor screen. They sit in the slots from the last one down, each kind in a
+//! The machine's devices that are neither chipset nor disk nor screen: nearly all of them are virtio devices. They sit in the slots from the last one down, each kind in a
 //! place of its own, so that a guest finds them again when others come and go.
 
 #![forbid(unsafe_code)]
@@ -10,20 +10,34 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{MachineError, input::InputRouter, virtio::VirtioWiring};
 use crate::{
     input::InputSink,
     vmm::{
-        devices::serial::{SerialInput, SerialOutput},
-        net::{NetBackend, none::NoNetwork, stream::Stream, tap::Tap},
-        pci::{PCI_SLOTS, PciAddress, bus::PciBus},
+        devices::{
+            e1000::E1000,
+            serial::{SerialInput, SerialOutput},
+        },
+        net::{
+            NetBackend,
+            card::{MacAddress, NetHandle},
+            none::NoNetwork,
+            stream::Stream,
+            tap::Tap,
+        },
+        pci::{
+            PCI_SLOTS, PciAddress,
+            bus::{PciBus, SharedFunction},
+        },
         virtio::{
             balloon::{Balloon, BalloonHandle},
             console::{Console, NamedPortConfig},
             device::VirtioDevice,
             entropy::Entropy,
             input::{Kind, VirtioInput},
-            net::{MacAddress, NetConfig, NetHandle, VirtioNet},
+            net::{NetConfig, VirtioNet},
             vsock::VirtioVsock,
         },
     },
@@ -75,16 +89,36 @@ pub struct VsockConfig {
     pub listener: UnixListener,
 }
 
+/// The model of a network card.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkModel {
+    /// virtio-net.
+    #[default]
+    Virtio,
+    /// Intel's 82540EM, for guests without virtio drivers.
+    E1000,
+}
+
 /// A network card.
 pub struct NetworkConfig {
     /// Its name in QMP and logs.
     pub id: String,
+    /// Its model.
+    pub model: NetworkModel,
     /// Its address.
     pub mac: MacAddress,
     /// What it is connected to.
     pub connection: Connection,
     /// Whether the cable is plugged in.
     pub link: bool,
+}
+
+impl NetworkConfig {
+    /// A virtio card whose cable is plugged in.
+    pub fn new(id: &str, mac: MacAddress, connection: Connection) -> Self {
+        Self { id: id.to_owned(), model: NetworkModel::default(), mac, connection, link: true }
+    }
 }
 
 /// The host's end of a network card.
@@ -176,28 +210,49 @@ impl Peripherals {
         }
         for (slot, network) in (0..=NETWORK).rev().zip(self.networks) {
             let id = network.id.clone();
-            let (card, handle) = network.make().map_err(failed(&id))?;
-            plug(slot, Box::new(card))?;
-            plugged.networks.push(NetworkInfo { id, card: handle });
+            let (function, card) = network.make(wiring)?;
+            pci.plug(PciAddress::new(slot, 0), function, vec![])?;
+            plugged.networks.push(NetworkInfo { id, card });
         }
         Ok(plugged)
     }
 }
 
 impl NetworkConfig {
-    fn make(self) -> io::Result<(VirtioNet, NetHandle)> {
-        let is_connected = !matches!(self.connection, Connection::Nothing);
-        let backends: Vec<Box<dyn NetBackend>> = match self.connection {
-            Connection::Nothing => vec![Box::new(NoNetwork::new()?)],
-            Connection::Tap(queues) => {
+    fn make(self, wiring: &VirtioWiring) -> Result<(SharedFunction, NetHandle), MachineError> {
+        let Self { id, model, mac, connection, link } = self;
+        let is_connected = !matches!(connection, Connection::Nothing);
+        let mut backends = connection.open().map_err(failed(&id))?;
+        let (function, card): (SharedFunction, _) = match model {
+            NetworkModel::Virtio => {
+                let config = NetConfig { id: id.clone(), mac, backends };
+                let (device, card) = VirtioNet::new(config).map_err(failed(&id))?;
+                (Arc::new(Mutex::new(wiring.function(Box::new(device))?)), card)
+            }
+            NetworkModel::E1000 => {
+                let one = "a card of this model has one pair of queues. give it one";
+                let backend = backends.pop().filter(|_| backends.is_empty());
+                let backend = backend.ok_or_else(|| failed(&id)(io::Error::other(one)))?;
+                let (device, card) = E1000::new(&id, mac, backend, wiring.memory.clone()).map_err(failed(&id))?;
+                (Arc::new(Mutex::new(device)), card)
+            }
+        };
+        card.set_link(link && is_connected);
+        Ok((function, card))
+    }
+}
+
+impl Connection {
+    /// The back ends, one a pair of queues.
+    fn open(self) -> io::Result<Vec<Box<dyn NetBackend>>> {
+        Ok(match self {
+            Self::Nothing => vec![Box::new(NoNetwork::new()?)],
+            Self::Tap(queues) => {
                 let taps = queues.into_iter().map(|queue| Ok(Box::new(Tap::new(queue)?) as _));
                 taps.collect::<io::Result<_>>()?
             }
-            Connection::Stream { feed, mtu } => vec![Box::new(Stream::new(feed, mtu)?)],
-        };
-        let (card, handle) = VirtioNet::new(NetConfig { id: self.id, mac: self.mac, backends })?;
-        handle.set_link(self.link && is_connected);
-        Ok((card, handle))
+            Self::Stream { feed, mtu } => vec![Box::new(Stream::new(feed, mtu)?)],
+        })
     }
 }
 

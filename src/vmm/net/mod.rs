@@ -1,9 +1,14 @@
 //! Where a network card's frames go and come from. The card knows only [`NetBackend`]: a TAP interface ([`tap`]), a program
-//! behind a socket ([`stream`]), or nothing ([`none`]).
+//! behind a socket ([`stream`]), or nothing ([`none`]). What a back end cannot do for a frame is done here ([`unfinished`]).
 
+pub mod card;
+pub mod checksum;
 pub mod none;
 pub mod stream;
 pub mod tap;
+#[cfg(test)]
+pub(in crate::vmm) mod testing;
+pub mod unfinished;
 
 use std::{io, os::fd::BorrowedFd};
 

@@ -26,7 +26,7 @@ use super::{
     entropy::Entropy,
     gpu::VirtioGpu,
     input::{Kind, VirtioInput},
-    net::{NetConfig, VirtioNet, testing::Wire},
+    net::{NetConfig, VirtioNet},
     testing::{Bench, TestQueue},
     vsock::VirtioVsock,
 };
@@ -36,6 +36,7 @@ use crate::{
         block::{self as disks, Format, Image},
         devices::serial::SerialOutput,
         memory::GuestMemory,
+        net::testing::Wire,
     },
 };
 

@@ -1,7 +1,7 @@
 //! The control queue (virtio 1.2, section 5.1.6.5): the driver sets its address, how many pairs of queues it uses and which
 //! offloads it takes.
 
-use std::sync::{PoisonError, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, VIRTIO_NET_CTRL_MAC,
@@ -10,9 +10,9 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_OK,
 };
 
-use super::{MacAddress, Shared};
+use super::Shared;
 use crate::vmm::{
-    net::{NetBackend, Offloads},
+    net::{NetBackend, Offloads, card::MacAddress},
     virtio::queue::{Chain, QueueError},
 };
 
@@ -36,10 +36,11 @@ pub fn has(features: u64, bit: u32) -> bool {
     features & 1 << bit != 0
 }
 
-/// Carries out one command; returns the bytes written to its answer.
+/// Carries out one command for a card of `engines` pairs of queues; returns the bytes written to its answer.
 pub fn serve(
     chain: &mut Chain<'_>,
     features: u64,
+    engines: u16,
     shared: &Shared,
     backend: &mut dyn NetBackend,
 ) -> Result<usize, QueueError> {
@@ -48,7 +49,7 @@ pub fn serve(
     let [class, command] = command.map(u32::from);
     let done = match (class, command) {
         (VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET) => set_mac(chain, shared)?,
-        (VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET) => set_pairs(chain, shared)?,
+        (VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET) => set_pairs(chain, engines, shared)?,
         (VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET) => {
             let mut wanted = [0; 8];
             chain.readable.read(&mut wanted)?;
@@ -64,15 +65,15 @@ pub fn serve(
 fn set_mac(chain: &mut Chain<'_>, shared: &Shared) -> Result<bool, QueueError> {
     let mut mac = MacAddress::default();
     chain.readable.read(&mut mac)?;
-    *shared.mac.lock().unwrap_or_else(PoisonError::into_inner) = mac;
+    shared.card.set_mac(mac);
     Ok(true)
 }
 
-fn set_pairs(chain: &mut Chain<'_>, shared: &Shared) -> Result<bool, QueueError> {
+fn set_pairs(chain: &mut Chain<'_>, engines: u16, shared: &Shared) -> Result<bool, QueueError> {
     let mut pairs = [0; 2];
     chain.readable.read(&mut pairs)?;
     let pairs = u16::from_le_bytes(pairs);
-    let valid = pairs > 0 && usize::from(pairs) <= shared.wake.len();
+    let valid = pairs > 0 && pairs <= engines;
     if valid {
         shared.pairs.store(pairs, Ordering::Release);
     }

@@ -9,15 +9,13 @@
 mod control;
 mod pair;
 #[cfg(test)]
-pub(super) mod testing;
-#[cfg(test)]
 mod tests;
 
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU16, Ordering},
     },
 };
 
@@ -29,22 +27,20 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MQ,
     VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS,
 };
-use vmm_sys_util::eventfd::EventFd;
 
 use super::{
     device::{Activation, DeviceType, VirtioDevice, read_config_bytes},
-    interrupt::VirtioInterrupt,
     queue::Queues,
     worker::{Engine, share},
 };
 use crate::vmm::{
     device::{StateError, restore_state, save_state},
-    net::{NetBackend, Offloads},
+    net::{
+        NetBackend, Offloads,
+        card::{Card, MacAddress, NetHandle},
+    },
 };
 use pair::QueuePair;
-
-/// An Ethernet address.
-pub type MacAddress = [u8; 6];
 
 /// Descriptors of each receive and transmit queue. Longer ones have the guest go round more memory than a cache holds.
 const QUEUE_SIZE: u16 = 256;
@@ -64,73 +60,11 @@ pub struct NetConfig {
     pub backends: Vec<Box<dyn NetBackend>>,
 }
 
-/// Frames and bytes so far, without headers.
-#[derive(Debug, Default)]
-pub struct NetStatistics {
-    /// Frames that the guest has received.
-    pub received_frames: AtomicU64,
-    /// Bytes that the guest has received.
-    pub received_bytes: AtomicU64,
-    /// Frames that the guest has sent.
-    pub sent_frames: AtomicU64,
-    /// Bytes that the guest has sent.
-    pub sent_bytes: AtomicU64,
-    /// Frames that were dropped for want of buffers, because the link was down or because they were malformed.
-    pub dropped_frames: AtomicU64,
-}
-
-impl NetStatistics {
-    fn add(counter: &AtomicU64, amount: u64) {
-        counter.fetch_add(amount, Ordering::Relaxed);
-    }
-}
-
 /// What the card's threads and the outside share.
 struct Shared {
-    mac: Mutex<MacAddress>,
-    link: AtomicBool,
+    card: NetHandle,
     /// Pairs of queues that the driver uses.
     pairs: AtomicU16,
-    statistics: NetStatistics,
-    /// Signalled when the link changes, one for each thread.
-    wake: Vec<EventFd>,
-    /// The way to the driver while it is ready.
-    interrupt: Mutex<Option<Arc<VirtioInterrupt>>>,
-}
-
-/// The card's face to the outside: its link and its counters.
-#[derive(Clone)]
-pub struct NetHandle(Arc<Shared>);
-
-impl NetHandle {
-    /// Whether the link is up.
-    pub fn link(&self) -> bool {
-        self.0.link.load(Ordering::Acquire)
-    }
-
-    /// Plugs the cable in (`true`) or out.
-    pub fn set_link(&self, up: bool) {
-        if self.0.link.swap(up, Ordering::AcqRel) == up {
-            return;
-        }
-        for wake in &self.0.wake {
-            // The counter cannot overflow: the thread reads it at once.
-            let _ = wake.write(1);
-        }
-        if let Some(interrupt) = &*self.0.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
-            interrupt.configuration_changed();
-        }
-    }
-
-    /// The counters.
-    pub fn statistics(&self) -> &NetStatistics {
-        &self.0.statistics
-    }
-
-    /// The address in use: the driver may have set another one.
-    pub fn mac(&self) -> MacAddress {
-        *self.0.mac.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The card.
@@ -163,16 +97,8 @@ impl VirtioNet {
         let pairs = backends.len();
         let offloads = backends.first().map_or_else(Offloads::default, |backend| backend.offloads());
         let mtu = backends.first().and_then(|backend| backend.mtu());
-        let wake =
-            backends.iter().map(|_| EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)).collect::<Result<_, _>>()?;
-        let shared = Arc::new(Shared {
-            mac: Mutex::new(mac),
-            link: AtomicBool::new(true),
-            pairs: AtomicU16::new(1),
-            statistics: NetStatistics::default(),
-            wake,
-            interrupt: Mutex::new(None),
-        });
+        let card = Card::new(mac, pairs)?;
+        let shared = Arc::new(Shared { card: card.clone(), pairs: AtomicU16::new(1) });
         let mut queue_sizes = vec![QUEUE_SIZE; 2 * pairs];
         queue_sizes.push(CONTROL_SIZE);
         let engines = (0u16..)
@@ -180,15 +106,15 @@ impl VirtioNet {
             .map(|(index, backend)| Engine::new(&label, QueuePair::new(index, pairs as u16, backend, shared.clone())))
             .collect();
         let features = features(offloads, mtu, pairs);
-        Ok((Self { label, mac, mtu, queue_sizes, features, engines, shared: shared.clone() }, NetHandle(shared)))
+        Ok((Self { label, mac, mtu, queue_sizes, features, engines, shared }, card))
     }
 
     /// The configuration structure (section 5.1.4): address, status, most pairs of queues, longest packet.
     fn config(&self) -> [u8; 12] {
-        let handle = NetHandle(self.shared.clone());
+        let card = &self.shared.card;
         let mut config = [0; 12];
-        config[..6].copy_from_slice(&handle.mac());
-        let status = if handle.link() { LINK_UP } else { 0 };
+        config[..6].copy_from_slice(&card.mac());
+        let status = if card.link() { LINK_UP } else { 0 };
         config[6..8].copy_from_slice(&status.to_le_bytes());
         config[8..10].copy_from_slice(&(self.engines.len() as u16).to_le_bytes());
         config[10..].copy_from_slice(&self.mtu.unwrap_or_default().to_le_bytes());
@@ -238,7 +164,8 @@ impl VirtioDevice for VirtioNet {
     }
 
     fn activate(&mut self, mut activation: Activation) -> io::Result<()> {
-        *self.shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = Some(activation.interrupt.clone());
+        let interrupt = activation.interrupt.clone();
+        self.shared.card.observe_link(Some(Box::new(move || interrupt.configuration_changed())));
         let control = control::queue_index(activation.features, self.engines.len());
         for (pair, engine) in (0u16..).zip(&mut self.engines) {
             let control = (pair == 0).then_some(control);
@@ -252,7 +179,7 @@ impl VirtioDevice for VirtioNet {
     }
 
     fn deactivate(&mut self) -> Queues {
-        *self.shared.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.shared.card.observe_link(None);
         let mut queues = Queues::new();
         for engine in &mut self.engines {
             queues.append(engine.stop());
@@ -261,14 +188,13 @@ impl VirtioDevice for VirtioNet {
     }
 
     fn reset(&mut self) {
-        *self.shared.mac.lock().unwrap_or_else(PoisonError::into_inner) = self.mac;
+        self.shared.card.set_mac(self.mac);
         self.shared.pairs.store(1, Ordering::Release);
     }
 
     fn save(&self) -> Result<Value, StateError> {
-        let handle = NetHandle(self.shared.clone());
-        let pairs = self.shared.pairs.load(Ordering::Acquire);
-        save_state(&self.label, STATE_VERSION, State { mac: handle.mac(), link: handle.link(), pairs })
+        let (card, pairs) = (&self.shared.card, self.shared.pairs.load(Ordering::Acquire));
+        save_state(&self.label, STATE_VERSION, State { mac: card.mac(), link: card.link(), pairs })
     }
 
     fn restore(&mut self, state: Value) -> Result<(), StateError> {
@@ -276,8 +202,8 @@ impl VirtioDevice for VirtioNet {
         if state.pairs == 0 || usize::from(state.pairs) > self.engines.len() {
             return Err(StateError::damaged(&self.label, format_args!("{} pairs of queues", state.pairs)));
         }
-        *self.shared.mac.lock().unwrap_or_else(PoisonError::into_inner) = state.mac;
-        self.shared.link.store(state.link, Ordering::Release);
+        self.shared.card.set_mac(state.mac);
+        self.shared.card.restore_link(state.link);
         self.shared.pairs.store(state.pairs, Ordering::Release);
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::{AsRawFd, RawFd},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use virtio_bindings::virtio_net::{
@@ -12,10 +12,10 @@ use virtio_bindings::virtio_net::{
 };
 use vmm_sys_util::epoll::EventSet;
 
-use super::{NetStatistics, Shared, control};
+use super::{Shared, control};
 use crate::vmm::{
     memory::{GuestMemory, GuestSlice},
-    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent},
+    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent, card::NetStatistics},
     virtio::{
         queue::{Buffers, QueueError, Virtqueue},
         worker::{Handler, Io},
@@ -76,7 +76,7 @@ impl QueuePair {
     }
 
     fn link(&self) -> bool {
-        self.shared.link.load(Ordering::Acquire)
+        self.shared.card.link()
     }
 
     /// Waits for frames, or no longer does: a frame that nobody can take would wake the thread again and again.
@@ -105,7 +105,7 @@ impl QueuePair {
                 return self.listen(false, io);
             }
             let Some(queue) = io.queue(self.receive) else { return Ok(()) };
-            let outcome = receive_batch(queue, memory, features, self.backend.as_mut(), &self.shared.statistics);
+            let outcome = receive_batch(queue, memory, features, self.backend.as_mut(), self.shared.card.statistics());
             let pause = match outcome {
                 Ok(pause) => pause,
                 Err(QueueError::Device(error)) => return self.lost(error, io),
@@ -130,7 +130,7 @@ impl QueuePair {
     fn transmit(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let memory = io.memory;
         let sending = self.link() && !self.broken;
-        let statistics = &self.shared.statistics;
+        let statistics = self.shared.card.statistics();
         let backend = &mut self.backend;
         if self.full && sending {
             return Ok(());
@@ -140,14 +140,11 @@ impl QueuePair {
         self.full = queue.serve_while(memory, |chain| {
             let length = chain.readable.len();
             if !sending || lost.is_some() || !(HEADER_SIZE..=FRAME_MAX).contains(&length) {
-                NetStatistics::add(&statistics.dropped_frames, 1);
+                statistics.dropped();
                 return Ok(Some(0));
             }
             match backend.send(chain.readable.slices()) {
-                Ok(Sent::Taken) => {
-                    NetStatistics::add(&statistics.sent_frames, 1);
-                    NetStatistics::add(&statistics.sent_bytes, (length - HEADER_SIZE) as u64);
-                }
+                Ok(Sent::Taken) => statistics.sent(length - HEADER_SIZE),
                 Ok(Sent::Full) => return Ok(None),
                 Err(error) => lost = Some(error),
             }
@@ -170,9 +167,9 @@ impl QueuePair {
 
     fn control(&mut self, index: u16, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let (memory, features) = (io.memory, io.features);
-        let (shared, backend) = (&self.shared, &mut self.backend);
+        let (pairs, shared, backend) = (self.pairs, &self.shared, &mut self.backend);
         let Some(queue) = io.queue(index) else { return Ok(()) };
-        queue.serve_all(memory, |chain| control::serve(chain, features, shared, backend.as_mut()))
+        queue.serve_all(memory, |chain| control::serve(chain, features, pairs, shared, backend.as_mut()))
     }
 }
 
@@ -185,7 +182,7 @@ impl Handler for QueuePair {
         if let Some(room) = self.backend.room() {
             io.add_source(&Descriptor(room.as_raw_fd()), SOURCE_ROOM, EventSet::IN)?;
         }
-        if let Some(wake) = self.shared.wake.get(usize::from(self.receive / 2)) {
+        if let Some(wake) = self.shared.card.wake(usize::from(self.receive / 2)) {
             io.add_source(wake, SOURCE_WAKE, EventSet::IN)?;
         }
         Ok(())
@@ -208,10 +205,9 @@ impl Handler for QueuePair {
             return self.flush(io);
         }
         if source == SOURCE_WAKE
-            && let Some(wake) = self.shared.wake.get(usize::from(self.receive / 2))
+            && let Some(wake) = self.shared.card.wake(usize::from(self.receive / 2))
         {
-            // Only empties the counter.
-            let _ = wake.read();
+            wake.clear();
         }
         self.receive(io)
     }
@@ -259,10 +255,9 @@ fn receive_batch(
         match backend.receive(&pieces)? {
             Some(length) if length >= HEADER_SIZE => {
                 room -= deliver(queue, memory, &mut waiting, length)?;
-                NetStatistics::add(&statistics.received_frames, 1);
-                NetStatistics::add(&statistics.received_bytes, (length - HEADER_SIZE) as u64);
+                statistics.received(length - HEADER_SIZE);
             }
-            Some(_) => NetStatistics::add(&statistics.dropped_frames, 1),
+            Some(_) => statistics.dropped(),
             None => {
                 pause = Pause::NoFrame;
                 break;

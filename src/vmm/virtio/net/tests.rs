@@ -1,8 +1,8 @@
-use std::os::unix::net::UnixDatagram;
+use std::{os::unix::net::UnixDatagram, sync::Mutex};
 
-use super::{testing::Wire, *};
+use super::*;
 use crate::vmm::{
-    net::HEADER_SIZE,
+    net::{HEADER_SIZE, testing::Wire},
     virtio::testing::{Bench, EVENT_INDEX, TestQueue, wait_for},
 };
 

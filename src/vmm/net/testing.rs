@@ -17,6 +17,8 @@ use crate::vmm::{
 /// A back end over a pair of datagram sockets: one datagram is one frame.
 pub struct Wire {
     socket: UnixDatagram,
+    /// What it can do.
+    pub offloads: Offloads,
     /// What the driver takes.
     pub accepted: Arc<Mutex<Offloads>>,
 }
@@ -26,7 +28,8 @@ impl Wire {
     pub fn new() -> (UnixDatagram, Self) {
         let (socket, wire) = UnixDatagram::pair().unwrap();
         socket.set_nonblocking(true).unwrap();
-        (wire, Self { socket, accepted: Arc::default() })
+        let offloads = Offloads { checksum: true, tso4: true, tso6: true, ecn: true };
+        (wire, Self { socket, offloads, accepted: Arc::default() })
     }
 }
 
@@ -36,7 +39,7 @@ impl NetBackend for Wire {
     }
 
     fn offloads(&self) -> Offloads {
-        Offloads { checksum: true, tso4: true, tso6: true, ecn: true }
+        self.offloads
     }
 
     fn accept(&mut self, offloads: Offloads) -> io::Result<()> {

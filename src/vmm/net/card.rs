@@ -1,0 +1,155 @@
+//! What every network card has in common, whatever its model: what it shares with the outside.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use rustix::event::EventfdFlags;
+
+/// An Ethernet address.
+pub type MacAddress = [u8; 6];
+
+/// Frames and bytes so far, without headers.
+#[derive(Debug, Default)]
+pub struct NetStatistics {
+    /// Frames that the guest has received.
+    pub received_frames: AtomicU64,
+    /// Bytes that the guest has received.
+    pub received_bytes: AtomicU64,
+    /// Frames that the guest has sent.
+    pub sent_frames: AtomicU64,
+    /// Bytes that the guest has sent.
+    pub sent_bytes: AtomicU64,
+    /// Frames that were dropped for want of buffers, because the link was down or because they were malformed.
+    pub dropped_frames: AtomicU64,
+}
+
+impl NetStatistics {
+    /// The guest has received a frame of `bytes` bytes.
+    pub fn received(&self, bytes: usize) {
+        self.received_frames.fetch_add(1, Ordering::Relaxed);
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The guest has sent a frame of `bytes` bytes.
+    pub fn sent(&self, bytes: usize) {
+        self.sent_frames.fetch_add(1, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A frame was dropped.
+    pub fn dropped(&self) {
+        self.dropped_frames.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What wakes a card's thread: readable from [`Wake::signal`] to [`Wake::clear`].
+pub struct Wake(OwnedFd);
+
+impl Wake {
+    fn new() -> io::Result<Self> {
+        Ok(Self(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// Wakes the thread.
+    pub fn signal(&self) {
+        // A counter that is full wakes too.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    /// The thread is awake.
+    pub fn clear(&self) {
+        // It may not have been signalled.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Wake {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Who is told that the link has changed.
+type LinkObserver = Box<dyn Fn() + Send>;
+
+/// A card as the outside and its own threads see it: its address, its link and its counters.
+pub struct Card {
+    mac: Mutex<MacAddress>,
+    link: AtomicBool,
+    statistics: NetStatistics,
+    /// Signalled when the link changes, one for each thread.
+    wake: Vec<Wake>,
+    observer: Mutex<Option<LinkObserver>>,
+}
+
+/// A shared [`Card`].
+pub type NetHandle = Arc<Card>;
+
+impl Card {
+    /// A card with its link up, which so many threads work for.
+    pub fn new(mac: MacAddress, threads: usize) -> io::Result<NetHandle> {
+        let wake = (0..threads).map(|_| Wake::new()).collect::<io::Result<_>>()?;
+        let (link, observer) = (AtomicBool::new(true), Mutex::new(None));
+        Ok(Arc::new(Self { mac: Mutex::new(mac), link, statistics: NetStatistics::default(), wake, observer }))
+    }
+
+    /// Whether the link is up.
+    pub fn link(&self) -> bool {
+        self.link.load(Ordering::Acquire)
+    }
+
+    /// Plugs the cable in (`true`) or out.
+    pub fn set_link(&self, up: bool) {
+        if self.link.swap(up, Ordering::AcqRel) == up {
+            return;
+        }
+        self.wake.iter().for_each(Wake::signal);
+        if let Some(observer) = &*self.observer.lock().unwrap_or_else(PoisonError::into_inner) {
+            observer();
+        }
+    }
+
+    /// Puts the link into a saved state, of which nobody is told.
+    pub(in crate::vmm) fn restore_link(&self, up: bool) {
+        self.link.store(up, Ordering::Release);
+    }
+
+    /// Who is to be told, from now on, when the link has changed.
+    pub(in crate::vmm) fn observe_link(&self, observer: Option<LinkObserver>) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
+    }
+
+    /// What wakes thread `thread`.
+    pub(in crate::vmm) fn wake(&self, thread: usize) -> Option<&Wake> {
+        self.wake.get(thread)
+    }
+
+    /// The counters.
+    pub fn statistics(&self) -> &NetStatistics {
+        &self.statistics
+    }
+
+    /// The address in use: the driver may have set another one.
+    pub fn mac(&self) -> MacAddress {
+        *self.mac.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver uses another address.
+    pub(in crate::vmm) fn set_mac(&self, mac: MacAddress) {
+        *self.mac.lock().unwrap_or_else(PoisonError::into_inner) = mac;
+    }
+}
