@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
+#[path = "snapshots/linked.rs"]
+mod linked;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,8 +63,9 @@ struct Model {
     parent: Option<String>,
 }
 
-/// A guest "web" with a raw disk and a qcow2 disk with small clusters.
+/// A guest, at first "web", with a raw disk and a qcow2 disk with small clusters.
 struct Fixture {
+    name: String,
     paths: Paths,
     library: Library,
     disks: Disks,
@@ -86,15 +89,16 @@ impl Fixture {
         }
         library.create(&guest).unwrap();
         let current = vec![vec![0; size as usize]; 2];
-        Self { paths, library, disks, snapshots, model: Model { current, ..Model::default() } }
+        let model = Model { current, ..Model::default() };
+        Self { name: "web".to_owned(), paths, library, disks, snapshots, model }
     }
 
     fn definition(&self) -> Definition {
-        self.library.load("web").unwrap().definition
+        self.library.load(&self.name).unwrap().definition
     }
 
     fn tree(&self) -> Tree {
-        self.snapshots.tree("web").unwrap()
+        self.snapshots.tree(&self.name).unwrap()
     }
 
     /// Writes, zeroes and gives back ranges of a disk at random, as a guest would.
@@ -130,12 +134,12 @@ impl Fixture {
 
     fn create(&mut self, name: &str) {
         let new = NewSnapshot { name: Some(name.to_owned()), description: String::new() };
-        self.snapshots.create("web", &new).unwrap();
+        self.snapshots.create(&self.name, &new).unwrap();
         self.model.create(name);
     }
 
     fn delete(&mut self, name: &str) {
-        self.snapshots.delete("web", name).unwrap();
+        self.snapshots.delete(&self.name, name).unwrap();
         self.model.delete(name, &self.tree());
     }
 
@@ -169,15 +173,21 @@ impl Fixture {
 
     /// Every image is in use, and every image that is in use is there.
     fn assert_no_file_is_lost_or_left(&self) {
+        assert_eq!(self.images(), self.used());
+    }
+
+    fn images(&self) -> BTreeSet<PathBuf> {
+        fs::read_dir(self.paths.disks()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// The images that the guest and its snapshots use.
+    fn used(&self) -> BTreeSet<PathBuf> {
         let tree = self.tree();
         let definitions = tree.snapshots.iter().map(|snapshot| &snapshot.definition);
         let current = self.definition();
         let disks = definitions.chain([&current]).flat_map(|definition| &definition.disks);
         let leftovers = tree.leftovers.iter().flat_map(|leftover| leftover.layers.clone());
-        let used: BTreeSet<PathBuf> =
-            disks.flat_map(DiskDefinition::layers).chain(leftovers).map(|layer: Layer| layer.path).collect();
-        let there = fs::read_dir(self.paths.disks()).unwrap().map(|entry| entry.unwrap().path());
-        assert_eq!(there.collect::<BTreeSet<_>>(), used);
+        disks.flat_map(DiskDefinition::layers).chain(leftovers).map(|layer: Layer| layer.path).collect()
     }
 
     /// QEMU's tools agree: each image is whole, and each disk is what the model says, as the images themselves name those
@@ -248,7 +258,7 @@ fn step(fixture: &mut Fixture, rng: &mut Rng, number: u64) {
         0..=3 if names.len() < 8 => fixture.create(&format!("s{number}")),
         4..=7 => {
             let Some(name) = any(rng) else { return };
-            fixture.snapshots.revert("web", &name).unwrap();
+            fixture.snapshots.revert(&fixture.name, &name).unwrap();
             fixture.model.revert(&name);
         }
         8..=11 => {
@@ -257,7 +267,7 @@ fn step(fixture: &mut Fixture, rng: &mut Rng, number: u64) {
             // Often interrupted.
             let left = AtomicU64::new(if rng.bool() { u64::MAX } else { rng.u64(0..20) });
             let watch = |_, _| left.fetch_sub(1, Ordering::Relaxed) > 1;
-            match fixture.snapshots.merge("web", &watch) {
+            match fixture.snapshots.merge(&fixture.name, &watch) {
                 Ok(done) => assert!(done),
                 Err(error) => assert!(error.to_string().contains("stopped"), "{error}"),
             }
@@ -268,7 +278,7 @@ fn step(fixture: &mut Fixture, rng: &mut Rng, number: u64) {
             if name.len() > 20 {
                 return;
             }
-            fixture.snapshots.edit("web", &name, &edit).unwrap();
+            fixture.snapshots.edit(&fixture.name, &name, &edit).unwrap();
             let content = fixture.model.snapshots.remove(&name).unwrap();
             fixture.model.snapshots.insert(format!("{name}'"), content);
             if fixture.model.parent.as_deref() == Some(&name) {
@@ -310,7 +320,7 @@ fn live(seed: u64, steps: u64) {
     for name in fixture.model.snapshots.keys().cloned().collect::<Vec<_>>() {
         fixture.delete(&name);
     }
-    assert!(fixture.snapshots.merge("web", &|_, _| true).unwrap());
+    assert!(fixture.snapshots.merge(&fixture.name, &|_, _| true).unwrap());
     fixture.assert_all();
     fixture.assert_qemu_agrees();
     let paths: Vec<_> = fixture.definition().disks.iter().map(|disk| disk.path.clone()).collect();
@@ -499,6 +509,16 @@ fn a_running_guest_loses_nothing_and_each_snapshot_has_all_disks_at_one_point() 
             assert!(!lock::acquire(&file, Access::Write).unwrap(), "{}", disk.path.display());
         }
     }
+    // A clone of a running guest is one of its snapshots.
+    let clone = |arguments: &[&str]| {
+        let start: &[&str] = &["clone", "--linked", &guest.name, "copy"];
+        lodgectl(&guest, &home, &[start, arguments].concat()).output().unwrap()
+    };
+    let (refused, made) = (clone(&[]), clone(&["--snapshot", "s2"]));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--snapshot"), "{refused:?}");
+    assert!(made.status.success(), "{made:?}");
+    let of_s2 = snapshots.tree(&guest.name).unwrap().find("s2").unwrap().definition.clone();
+    assert_eq!(counts(&guest, &library.load("copy").unwrap().definition), counts(&guest, &of_s2));
     // Whenever the program is killed, the definition names the images that the guest writes to.
     for number in 0..10 {
         let name = format!("k{number}");
@@ -575,8 +595,10 @@ fn a_full_file_system_loses_nothing() {
         qemu-img convert -f qcow2 -O raw "$new" ../before.raw
         head -c 8M /dev/zero >filler 2>/dev/null
         ctl snapshot create web two
+        ctl clone --linked web copy
         ctl snapshot revert web one
         ctl snapshot list web
+        ctl list --all
         ls -A . lodge/guests/web
         qemu-img compare -f qcow2 -F raw "$new" ../before.raw
         rm filler
@@ -597,8 +619,10 @@ fn a_full_file_system_loses_nothing() {
         return;
     }
 
-    let refused: Vec<_> = told.lines().filter(|line| line.starts_with("REFUSED: ")).collect();
-    assert_eq!(refused, ["REFUSED: snapshot create web two", "REFUSED: snapshot revert web one"], "{told}");
+    let refused = told.lines().filter_map(|line| line.strip_prefix("REFUSED: "));
+    let refused: Vec<_> =
+        refused.map(|verb| verb.trim_start_matches("snapshot ").trim_start_matches("clone --linked web ")).collect();
+    assert_eq!(refused, ["create web two", "copy", "revert web one"], "{told}");
     let errors: Vec<_> = told.lines().filter(|line| line.starts_with("error: ")).collect();
     assert!(errors.iter().all(|error| error.contains("Make room")), "{told}");
     assert_eq!(told.matches("Images are identical.").count(), 2, "{told}");

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{Result, context::Context, error, long};
 use crate::manager::{
-    clone,
+    clone::{self, NewClone},
     library::{KEPT, Trashed},
     size::Size,
 };
@@ -59,9 +59,15 @@ pub(super) struct Rename {
 pub(super) struct Clone {
     /// The guest
     name: String,
-    /// The copy's name
+    /// The clone's name
     #[arg(value_name = "NEW")]
     new_name: String,
+    /// Base the clone's disks on those of the guest instead of copying them: takes no time and no room
+    #[arg(long)]
+    linked: bool,
+    /// Clone the guest as it was at this snapshot; it may be running now
+    #[arg(long)]
+    snapshot: Option<String>,
 }
 
 impl Delete {
@@ -129,9 +135,16 @@ impl Rename {
 impl Clone {
     pub async fn run(self, context: &Context) -> Result {
         let name = context.library().resolve(&self.name)?;
-        let (paths, original, new_name) = (context.paths().clone(), name.clone(), self.new_name);
-        let made = long::run("Copying", move |watch| clone::clone(&paths, &original, &new_name, watch)).await?;
+        let (paths, original) = (context.paths().clone(), name.clone());
+        let new = NewClone { name: self.new_name, linked: self.linked, snapshot: self.snapshot };
+        let made = long::run("Copying", move |watch| clone::clone(&paths, &original, &new, watch)).await?;
         context.output.line(format!("Cloned \"{name}\" to \"{}\" ({})", made.name, made.uuid))?;
+        if self.linked {
+            let bases = made.disks.iter().filter(|disk| !disk.is_read_only()).filter_map(|disk| disk.backing.first());
+            bases
+                .map(|base| format!("It is based on {}, which stays as it is", base.path.display()))
+                .try_for_each(|line| context.output.line(line))?;
+        }
         for tap in made.networks.iter().filter_map(|network| network.tap.as_deref()) {
             error::say("warning", format!("both use the interface {tap}: only one of them can run at a time"));
         }

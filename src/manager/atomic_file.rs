@@ -27,10 +27,12 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// Makes the folder `path` with one file in it. Fails with `AlreadyExists` when anything of that name is there.
-pub fn create_folder(path: &Path, temporary: &Path, file: &str, content: &[u8]) -> io::Result<()> {
+/// Makes the folder `path` with these files in it. Fails with `AlreadyExists` when anything of that name is there.
+pub fn create_folder(path: &Path, temporary: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(temporary)?;
-    let made = write_new(&temporary.join(file), content)
+    let made = files
+        .iter()
+        .try_for_each(|(file, content)| write_new(&temporary.join(file), content))
         .and_then(|()| sync_folder(temporary))
         .and_then(|()| move_to_free(temporary, path));
     made.inspect_err(|_| drop(fs::remove_dir_all(temporary)))
@@ -114,7 +116,7 @@ mod tests {
         let taken = folder.path().join("web");
         fs::create_dir(&taken).unwrap();
 
-        let error = create_folder(&taken, &folder.path().join(".new"), "guest.toml", b"x").unwrap_err();
+        let error = create_folder(&taken, &folder.path().join(".new"), &[("guest.toml", b"x")]).unwrap_err();
 
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary folder is gone");

@@ -1,8 +1,13 @@
-//! A full copy of a guest that is off: its definition with a name, a UUID and addresses of its own, and its disks. Where the
-//! file system can (Btrfs, XFS, bcachefs), copies share their blocks with the originals until one of them is written;
-//! elsewhere the stored parts are copied and the holes stay holes.
+//! A second guest of a guest that is off, or of one of its snapshots: its definition with a name, a UUID and addresses of its
+//! own, and its disks. Snapshots are not cloned.
 //!
-//! A disk that is based on other images, as after a snapshot, becomes one qcow2 image of its own. Snapshots are not copied.
+//! A full clone has copies of the disks. Where the file system can (Btrfs, XFS, bcachefs), copies share their blocks with the
+//! originals until one of them is written; elsewhere the stored parts are copied and the holes stay holes. A disk that is
+//! based on other images, as after a snapshot, becomes one qcow2 image of its own.
+//!
+//! A linked clone has new, empty images over those of the original. These are frozen by that, as by a snapshot: the original
+//! goes on in new images, too. The frozen ones then belong to both guests: no change of the snapshots of one touches what the
+//! other needs, and they are deleted with the last of the two.
 //!
 //! The copies have no names until all of them are whole; then they get them, and then there is the new guest. What the
 //! original only reads (CD-ROMs, read-only disks, kernels) both use.
@@ -20,12 +25,13 @@ use rustix::{fs::copy_file_range, io::Errno};
 use uuid::Uuid;
 
 use super::{
-    definition::{Definition, DiskDefinition, DiskFormat, Layer},
+    definition::{Definition, DiskDefinition, DiskFormat, Layer, Problem, Problems, check_name},
     library::{Library, LibraryError},
     media,
     paths::Paths,
+    snapshots::{Moment, SnapshotError, Snapshots, Tree, lock_layers},
     storage::{
-        self, Disks, StorageError, convert,
+        self, Disks, StorageError, convert, create,
         lock::Access,
         new_file::NewFile,
         progress::{self, Watch},
@@ -45,12 +51,40 @@ pub enum CloneError {
     /// A disk could not be copied.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// A disk could not be frozen, or there is no such snapshot.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
+    /// What a guest writes while it is copied would be in the copy by half.
+    #[error("\"{0}\" is running. Turn it off, or clone one of its snapshots with --snapshot")]
+    Running(String),
+}
+
+impl From<SnapshotError> for CloneError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Library(LibraryError::Running(name)) => Self::Running(name),
+            SnapshotError::Library(error) => Self::Library(error),
+            other => Self::Snapshot(other),
+        }
+    }
+}
+
+/// A clone to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewClone {
+    /// Its name.
+    pub name: String,
+    /// Whether its disks are based on those of the original, instead of being copies.
+    pub linked: bool,
+    /// The snapshot that it is made of; the original as it is, if left out.
+    pub snapshot: Option<String>,
 }
 
 /// A disk that is copied.
 struct Source {
     /// Which disk of the definition.
     index: usize,
+    format: DiskFormat,
     image: storage::Image,
     /// What that is based on.
     below: Vec<storage::Image>,
@@ -71,42 +105,60 @@ impl Source {
     }
 }
 
-/// A copy of a disk that has no name yet.
+/// An image for a disk of the clone, that has no name yet.
 struct Copy {
     /// Which disk of the definition.
     index: usize,
     file: NewFile,
+    format: DiskFormat,
+    /// What it is based on.
+    backing: Vec<Layer>,
 }
 
-/// Copies the guest `name`, which must be off and is kept from starting meanwhile.
-pub fn clone(paths: &Paths, name: &str, new_name: &str, watch: Watch<'_>) -> Result<Definition, CloneError> {
-    let (library, disks) = (Library::new(paths.clone()), Disks::new(paths));
-    let _off = library.keep_off(name)?;
-    let mut definition = library.load(name)?.definition;
-    definition.name = new_name.to_owned();
+/// Clones the guest `name`, which must be off unless one of its snapshots is cloned, and is kept from starting meanwhile.
+pub fn clone(paths: &Paths, name: &str, new: &NewClone, watch: Watch<'_>) -> Result<Definition, CloneError> {
+    let (library, snapshots) = (Library::new(paths.clone()), Snapshots::new(paths));
+    // Before anything is copied: these are the usual slips.
+    if let Err(message) = check_name(&new.name) {
+        return Err(LibraryError::from(Problems(vec![Problem::new("name", message)])).into());
+    }
+    if library.names()?.contains(&new.name) {
+        return Err(LibraryError::Exists(new.name.clone()).into());
+    }
+    let moment = match &new.snapshot {
+        Some(snapshot) => snapshots.at(name, snapshot)?,
+        None if new.linked => snapshots.freeze(name)?,
+        None => snapshots.now(name)?,
+    };
+    let made = clone_moment(paths, &library, &moment, new, watch);
+    drop(moment);
+    if made.is_err() && new.linked && new.snapshot.is_none() {
+        // What was frozen for nothing. The next change of its snapshots tries again.
+        let _ = snapshots.merge(name, watch);
+    }
+    made
+}
+
+fn clone_moment(
+    paths: &Paths,
+    library: &Library,
+    moment: &Moment,
+    new: &NewClone,
+    watch: Watch<'_>,
+) -> Result<Definition, CloneError> {
+    let disks = Disks::new(paths);
+    let mut definition = moment.definition.clone();
+    definition.name.clone_from(&new.name);
     definition.uuid = Uuid::new_v4();
     definition.networks.iter_mut().for_each(|network| network.mac = None);
     definition.address_networks();
-    // Before anything is copied: these are the usual slips.
-    definition.validate().map_err(LibraryError::from)?;
-    if library.names()?.iter().any(|taken| taken == new_name) {
-        return Err(LibraryError::Exists(new_name.to_owned()).into());
-    }
-    let sources = open_sources(&disks, &definition)?;
-    let total = sources.iter().map(Source::stored).sum::<io::Result<u64>>();
-    let total = total.map_err(StorageError::io(disks.pool().folder()))?;
-    let (mut copies, mut done) = (Vec::new(), 0);
-    for source in sources {
-        let index = source.index;
-        let file = disks.pool().new_file().map_err(StorageError::io(disks.pool().folder()))?;
-        source.copy(file.file(), &mut |bytes| {
-            done += bytes;
-            progress::step(watch, done.min(total), total)
-        })?;
-        copies.push(Copy { index, file });
-    }
+    let (copies, tree) = match new.linked {
+        true => (overlay(&disks, &definition)?, moment.shared()),
+        false => (copy_all(&disks, &definition, watch)?, Tree::default()),
+    };
     let mut named = Vec::new();
-    let made = publish(&disks, &mut definition, copies, &mut named).and_then(|()| Ok(library.create(&definition)?));
+    let made = publish(&disks, &mut definition, copies, &mut named)
+        .and_then(|()| Ok(library.create_with(&definition, &tree)?));
     if made.is_err() {
         for path in named {
             // What stays is a whole image that no guest uses; "disk list" shows it.
@@ -114,6 +166,39 @@ pub fn clone(paths: &Paths, name: &str, new_name: &str, watch: Watch<'_>) -> Res
         }
     }
     made.map(|()| definition)
+}
+
+/// Copies of the disks that the guest writes to.
+fn copy_all(disks: &Disks, definition: &Definition, watch: Watch<'_>) -> Result<Vec<Copy>, StorageError> {
+    let sources = open_sources(disks, definition)?;
+    let total = sources.iter().map(Source::stored).sum::<io::Result<u64>>();
+    let total = total.map_err(StorageError::io(disks.pool().folder()))?;
+    let (mut copies, mut done) = (Vec::new(), 0);
+    for source in sources {
+        let (index, format) = (source.index, source.format);
+        let file = disks.pool().new_file().map_err(StorageError::io(disks.pool().folder()))?;
+        source.copy(file.file(), &mut |bytes| {
+            done += bytes;
+            progress::step(watch, done.min(total), total)
+        })?;
+        copies.push(Copy { index, file, format, backing: Vec::new() });
+    }
+    Ok(copies)
+}
+
+/// Empty images over the disks that the guest writes to.
+fn overlay(disks: &Disks, definition: &Definition) -> Result<Vec<Copy>, CloneError> {
+    let mut copies = Vec::new();
+    for (index, disk) in definition.disks.iter().enumerate().filter(|(_, disk)| !disk.is_read_only()) {
+        let backing: Vec<Layer> = disk.layers().collect();
+        let _locks = lock_layers(&backing)?;
+        let file = disks.pool().new_file().map_err(StorageError::io(disks.pool().folder()))?;
+        if let Some(below) = backing.first() {
+            create::fill_over(file.file(), disks.pool().folder(), below)?;
+        }
+        copies.push(Copy { index, file, format: DiskFormat::Qcow2, backing });
+    }
+    Ok(copies)
 }
 
 /// The images that are copied, locked, with their places in the definition.
@@ -133,7 +218,7 @@ fn open_sources(disks: &Disks, definition: &Definition) -> Result<Vec<Source>, S
         }
         let open = |layer: &Layer| disks.open(&layer.path, Some(layer.format.into()), Access::Read);
         let below = disk.backing.iter().map(open).collect::<Result<_, _>>()?;
-        sources.push(Source { index, image, below });
+        sources.push(Source { index, format: disk.format, image, below });
     }
     Ok(sources)
 }
@@ -149,10 +234,10 @@ fn publish(
         let Some(disk) = definition.disks.get_mut(copy.index) else { continue };
         let path = disks
             .pool()
-            .publish(&mut copy.file, &definition.name, disk.format)
+            .publish(&mut copy.file, &definition.name, copy.format)
             .map_err(StorageError::io(disks.pool().folder()))?;
         named.push(path.clone());
-        *disk = DiskDefinition { path, backing: Vec::new(), ..disk.clone() };
+        *disk = DiskDefinition { path, format: copy.format, backing: copy.backing, ..disk.clone() };
     }
     Ok(())
 }
@@ -232,7 +317,7 @@ mod tests {
         }
 
         fn clone(&self, new_name: &str) -> Result<Definition, CloneError> {
-            clone(&self.paths, "web", new_name, &|_, _| true)
+            clone(&self.paths, "web", &NewClone { name: new_name.to_owned(), ..NewClone::default() }, &|_, _| true)
         }
     }
 
@@ -254,15 +339,42 @@ mod tests {
     }
 
     #[test]
+    fn clones_that_are_linked_one_after_the_other_are_based_on_the_same_image() {
+        let fixture = Fixture::new();
+        let linked = |name: &str| {
+            let new = NewClone { name: name.to_owned(), linked: true, snapshot: None };
+            clone(&fixture.paths, "web", &new, &|_, _| true).unwrap()
+        };
+        let original = fixture.library.load("web").unwrap().definition;
+
+        let made = [linked("one"), linked("two")];
+
+        let base = Layer { path: original.disks[0].path.clone(), format: DiskFormat::Raw };
+        let now = fixture.library.load("web").unwrap().definition;
+        for guest in made.iter().chain([&now]) {
+            assert_eq!(guest.disks[0].backing, [base.clone()]);
+        }
+        assert_eq!(now.disks[1], original.disks[1], "media are shared");
+        let plan = fixture.library.preview_delete("two").unwrap();
+        assert_eq!(plan.removed, [made[1].disks[0].path.clone()]);
+        assert!(
+            plan.kept.iter().any(|(path, reason)| *path == base.path && reason.contains("\"one\" uses it")),
+            "{plan:?}"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_cloned_leaves_nothing() {
         let fixture = Fixture::new();
         let refused = |new_name: &str| fixture.clone(new_name).unwrap_err().to_string();
         assert!(refused("web").contains("already a guest"));
         assert!(refused("a/b").contains("slash"));
-        let stopped = clone(&fixture.paths, "web", "copy", &|_, _| false).unwrap_err();
+        let stopped =
+            clone(&fixture.paths, "web", &NewClone { name: "copy".to_owned(), ..NewClone::default() }, &|_, _| false)
+                .unwrap_err();
         assert!(stopped.to_string().contains("stopped"), "{stopped}");
         let lock = RunLock::acquire(&fixture.paths.run_lock("web")).unwrap().unwrap();
-        assert!(refused("copy").contains("running. Turn it off"));
+        assert!(refused("copy").contains("running. Turn it off, or"));
         drop(lock);
         fs::remove_file(fixture.folder.path().join("original.raw")).unwrap();
         assert!(refused("copy").contains("original.raw"));

@@ -8,7 +8,7 @@ use super::{Entry, Library, LibraryError, trash};
 use crate::manager::{
     atomic_file,
     definition::{Definition, DiskDefinition},
-    snapshots::{self, Tree},
+    snapshots::{self, Foreign, Tree},
     storage::users,
 };
 
@@ -34,11 +34,11 @@ impl Library {
         self.remove_old();
         let stored = self.load(name).ok();
         let definition = stored.as_ref().map(|stored| &stored.definition);
-        let mut plan = match definition {
+        let (mut plan, shared) = match definition {
             Some(definition) if disks => self.plan(definition)?,
-            _ => Deleted::default(),
+            _ => (Deleted::default(), Vec::new()),
         };
-        let entry = trash::Entry::prepare(self, name, definition, &plan.removed)?;
+        let entry = trash::Entry::prepare(self, name, definition, &plan.removed, shared)?;
         let folder = self.paths.guest_folder(name);
         let refused = LibraryError::io(&folder, "Make the library writable for you");
         atomic_file::move_to_free(&folder, &entry.guest()).map_err(&refused)?;
@@ -59,12 +59,14 @@ impl Library {
 
     /// What [`Library::delete`] with `disks` would remove and keep.
     pub fn preview_delete(&self, name: &str) -> Result<Deleted, LibraryError> {
-        self.plan(&self.load(name)?.definition)
+        Ok(self.plan(&self.load(name)?.definition)?.0)
     }
 
-    fn plan(&self, definition: &Definition) -> Result<Deleted, LibraryError> {
+    /// What goes and what stays, and of that what others need at this moment.
+    fn plan(&self, definition: &Definition) -> Result<(Deleted, Vec<PathBuf>), LibraryError> {
         let others: Vec<Entry> = self.list()?.into_iter().filter(|entry| entry.name != definition.name).collect();
-        let mut plan = Deleted::default();
+        let deleted = Foreign::of_deleted(self);
+        let (mut plan, mut shared) = (Deleted::default(), Vec::new());
         let tree = snapshots::read_tree(&self.paths.guest_folder(&definition.name));
         let frozen = tree.as_ref().map(Tree::own_files).unwrap_or_default();
         let frozen = frozen.into_iter().map(|layer| DiskDefinition::new(layer.path, layer.format));
@@ -73,26 +75,20 @@ impl Library {
             if plan.removed.contains(&disk.path) || plan.kept.iter().any(|(path, _)| *path == disk.path) {
                 continue;
             }
-            match self.reason_to_keep(&disk, &others) {
-                Some(reason) => plan.kept.push((disk.path, reason)),
-                None => plan.removed.push(disk.path),
+            let needed = || self.who_needs(&disk, &others).or_else(|| deleted.reason(&disk.path));
+            match (why_never(&disk), needed()) {
+                (Some(reason), _) => plan.kept.push((disk.path, reason)),
+                (None, Some(reason)) => {
+                    shared.push(disk.path.clone());
+                    plan.kept.push((disk.path, reason));
+                }
+                (None, None) => plan.removed.push(disk.path),
             }
         }
-        Ok(plan)
+        Ok((plan, shared))
     }
 
-    fn reason_to_keep(&self, disk: &DiskDefinition, others: &[Entry]) -> Option<String> {
-        if disk.cdrom {
-            return Some("it is a CD-ROM image".to_owned());
-        }
-        if disk.read_only {
-            return Some("the guest could only read it".to_owned());
-        }
-        match fs::symlink_metadata(&disk.path) {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Some("it is not a plain file".to_owned()),
-            Err(error) => return Some(error.to_string()),
-        }
+    fn who_needs(&self, disk: &DiskDefinition, others: &[Entry]) -> Option<String> {
         for other in others {
             match &other.definition {
                 Ok(stored) if !users::purposes(self, &stored.definition, &disk.path).is_empty() => {
@@ -105,5 +101,20 @@ impl Library {
             }
         }
         None
+    }
+}
+
+/// Why a disk is nothing that goes with its guest.
+fn why_never(disk: &DiskDefinition) -> Option<String> {
+    if disk.cdrom {
+        return Some("it is a CD-ROM image".to_owned());
+    }
+    if disk.read_only {
+        return Some("the guest could only read it".to_owned());
+    }
+    match fs::symlink_metadata(&disk.path) {
+        Ok(metadata) if metadata.is_file() => None,
+        Ok(_) => Some("it is not a plain file".to_owned()),
+        Err(error) => Some(error.to_string()),
     }
 }

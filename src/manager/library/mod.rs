@@ -30,7 +30,10 @@ use super::{
     definition::{Definition, DefinitionError, Problem, Problems, check_name},
     paths::Paths,
     run_lock::{self, RunLock},
-    snapshots::journal::{self, Settled},
+    snapshots::{
+        self, Tree,
+        journal::{self, Settled},
+    },
 };
 
 pub use delete::Deleted;
@@ -166,6 +169,11 @@ impl Library {
 
     /// Adds a new guest.
     pub fn create(&self, definition: &Definition) -> Result<(), LibraryError> {
+        self.create_with(definition, &Tree::default())
+    }
+
+    /// Adds a new guest with snapshots, or with images that are its own below its disks.
+    pub(in crate::manager) fn create_with(&self, definition: &Definition, tree: &Tree) -> Result<(), LibraryError> {
         definition.validate()?;
         let _change = self.lock()?;
         let folder = self.paths.guest_folder(&definition.name);
@@ -178,7 +186,12 @@ impl Library {
         }
         self.check_addresses(definition, None)?;
         let temporary = self.paths.guests().join(format!(".new-{}", definition.uuid));
-        let made = atomic_file::create_folder(&folder, &temporary, "guest.toml", definition.to_toml().as_bytes());
+        let (text, snapshots) = (definition.to_toml(), tree.to_toml());
+        let mut files = vec![("guest.toml", text.as_bytes())];
+        if *tree != Tree::default() {
+            files.push((snapshots::FILE, snapshots.as_bytes()));
+        }
+        let made = atomic_file::create_folder(&folder, &temporary, &files);
         made.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(),
             _ => LibraryError::io(&folder, "Make room, and make the library writable for you")(error),

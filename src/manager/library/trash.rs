@@ -20,6 +20,7 @@ use super::{Library, LibraryError};
 use crate::manager::{
     atomic_file,
     definition::{Definition, Problem, Problems, check_name},
+    snapshots::Foreign,
 };
 
 /// How long deleted guests are kept. The next deletion after that removes them.
@@ -42,6 +43,9 @@ struct Record {
     deleted: SystemTime,
     /// The disks that went with it.
     disks: Vec<Moved>,
+    /// Disks that would have gone with it if nobody else had needed them.
+    #[serde(default)]
+    shared: Vec<PathBuf>,
 }
 
 /// A disk that was moved.
@@ -82,6 +86,7 @@ impl Entry {
         name: &str,
         definition: Option<&Definition>,
         disks: &[PathBuf],
+        shared: Vec<PathBuf>,
     ) -> Result<Self, LibraryError> {
         let id = Uuid::new_v4();
         let folder = library.paths.trash().join(id.to_string());
@@ -104,6 +109,7 @@ impl Entry {
                 uuid: definition.map(|definition| definition.uuid),
                 deleted: SystemTime::now(),
                 disks: places.collect::<io::Result<_>>()?,
+                shared,
             };
             atomic_file::replace(&folder.join(RECORD), &serde_json::to_vec_pretty(&record)?)?;
             Ok(Self { id, folder: folder.clone(), record })
@@ -128,8 +134,8 @@ impl Entry {
         }
     }
 
-    /// Removes everything for good.
-    fn remove(self) -> Result<(), LibraryError> {
+    /// Removes everything for good, also what it had together with others that are all gone.
+    fn remove(self, library: &Library) -> Result<(), LibraryError> {
         const MEND: &str = "Make the trash writable for you";
         for disk in &self.record.disks {
             match fs::remove_file(&disk.to) {
@@ -139,7 +145,15 @@ impl Entry {
                 _ => {}
             }
         }
-        fs::remove_dir_all(&self.folder).map_err(LibraryError::io(&self.folder, MEND))
+        fs::remove_dir_all(&self.folder).map_err(LibraryError::io(&self.folder, MEND))?;
+        if !self.record.shared.is_empty() {
+            let needed = Foreign::of_all(library);
+            for path in self.record.shared.iter().filter(|path| needed.reason(path).is_none()) {
+                // What stays is an image that no guest uses; "disk list" shows it.
+                let _ = fs::remove_file(path);
+            }
+        }
+        Ok(())
     }
 
     fn describe(&self) -> Trashed {
@@ -210,7 +224,7 @@ impl Library {
         let mut removed = Vec::new();
         for entry in entries {
             let described = entry.guest().is_dir().then(|| entry.describe());
-            entry.remove()?;
+            entry.remove(self)?;
             removed.extend(described);
         }
         Ok(removed)
@@ -223,7 +237,7 @@ impl Library {
             let is_old = now.duration_since(entry.record.deleted).is_ok_and(|age| age >= KEPT);
             if is_old || !entry.guest().is_dir() {
                 // What cannot be removed now is tried again by the next deletion.
-                let _ = entry.remove();
+                let _ = entry.remove(self);
             }
         }
     }
@@ -343,12 +357,12 @@ mod tests {
         let fixture = Fixture::new();
         // After the guest's folder, before its disk.
         let definition = fixture.library.load("web").unwrap().definition;
-        let entry = Entry::prepare(&fixture.library, "web", Some(&definition), &[fixture.disk()]).unwrap();
+        let entry = Entry::prepare(&fixture.library, "web", Some(&definition), &[fixture.disk()], Vec::new()).unwrap();
         fs::rename(fixture.library.paths().guest_folder("web"), entry.guest()).unwrap();
         assert_eq!(fixture.library.restore("web", None).unwrap(), "web");
         assert!(fixture.disk().exists());
         // After the record.
-        Entry::prepare(&fixture.library, "web", Some(&definition), &[fixture.disk()]).unwrap();
+        Entry::prepare(&fixture.library, "web", Some(&definition), &[fixture.disk()], Vec::new()).unwrap();
         assert!(fixture.library.trash().is_empty());
         fixture.library.delete("web", false).unwrap();
         assert!(fixture.entries() == 1 && fixture.disk().exists());

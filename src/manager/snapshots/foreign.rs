@@ -29,14 +29,29 @@ pub struct Foreign {
 impl Foreign {
     /// The files that others than the guest `name` need, also those that were deleted and can come back.
     pub fn of_others(library: &Library, name: &str) -> Self {
-        let mut foreign = Self::default();
-        for entry in library.list().unwrap_or_default().into_iter().filter(|entry| entry.name != name) {
+        Self::of(library, |other| other != name)
+    }
+
+    /// The files that any guest needs, also one that was deleted.
+    pub fn of_all(library: &Library) -> Self {
+        Self::of(library, |_| true)
+    }
+
+    fn of(library: &Library, is_meant: impl Fn(&str) -> bool) -> Self {
+        let mut foreign = Self::of_deleted(library);
+        for entry in library.list().unwrap_or_default().into_iter().filter(|entry| is_meant(&entry.name)) {
             let owner = format!("\"{}\"", entry.name);
             match entry.definition {
                 Ok(stored) => foreign.add(&stored.definition, &library.paths().guest_folder(&entry.name), &owner),
                 Err(_) => foreign.unreadable = Some(owner),
             }
         }
+        foreign
+    }
+
+    /// The files that deleted guests need, which can come back.
+    pub fn of_deleted(library: &Library) -> Self {
+        let mut foreign = Self::default();
         for deleted in fs::read_dir(library.paths().trash()).into_iter().flatten().flatten() {
             let folder = deleted.path().join("guest");
             let definition = atomic_file::read_text(&folder.join("guest.toml")).ok();

@@ -10,6 +10,8 @@
 //! can be interrupted at any moment and goes on with the next change of the guest's snapshots. Files that another guest
 //! needs are never touched ([`foreign`]).
 //!
+//! Clones are made of a [`moment`]; those that are linked to the guest keep its frozen images from being changed.
+//!
 //! Every change is written into a [`journal`] first: power loss leaves the old or the new state.
 
 #![forbid(unsafe_code)]
@@ -18,6 +20,7 @@ mod error;
 mod foreign;
 pub mod journal;
 mod merge;
+mod moment;
 mod preview;
 mod running;
 pub mod tree;
@@ -33,11 +36,12 @@ use rustix::fs::Access as FolderAccess;
 use uuid::Uuid;
 
 pub use error::SnapshotError;
+pub(in crate::manager) use foreign::Foreign;
+pub use moment::Moment;
 pub use preview::{Kept, Merging, Preview};
 pub use tree::{Snapshot, Tree};
 
 use self::{
-    foreign::Foreign,
     journal::{Journal, Phase, Rebase},
     tree::own_disks,
 };
@@ -49,12 +53,10 @@ use super::{
     pool::Pool,
     run_lock::RunLock,
     storage::{
-        self, StorageError, check,
-        create::{self, BackingFile, NewImage, Preallocation, SECTOR},
+        self, StorageError, check, create,
         lock::{self, Access},
         new_file::NewFile,
         progress::Watch,
-        qcow2::Header,
     },
 };
 use crate::worker::launch::is_complete_state;
@@ -167,10 +169,7 @@ impl Snapshots {
         guest.check_off()?;
         self.check_not_saved(&guest)?;
         let (change, snapshot) = self.plan_create(&guest, new)?;
-        for disk in own_disks(&guest.stored.definition).filter(|disk| disk.format == DiskFormat::Qcow2) {
-            // From now on nobody writes to it who would mend it.
-            check::mend_before_use(&disk.path)?;
-        }
+        mend(own_disks(&guest.stored.definition))?;
         self.carry_out(&guest, change)?;
         Ok(snapshot)
     }
@@ -190,15 +189,8 @@ impl Snapshots {
             Some(name) => guest.check_name(name, None)?,
             None => (1..).map(|number| format!("snapshot-{number}")).find(|name| !guest.has(name)).unwrap_or_default(),
         };
+        guest.check_can_freeze()?;
         let frozen = &guest.stored.definition;
-        if let Some(disk) = own_disks(frozen).find(|disk| disk.shareable) {
-            let reason = format!("{} is shared with other guests, which go on writing to it", disk.id);
-            return Err(guest.refused(reason, "Take it out of the definition, or make no snapshots"));
-        }
-        if let Some(disk) = own_disks(frozen).find(|disk| disk.backing.len() >= MAX_LAYERS) {
-            let reason = format!("{} has {MAX_LAYERS} images below it already", disk.id);
-            return Err(guest.refused(reason, "Delete snapshots that you do not need any more"));
-        }
         let snapshot = Snapshot {
             id: Uuid::new_v4(),
             name,
@@ -215,15 +207,19 @@ impl Snapshots {
         if tree.to_toml().len() > TREE_MAX {
             return Err(guest.refused("it has too many snapshots", "Delete some that you do not need any more"));
         }
-        let (definition, create) = self.overlay(frozen.clone());
+        let (definition, create) = self.overlay(frozen.clone(), &|_| true);
         let change = Change { create, definition: Some(definition), tree, rebase: Vec::new(), remove: Vec::new() };
         Ok((change, snapshot))
     }
 
-    /// Puts a new image over each disk that the guest writes to.
-    fn overlay(&self, mut definition: Definition) -> (Definition, Vec<Overlay>) {
+    /// Puts a new image over each disk that the guest writes to and that is `wanted`.
+    fn overlay(
+        &self,
+        mut definition: Definition,
+        wanted: &dyn Fn(&DiskDefinition) -> bool,
+    ) -> (Definition, Vec<Overlay>) {
         let mut overlays = Vec::new();
-        for disk in definition.disks.iter_mut().filter(|disk| !disk.is_read_only()) {
+        for disk in definition.disks.iter_mut().filter(|disk| !disk.is_read_only() && wanted(disk)) {
             let unique = Uuid::new_v4().simple().to_string();
             let unique = unique.get(..8).unwrap_or_default();
             let path = self.place(disk).join(format!("{}-{}-{unique}.qcow2", definition.name, disk.id));
@@ -262,7 +258,7 @@ impl Snapshots {
         let snapshot = guest.find(word)?;
         let now = &guest.stored.definition;
         let then = Definition { name: now.name.clone(), uuid: now.uuid, ..snapshot.definition.clone() };
-        let (definition, create) = self.overlay(then);
+        let (definition, create) = self.overlay(then, &|_| true);
         let mut tree = guest.tree.clone();
         tree.current = Some(snapshot.id);
         let mut kept = Vec::new();
@@ -428,6 +424,20 @@ impl Guest {
         if self.running { Err(LibraryError::Running(self.name.clone()).into()) } else { Ok(()) }
     }
 
+    /// Refuses when a disk can get no image over it.
+    fn check_can_freeze(&self) -> Result {
+        let disks = || own_disks(&self.stored.definition);
+        if let Some(disk) = disks().find(|disk| disk.shareable) {
+            let reason = format!("{} is shared with other guests, which go on writing to it", disk.id);
+            return Err(self.refused(reason, "Take it out of the definition, or make no snapshots"));
+        }
+        if let Some(disk) = disks().find(|disk| disk.backing.len() >= MAX_LAYERS) {
+            let reason = format!("{} has {MAX_LAYERS} images below it already", disk.id);
+            return Err(self.refused(reason, "Delete snapshots that you do not need any more"));
+        }
+        Ok(())
+    }
+
     fn has(&self, name: &str) -> bool {
         self.tree.snapshots.iter().any(|snapshot| snapshot.name == name)
     }
@@ -465,6 +475,15 @@ impl Guest {
     }
 }
 
+/// Mends the images of disks, to which from then on nobody writes who would do that.
+fn mend<'a>(mut disks: impl Iterator<Item = &'a DiskDefinition>) -> Result {
+    let mend = |disk: &DiskDefinition| match disk.format {
+        DiskFormat::Qcow2 => check::mend_before_use(&disk.path),
+        DiskFormat::Raw => Ok(()),
+    };
+    Ok(disks.try_for_each(mend)?)
+}
+
 /// Gets ready what replaces the definition and the tree.
 fn stage(journal: &Journal, guest: &Guest, definition: Option<&Definition>, tree: &Tree) -> Result {
     let definition = definition.map(|definition| definition.to_toml_after(guest.stored.revision.text()));
@@ -491,7 +510,7 @@ pub(in crate::manager) fn read_tree(folder: &Path) -> Result<Tree> {
 }
 
 /// Opens images and keeps others from changing them.
-fn lock_layers(layers: &[Layer]) -> Result<Vec<File>> {
+pub(in crate::manager) fn lock_layers(layers: &[Layer]) -> Result<Vec<File>> {
     let lock = |layer: &Layer| {
         let failed = StorageError::io(&layer.path);
         let file = storage::open_file(&layer.path, Access::Read).map_err(StorageError::io(&layer.path))?;
@@ -510,24 +529,10 @@ fn lock_layers(layers: &[Layer]) -> Result<Vec<File>> {
 /// Makes an image over others.
 fn make(overlay: &Overlay) -> Result {
     let Some(below) = overlay.below.first() else { return Ok(()) };
-    let file = storage::open_file(&below.path, Access::Read).map_err(StorageError::io(&below.path))?;
-    let size = match below.format {
-        DiskFormat::Raw => storage::length(&file).map_err(StorageError::io(&below.path))?,
-        DiskFormat::Qcow2 => Header::read(&file).map_err(StorageError::qcow2(&below.path))?.size,
-    };
-    let image = NewImage {
-        size: None,
-        format: DiskFormat::Qcow2,
-        backing: Some(BackingFile { path: below.path.clone(), format: below.format }),
-        preallocation: Preallocation::Off,
-        cluster_size: None,
-    };
-    let failed = |error| StorageError::io(&overlay.path)(error);
     let folder = overlay.path.parent().unwrap_or(Path::new("/"));
-    let mut new = NewFile::create(folder).map_err(failed)?;
-    // As the guest has seen it: whole sectors.
-    create::fill(new.file(), size - size % SECTOR, &image).map_err(failed)?;
-    Ok(new.publish(&overlay.path, false).map_err(failed)?)
+    let mut new = NewFile::create(folder).map_err(StorageError::io(&overlay.path))?;
+    create::fill_over(new.file(), &overlay.path, below)?;
+    Ok(new.publish(&overlay.path, false).map_err(StorageError::io(&overlay.path))?)
 }
 
 #[cfg(test)]

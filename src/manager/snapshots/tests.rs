@@ -3,7 +3,10 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::manager::storage::{Disks, ImageFormat, source};
+use crate::manager::{
+    clone::{self, NewClone},
+    storage::{Disks, ImageFormat, source},
+};
 
 const SIZE: u64 = 256 << 10;
 
@@ -170,7 +173,9 @@ fn a_clone_of_a_guest_with_snapshots_has_images_of_its_own() {
     fixture.create("one");
     fixture.write(0, 2);
 
-    let made = super::super::clone::clone(&fixture.paths, "web", "copy", &|_, _| true).unwrap();
+    let made =
+        clone::clone(&fixture.paths, "web", &NewClone { name: "copy".to_owned(), ..NewClone::default() }, &|_, _| true)
+            .unwrap();
 
     assert!(made.disks.iter().all(|disk| disk.backing.is_empty()));
     assert_eq!(fixture.bytes(&made), [2, 1]);

@@ -11,8 +11,13 @@ use std::{
 use imago::{FormatCreateBuilder, file::File as ImageFile, format::PreallocateMode, qcow2::Qcow2};
 use rustix::{fs::FallocateFlags, io::Errno};
 
-use super::{Access, Disks, ImageFormat, Result, StorageError, info::virtual_size, new_file::NewFile};
-use crate::manager::{definition::DiskFormat, size::Size, size::TIB};
+use super::{
+    Access, Disks, Image, ImageFormat, Result, StorageError, info::virtual_size, new_file::NewFile, open_file,
+};
+use crate::manager::{
+    definition::{DiskFormat, Layer},
+    size::{Size, TIB},
+};
 
 /// Bytes of a disk's sector; sizes are whole ones.
 pub const SECTOR: u64 = 512;
@@ -160,6 +165,26 @@ pub(in crate::manager) fn fill(file: &File, size: u64, image: &NewImage) -> io::
         builder = builder.backing(name, ImageFormat::from(backing.format).to_string());
     }
     builder.create()
+}
+
+/// Makes of the empty `file`, which is to be `path`, a qcow2 image over `below`, as large as a guest sees that: whole sectors.
+pub(in crate::manager) fn fill_over(file: &File, path: &Path, below: &Layer) -> Result {
+    let size = size_seen(below)?;
+    let image = NewImage {
+        size: None,
+        format: DiskFormat::Qcow2,
+        backing: Some(BackingFile { path: below.path.clone(), format: below.format }),
+        preallocation: Preallocation::Off,
+        cluster_size: None,
+    };
+    fill(file, size, &image).map_err(StorageError::io(path))
+}
+
+/// The size of the disk in an image as a guest sees it: whole sectors.
+pub(in crate::manager) fn size_seen(layer: &Layer) -> Result<u64> {
+    let file = open_file(&layer.path, Access::Read).map_err(StorageError::io(&layer.path))?;
+    let size = virtual_size(&Image { path: layer.path.clone(), file, format: layer.format.into() })?;
+    Ok(size - size % SECTOR)
 }
 
 /// Takes all the room of a raw image.

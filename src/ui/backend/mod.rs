@@ -11,7 +11,8 @@ use lodge::{
     input::keys::parse_combination,
     manager::{
         client::Client,
-        clone, creation,
+        clone::{self, NewClone},
+        creation,
         definition::{Definition, HostLimits, NetworkDefinition},
         drives,
         guests::{Guests, WatchLevel},
@@ -208,7 +209,9 @@ impl Backend {
     pub async fn clone_guest(&self, name: String, new_name: String, progress: Progress) -> Result<()> {
         let paths = self.paths.clone();
         blocking(move || {
-            clone::clone(&paths, &name, &new_name, &|done, total| progress.tell(done, total))?;
+            clone::clone(&paths, &name, &NewClone { name: new_name, ..NewClone::default() }, &|done, total| {
+                progress.tell(done, total)
+            })?;
             Ok(())
         })
         .await

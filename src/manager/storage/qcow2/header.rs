@@ -4,7 +4,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-use super::{MAGIC, Qcow2Error, malformed, read_padded};
+use super::{MAGIC, Qcow2Error, malformed, read_padded, read_table};
 
 /// Where the place and length of the backing file's name lie.
 pub(super) const BACKING_OFFSET: u64 = 8;
@@ -211,6 +211,12 @@ impl Header {
     /// The clusters that `bytes` need.
     pub fn clusters(&self, bytes: u64) -> u64 {
         bytes.div_ceil(self.cluster_size())
+    }
+
+    /// Whether anything was ever written to the disk: an image without any table shows only what it is based on.
+    pub fn has_data(&self, file: &File) -> Result<bool, Qcow2Error> {
+        let tables = read_table(file, self.l1_offset, self.l1_entries as usize)?;
+        Ok(self.snapshots > 0 || tables.iter().any(|entry| *entry != 0))
     }
 
     /// Whether the disk's data are in another file.
