@@ -133,6 +133,16 @@ pub enum Action {
     ApplyDetails,
     /// Forgets what was changed in the details.
     RevertDetails,
+    /// Opens the menu of hardware that can be added.
+    AddHardware,
+    /// Adds a disk.
+    AddDisk,
+    /// Adds a CD-ROM drive.
+    AddDrive,
+    /// Adds a network card.
+    AddCard,
+    /// Takes out the hardware that is shown.
+    RemoveHardware,
     /// Opens the window's menu.
     MachineMenu,
     /// Closes the guest's window.
@@ -154,7 +164,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 50] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -198,6 +208,11 @@ impl Action {
         Self::ShowDetails,
         Self::ApplyDetails,
         Self::RevertDetails,
+        Self::AddHardware,
+        Self::AddDisk,
+        Self::AddDrive,
+        Self::AddCard,
+        Self::RemoveHardware,
         Self::MachineMenu,
         Self::CloseGuestWindow,
     ];
@@ -253,6 +268,13 @@ impl Action {
             Self::ShowDetails => (GuestWindow, "details", gettext("_Details"), &["<Control><Shift>o"]),
             Self::ApplyDetails => (GuestWindow, "apply", gettext("_Apply Changes"), &["<Control><Shift>a"]),
             Self::RevertDetails => (GuestWindow, "revert", gettext("Re_vert Changes"), &["<Control><Shift>u"]),
+            Self::AddHardware => (GuestWindow, "add-hardware", gettext("Add _Hardware"), &["<Control><Shift>b"]),
+            Self::AddDisk => (GuestWindow, "add-disk", gettext("_Disk…"), &[]),
+            Self::AddDrive => (GuestWindow, "add-drive", gettext("_CD-ROM Drive"), &[]),
+            Self::AddCard => (GuestWindow, "add-card", gettext("_Network Card"), &[]),
+            Self::RemoveHardware => {
+                (GuestWindow, "remove-hardware", gettext("_Remove Hardware…"), &["<Control><Shift>x"])
+            }
             Self::MachineMenu => (GuestWindow, "menu", gettext("Window _Menu"), &["<Control><Shift>m"]),
             Self::CloseGuestWindow => (GuestWindow, "close", gettext("_Close Window"), &["<Control><Shift>w"]),
         };
@@ -381,11 +403,14 @@ mod tests {
     }
 
     #[test]
-    fn no_two_actions_of_the_main_window_share_a_shortcut() {
-        let mut seen = HashSet::new();
-        for action in Action::ALL.into_iter().filter(|action| action.entry().scope != Scope::GuestWindow) {
-            for accelerator in action.entry().accelerators {
-                assert!(seen.insert(*accelerator), "{accelerator} is there twice");
+    fn no_two_actions_of_a_window_share_a_shortcut() {
+        for guests in [false, true] {
+            let mut seen = HashSet::new();
+            let of_window = |action: &Action| (action.entry().scope == Scope::GuestWindow) == guests;
+            for action in Action::ALL.into_iter().filter(of_window) {
+                for accelerator in action.entry().accelerators {
+                    assert!(seen.insert(*accelerator), "{accelerator} is there twice");
+                }
             }
         }
     }

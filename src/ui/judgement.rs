@@ -1,12 +1,75 @@
 //! What is to be said about what was entered for a guest, in a person's language. The rules are the manager's.
 
-use lodge::manager::definition::{Definition, HostLimits, MAX_VCPUS, Problems, Review, Topology};
+use lodge::manager::{
+    definition::{Definition, HostLimits, MAX_VCPUS, Problems, Review, Topology},
+    media::{Media, MediaError, MediaKind},
+};
 
 use crate::ui::{
     i18n::{gettext, gettext_f, ngettext_f},
     widgets::field::Weight,
     wording,
 };
+
+/// What a file is and who uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// What it is.
+    pub media: Media,
+    /// The guests that have it as a disk.
+    pub users: Vec<String>,
+}
+
+impl Inspected {
+    /// What the manager has answered, or why the file is of no use.
+    pub fn of(answer: anyhow::Result<(Result<Media, MediaError>, Vec<String>)>) -> Result<Self, String> {
+        match answer {
+            Ok((Ok(media), users)) => Ok(Self { media, users }),
+            Ok((Err(error), _)) => Err(wording::media_error(&error)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// What the file is, in a line.
+pub fn facts(inspected: &Inspected) -> String {
+    let media = &inspected.media;
+    let (kind, size) = (wording::media_kind(media.kind), wording::bytes(media.size));
+    match &media.label {
+        Some(label) if !label.is_empty() => {
+            gettext_f("{kind}, {size}, “{label}”", &[("kind", &kind), ("size", &size), ("label", label)])
+        }
+        _ => gettext_f("{kind}, {size}", &[("kind", &kind), ("size", &size)]),
+    }
+}
+
+/// What is said of an image that is to be a disk.
+pub fn judge_disk(inspected: &Inspected) -> (Weight, String) {
+    let note = |weight, text| (weight, text);
+    let facts = facts(inspected);
+    match inspected.media.kind {
+        MediaKind::BootableDisk | MediaKind::Disk | MediaKind::Qcow2 => match inspected.users.first() {
+            Some(user) => {
+                let warning = gettext_f("“{name}” uses it too: never run both at once.", &[("name", user)]);
+                note(Weight::Warning, format!("{facts}\n{warning}"))
+            }
+            None => note(Weight::Fact, facts),
+        },
+        MediaKind::Vmdk | MediaKind::Vdi | MediaKind::Vhdx => {
+            let mend = gettext("Convert it first: qemu-img convert -O qcow2 OLD NEW.qcow2");
+            note(Weight::Wrong, format!("{facts}. {mend}"))
+        }
+        MediaKind::HybridIso
+        | MediaKind::BootableIso
+        | MediaKind::Iso
+        | MediaKind::LinuxKernel
+        | MediaKind::Elf
+        | MediaKind::InitialRamDisk => {
+            let mend = gettext("This is not a disk. Choose a disk image.");
+            note(Weight::Wrong, format!("{facts}. {mend}"))
+        }
+    }
+}
 
 /// What the manager has found about `field`, which is named as in the definition's text.
 pub fn judge(definition: &Definition, review: &Review, limits: &HostLimits, field: &str) -> Option<(Weight, String)> {

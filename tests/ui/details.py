@@ -7,6 +7,8 @@ import subprocess
 from driver import run, wait_for
 from guests import lodgectl
 
+ISO = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
+
 
 def definition():
     """The text of the only guest's definition."""
@@ -84,6 +86,72 @@ def name_and_text(application, window):
     wait_for("the text is stored", lambda: "vcpus = 2 # enough" in definition())
 
 
+def disks(application, window):
+    data = os.path.join(os.environ["XDG_DATA_HOME"], "lodge", "disks")
+    application.keys("ctrl+shift+b")
+    window.find("menu item", "Disk…").press()
+    dialog = application.dialog("Add a Disk")
+    application.screenshot("add-disk")
+    dialog.find("spin button", "Size").set_value(0)
+    wait_for("no room is complained of", lambda: "some room" in dialog.find("spin button", "Size").description)
+    dialog.find("spin button", "Size").set_value(1)
+    dialog.find("push button", contains="Add").press()
+    dialog.wait_gone()
+    window.find("list item", "Disk disk0, mail.qcow2")
+    assert os.listdir(data) == ["mail.qcow2"]
+
+    window.wait_for_text("1\xa0GiB, qcow2")
+    window.find("push button", "Grow…").press()
+    dialog = application.dialog("Grow “disk0”")
+    dialog.find("spin button", "New Size").set_value(2)
+    dialog.find("push button", contains="Grow").press()
+    dialog.wait_gone()
+    window.wait_for_text("2\xa0GiB, qcow2")
+    serial = window.find("text", "Serial number")
+    serial.enter("too long a serial number")
+    wait_for("the serial number is complained of", lambda: "20" in serial.description)
+    serial.enter("A-17")
+    window.find("spin button", "Requests").set_value(500)
+    window.find("check box", "Read-Only").press()
+    wait_for("it can be applied", lambda: window.find("push button", "Apply").sensitive)
+    application.screenshot("disk")
+    application.keys("ctrl+shift+a")
+    wait_for("all is stored", lambda: all(line in definition() for line in
+             ['serial = "A-17"', "total_iops_sec = 500", "read_only = true", "# enough"]))
+
+    application.keys("ctrl+shift+x")
+    dialog = application.dialog("Remove “Disk disk0”?")
+    application.screenshot("remove")
+    dialog.find("check box", contains="image too").click()
+    dialog.find("push button", contains="Remove").press()
+    dialog.wait_gone()
+    wait_for("the disk is gone", lambda: "[[disk]]" not in definition() and os.listdir(data) == [])
+
+
+def drives(application, window):
+    """With two drives, each has its own disc, while the guest runs."""
+    for _ in range(2):
+        count = definition().count("[[disk]]")
+        application.keys("ctrl+shift+b")
+        window.find("menu item", "CD-ROM Drive").press()
+        wait_for("the drive is there", lambda: definition().count("[[disk]]") == count + 1)
+    window.find("list item", "CD-ROM Drive cdrom1, Empty")
+    lodgectl("start", "mail")
+    wait_for("the guest runs", lambda: window.has_text("Running"))
+    window.wait_for_text("It is changed at once")
+    window.find("push button", "Insert…").press()
+    wait_for("the file chooser", lambda: application.has_window("Insert Disc"))
+    application.type(ISO)
+    application.keys("Return")
+    window.find("list item", "CD-ROM Drive cdrom1, grub-rescue-cdrom.iso")
+    blocks = json.loads(lodgectl("qmp", "mail", "query-block"))
+    inside = [(block.get("inserted") or {}).get("file") for block in blocks if block["removable"]]
+    assert inside == [None, ISO], inside
+    application.screenshot("drive")
+    window.find("push button", "Eject").press()
+    window.find("list item", "CD-ROM Drive cdrom1, Empty")
+
+
 def test(application):
     lodgectl("create", "web", "--memory", "1GiB")
     application.window("Lodge").find("list item", "web, Off").click()
@@ -92,6 +160,11 @@ def test(application):
     application.keys("ctrl+shift+o")
     processors_and_memory(application, window)
     name_and_text(application, window)
+    window = application.window_of("mail")
+    disks(application, window)
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        drives(application, window)
+        lodgectl("destroy", "mail")
 
 
 run(test)

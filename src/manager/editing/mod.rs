@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod disks;
 mod merge;
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::worker::launch::Limits;
 
+pub use disks::{DiskError, Source, add_disk, reason_to_keep, remove_disk};
 pub use merge::merge;
 
 /// Why a definition was not changed.

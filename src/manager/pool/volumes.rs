@@ -369,7 +369,7 @@ impl Pools {
     }
 
     /// An image in a folder pool that is based on the file at `path`.
-    fn image_above(&self, path: &Path) -> Result<Option<PathBuf>, PoolsError> {
+    pub(in crate::manager) fn image_above(&self, path: &Path) -> Result<Option<PathBuf>, PoolsError> {
         for pool in self.list()? {
             let Target::Path(folder) = &pool.target else { continue };
             // One whose folder is gone has no image that could be damaged.

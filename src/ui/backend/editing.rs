@@ -1,10 +1,14 @@
 //! What the details of a guest ask of the manager.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use lodge::manager::{
-    definition::{Definition, HostLimits, Review},
-    editing::{self, Saved},
+    definition::{Definition, DiskBus, DiskFormat, HostLimits, Review},
+    editing::{self, Saved, Source},
     library::{Library, LibraryError, Revision},
+    pool::{PoolEntry, Pools, Target},
+    storage::Disks,
 };
 
 use super::{Backend, GuestId, blocking};
@@ -29,6 +33,35 @@ pub struct Wanted {
     pub text: Option<String>,
     /// What it was made from.
     pub revision: Revision,
+}
+
+/// What an image holds and takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// The disk's size, in bytes.
+    pub size: u64,
+    /// What the image takes of its file system, in bytes.
+    pub allocated: u64,
+}
+
+/// A pool that a new disk can lie in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolChoice {
+    /// Its name.
+    pub name: String,
+    /// What is free in it, in bytes, where that is known.
+    pub free: Option<u64>,
+    /// Whether its volumes are raw always.
+    pub only_raw: bool,
+}
+
+/// What becomes of the image of a disk that is taken out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// The image.
+    pub path: PathBuf,
+    /// Why it has to be kept; without a reason it may be deleted.
+    pub kept: Option<String>,
 }
 
 impl Backend {
@@ -58,6 +91,77 @@ impl Backend {
     /// Asks the running guest to keep so many bytes of its memory and to give the rest back.
     pub async fn keep_memory(&self, id: &GuestId, bytes: u64) -> Result<()> {
         Ok(self.client(id)?.set_balloon(bytes).await?)
+    }
+
+    /// What the image at `path` holds and takes.
+    pub async fn image(&self, path: PathBuf, format: DiskFormat) -> Result<ImageFacts> {
+        let disks = Disks::new(&self.paths);
+        blocking(move || {
+            let info = disks.info(&path, Some(format.into()))?;
+            Ok(ImageFacts { size: info.virtual_size, allocated: info.allocated })
+        })
+        .await
+    }
+
+    /// Gives a disk that nobody uses `size` bytes.
+    pub async fn grow(&self, path: PathBuf, format: DiskFormat, size: u64) -> Result<()> {
+        let disks = Disks::new(&self.paths);
+        blocking(move || {
+            let image = disks.open_resizable(&path, Some(format.into()))?;
+            disks.resize(&image, size, false, &|_, _| true)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The pools that a new disk can lie in.
+    pub async fn pools(&self) -> Result<Vec<PoolChoice>> {
+        let pools = Pools::new(&self.paths);
+        blocking(move || {
+            let choice = |entry: PoolEntry| {
+                let only_raw = matches!(entry.target, Target::VolumeGroup(_));
+                let info = pools.describe(entry);
+                PoolChoice { name: info.pool.name, free: info.free, only_raw }
+            };
+            Ok(pools.list()?.into_iter().map(choice).collect())
+        })
+        .await
+    }
+
+    /// Gives the guest a disk, from its next start. Returns its id.
+    pub async fn add_disk(&self, name: String, source: Source, bus: DiskBus) -> Result<String> {
+        let (library, pools) = (self.library.clone(), Pools::new(&self.paths));
+        blocking(move || Ok(editing::add_disk(&library, &pools, &name, &source, bus)?)).await
+    }
+
+    /// What would become of the image of a disk that is taken out.
+    pub async fn preview_removal(&self, name: String, id: String) -> Result<Option<Removal>> {
+        let (library, pools) = (self.library.clone(), Pools::new(&self.paths));
+        blocking(move || {
+            let definition = library.load(&name)?.definition;
+            let path = definition.disks.iter().find(|disk| disk.id == id).map(|disk| disk.path.clone());
+            let kept = editing::reason_to_keep(&library, &pools, &definition, &id);
+            Ok(path.map(|path| Removal { path, kept }))
+        })
+        .await
+    }
+
+    /// Takes a disk or drive out of the guest, from its next start; with its image if `image` says so.
+    pub async fn remove_disk(&self, name: String, id: String, image: bool) -> Result<()> {
+        let (library, pools) = (self.library.clone(), Pools::new(&self.paths));
+        blocking(move || Ok(editing::remove_disk(&library, &pools, &name, &id, image)?)).await
+    }
+
+    /// Changes what the definition of `name` is at this moment, for the guest's next start.
+    pub async fn change(&self, name: String, change: impl FnOnce(&mut Definition) + Send + 'static) -> Result<()> {
+        let library = self.library.clone();
+        blocking(move || {
+            let mut stored = library.load(&name)?;
+            change(&mut stored.definition);
+            library.save(&stored.definition, &stored.revision)?;
+            Ok(())
+        })
+        .await
     }
 }
 

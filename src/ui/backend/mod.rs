@@ -32,7 +32,7 @@ use uuid::Uuid;
 use super::progress::Progress;
 
 pub use self::snapshots::{Edit, NewSnapshot, Preview, Snapshot, Tree};
-pub use editing::{Loaded, Wanted};
+pub use editing::{ImageFacts, Loaded, PoolChoice, Removal, Wanted};
 pub use lodge::manager::{
     creation::NewDisk,
     guests::{GuestChange, GuestId, GuestView},
@@ -177,10 +177,9 @@ impl Backend {
         Ok(self.client(id)?.send_keys(&keys).await?)
     }
 
-    /// Puts an ISO image into the guest's first CD-ROM drive, or takes out what is in it.
-    pub async fn change_medium(&self, name: &str, medium: Option<PathBuf>, force: bool) -> Result<()> {
-        let change = drives::Change { drive: None, medium, force, live_only: false };
-        drives::change(self.guests.supervisor(), name, &change).await?;
+    /// Puts an ISO image into a CD-ROM drive of the guest, or takes out what is in it.
+    pub async fn change_medium(&self, name: &str, change: &drives::Change) -> Result<()> {
+        drives::change(self.guests.supervisor(), name, change).await?;
         Ok(())
     }
 

@@ -10,35 +10,42 @@ use crate::ui::{
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
 };
-use lodge::manager::drives::DriveError;
+use lodge::manager::drives::{Change, DriveError};
 
-/// Asks for an ISO image and puts it into the drive.
-pub fn insert(backend: &Backend, place: &Place, guest: &GuestView) {
+/// Asks for an ISO image and puts it into the drive, or into the first one.
+pub fn insert(backend: &Backend, place: &Place, guest: &GuestView, drive: Option<String>) {
     let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
     relm4::spawn_local(async move {
         let Some(path) = choose_image(&place).await.and_then(|file| file.path()) else { return };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if change(&backend, &place, &guest, Some(path)).await {
+        if change(&backend, &place, &guest, drive, Some(path)).await {
             place.toast(&gettext_f("“{disc}” was inserted", &[("disc", &name)]));
         }
     });
 }
 
-/// Takes out what is in the drive.
-pub fn eject(backend: &Backend, place: &Place, guest: &GuestView) {
+/// Takes out what is in the drive, or in the first one.
+pub fn eject(backend: &Backend, place: &Place, guest: &GuestView, drive: Option<String>) {
     let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
     relm4::spawn_local(async move {
-        if change(&backend, &place, &guest, None).await {
+        if change(&backend, &place, &guest, drive, None).await {
             place.toast(&gettext("The disc was ejected"));
         }
     });
 }
 
 /// Changes the disc; by force only after a question. Whether it was done.
-async fn change(backend: &Backend, place: &Place, guest: &GuestView, medium: Option<PathBuf>) -> bool {
+async fn change(
+    backend: &Backend,
+    place: &Place,
+    guest: &GuestView,
+    drive: Option<String>,
+    medium: Option<PathBuf>,
+) -> bool {
     let attempt = |force| {
-        let (backend, name, medium) = (backend.clone(), guest.name.clone(), medium.clone());
-        on_tokio(async move { backend.change_medium(&name, medium, force).await })
+        let (backend, name) = (backend.clone(), guest.name.clone());
+        let change = Change { drive: drive.clone(), medium: medium.clone(), force, live_only: false };
+        on_tokio(async move { backend.change_medium(&name, &change).await })
     };
     let mut done = attempt(false).await;
     let is_locked = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(DriveError::Locked { .. }));

@@ -67,7 +67,7 @@ impl MachineActions {
     pub fn enable_for(&self, guest: &GuestView) {
         let active = guest.state.is_active();
         let definition = guest.definition.as_ref().ok();
-        let drive = definition.and_then(|definition| drives::drives(definition).first().map(|(_, medium)| *medium));
+        let drives = definition.map(drives::drives).unwrap_or_default();
         for (action, made) in &self.actions {
             let enabled = match (operation(*action), action) {
                 (Some(operation), _) => guest.definition.is_ok() && operation.allowed(&guest.state),
@@ -76,9 +76,12 @@ impl MachineActions {
                 (None, Action::MachineDiscardSaved) => guest.state == GuestState::Saved,
                 (None, Action::TakeSnapshot) => snapshots::can_be_taken(guest),
                 (None, Action::MachineClone) => operations::can_be_cloned(guest),
-                (None, Action::ApplyDetails | Action::RevertDetails) => continue,
-                (None, Action::InsertDisc) => drive.is_some(),
-                (None, Action::EjectDisc) => drive.is_some_and(|medium| medium.is_some()),
+                (None, Action::ApplyDetails | Action::RevertDetails | Action::RemoveHardware) => continue,
+                (None, Action::AddHardware | Action::AddDisk | Action::AddDrive | Action::AddCard) => {
+                    guest.definition.is_ok()
+                }
+                (None, Action::InsertDisc) => !drives.is_empty(),
+                (None, Action::EjectDisc) => drives.iter().any(|(_, medium)| medium.is_some()),
                 _ => true,
             };
             made.set_enabled(enabled);
@@ -91,6 +94,7 @@ impl MachineActions {
             match action {
                 Action::ApplyDetails => made.set_enabled(can.apply),
                 Action::RevertDetails => made.set_enabled(can.revert),
+                Action::RemoveHardware => made.set_enabled(can.remove),
                 _ => {}
             }
         }

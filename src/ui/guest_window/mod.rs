@@ -10,6 +10,7 @@ mod snapshots;
 
 use adw::prelude::*;
 use gtk::accessible::Property;
+use lodge::manager::drives;
 use relm4::prelude::*;
 
 use crate::ui::{
@@ -20,7 +21,7 @@ use crate::ui::{
     operations::{self, Place, on_tokio},
     wording,
 };
-use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput};
+use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput, Item};
 use machine_actions::MachineActions;
 use screen_page::ScreenPage;
 use serial::SerialPage;
@@ -309,8 +310,7 @@ impl GuestWindow {
             Action::MachineClone => operations::clone(&self.backend, &self.place, &self.guest),
             Action::SendCtrlAltDelete => self.send_ctrl_alt_delete(),
             Action::Screenshot => screenshot::save(&self.backend, &self.place, &self.guest),
-            Action::InsertDisc => disc::insert(&self.backend, &self.place, &self.guest),
-            Action::EjectDisc => disc::eject(&self.backend, &self.place, &self.guest),
+            Action::InsertDisc | Action::EjectDisc => self.change_disc(action == Action::EjectDisc),
             Action::ScaleToWindow => {
                 self.scaled = !self.scaled;
                 self.screen.set_scaled(self.scaled);
@@ -326,7 +326,28 @@ impl GuestWindow {
             Action::ShowDetails => self.stack.set_visible_child_name(DETAILS),
             Action::ApplyDetails => self.details.emit(DetailsMsg::Apply),
             Action::RevertDetails => self.details.emit(DetailsMsg::Revert),
+            Action::RemoveHardware => self.details.emit(DetailsMsg::Remove),
+            Action::AddHardware | Action::AddDisk | Action::AddDrive | Action::AddCard => {
+                self.stack.set_visible_child_name(DETAILS);
+                self.details.emit(DetailsMsg::Add(action));
+            }
             Action::CloseGuestWindow => root.close(),
+            _ => {}
+        }
+    }
+
+    /// Changes the disc of the only drive; where there are several, the page of the likeliest one is shown.
+    fn change_disc(&self, eject: bool) {
+        let Ok(definition) = &self.guest.definition else { return };
+        let drives = drives::drives(definition);
+        let fitting = drives.iter().find(|(_, medium)| medium.is_some() == eject).or(drives.first());
+        match (drives.as_slice(), fitting) {
+            ([_], _) if eject => disc::eject(&self.backend, &self.place, &self.guest, None),
+            ([_], _) => disc::insert(&self.backend, &self.place, &self.guest, None),
+            (_, Some((id, _))) => {
+                self.stack.set_visible_child_name(DETAILS);
+                self.details.emit(DetailsMsg::Select(Item::Drive((*id).to_owned())));
+            }
             _ => {}
         }
     }

@@ -122,9 +122,18 @@ pub fn number_row(
 /// Files that a person may choose, as a name and patterns.
 pub type Filter<'a> = (&'a str, &'a [&'a str]);
 
+/// How files of disk images are usually called.
+pub const DISK_SUFFIXES: &[&str] = &["img", "raw", "qcow2"];
+
 /// A row for a file: its path can be typed, chosen, or dropped. `chosen` is called with every change.
 pub fn path_row(title: &str, filter: Filter<'_>, chosen: impl Fn(PathBuf) + 'static) -> adw::EntryRow {
     let row = adw::EntryRow::builder().title(title).activates_default(true).build();
+    take_path(&row, filter, chosen);
+    row
+}
+
+/// Makes `row` one for a file, as [`path_row`] does.
+pub fn take_path(row: &adw::EntryRow, filter: Filter<'_>, chosen: impl Fn(PathBuf) + 'static) {
     row.connect_changed(move |row| chosen(path_of(&row.text())));
 
     let browse = gtk::Button::builder()
@@ -143,7 +152,6 @@ pub fn path_row(title: &str, filter: Filter<'_>, chosen: impl Fn(PathBuf) + 'sta
         move |_| choose_file(&row, &file_filter)
     ));
     row.add_suffix(&browse);
-    row
 }
 
 /// Lets files be dropped anywhere on `target`; the first one's path goes into the row that can be seen.

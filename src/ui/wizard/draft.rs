@@ -12,7 +12,10 @@ use lodge::manager::{
     size::{GIB, MIB, Size},
 };
 
-use crate::ui::backend::{NewDisk, NewGuest, Surroundings, free_name};
+use crate::ui::{
+    backend::{NewDisk, NewGuest, Surroundings, free_name},
+    judgement::Inspected,
+};
 
 /// What a guest is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,15 +66,6 @@ pub struct Chosen {
     pub path: PathBuf,
     /// What it is, or why it is of no use; `None` while it is looked at.
     pub looked_at: Option<Result<Inspected, String>>,
-}
-
-/// What a file is and who uses it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inspected {
-    /// What it is.
-    pub media: Media,
-    /// The guests that have it as a disk.
-    pub users: Vec<String>,
 }
 
 /// The disk of a guest that is installed from an ISO image.

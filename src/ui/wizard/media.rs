@@ -7,11 +7,11 @@ use adw::prelude::*;
 use super::{
     draft::{Draft, Edit, Method},
     notes::Field,
-    pages::{DISK_SUFFIXES, OnEdit, Shown, page_of},
+    pages::{OnEdit, Shown, page_of},
 };
 use crate::ui::{
     i18n::gettext,
-    widgets::field::{self, Filter, NoteLine},
+    widgets::field::{self, DISK_SUFFIXES, Filter, NoteLine},
 };
 
 /// The page. It shows the group of the chosen method.

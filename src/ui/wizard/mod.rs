@@ -17,7 +17,7 @@ use gtk::{accessible::Property, gdk, glib};
 use relm4::prelude::*;
 
 use self::{
-    draft::{Draft, Edit, Inspected, Look, Step},
+    draft::{Draft, Edit, Look, Step},
     notes::{Note, notes},
     pages::{Pages, Shown},
 };
@@ -26,8 +26,8 @@ use crate::ui::{
     backend::{Backend, Created, Surroundings},
     dialogs,
     i18n::{gettext, gettext_f},
+    judgement::Inspected,
     widgets::text_button::TextButton,
-    wording,
 };
 
 /// How long to wait after the last typed letter before a file is looked at.
@@ -293,17 +293,12 @@ impl Wizard {
         let backend = self.backend.clone();
         sender.oneshot_command(async move {
             tokio::time::sleep(TYPING_PAUSE).await;
-            let looked = match look.clone() {
+            let inspected = Inspected::of(match look.clone() {
                 Look::Media(path) => backend.inspect(path).await,
                 Look::InitialRamDisk(path) => {
                     backend.inspect_initial_ram_disk(path).await.map(|media| (media, Vec::new()))
                 }
-            };
-            let inspected = match looked {
-                Ok((Ok(media), users)) => Ok(Inspected { media, users }),
-                Ok((Err(error), _)) => Err(wording::media_error(&error)),
-                Err(error) => Err(error.to_string()),
-            };
+            });
             WizardCommand::Inspected(look, inspected)
         });
     }

@@ -3,12 +3,12 @@
 
 use lodge::manager::{definition::HostLimits, media::MediaKind, size::MIB};
 
-use super::draft::{Chosen, Draft, Inspected, Method, Step, Storage};
+use super::draft::{Chosen, Draft, Method, Step, Storage};
 use crate::ui::{
     backend::Surroundings,
     dialogs::complaint_about_name,
     i18n::{gettext, gettext_f},
-    judgement,
+    judgement::{self, Inspected, facts, judge_disk},
     widgets::field::Weight,
     wording,
 };
@@ -123,32 +123,9 @@ fn kernel_notes(draft: &Draft) -> Vec<Note> {
     notes
 }
 
-/// What is said of an image that is to be a disk.
 fn disk_note(field: Field, inspected: &Inspected) -> Note {
-    let note = |weight, text| Note::new(field, weight, text);
-    let facts = facts(inspected);
-    match inspected.media.kind {
-        MediaKind::BootableDisk | MediaKind::Disk | MediaKind::Qcow2 => match inspected.users.first() {
-            Some(user) => {
-                let warning = gettext_f("“{name}” uses it too: never run both at once.", &[("name", user)]);
-                note(Weight::Warning, format!("{facts}\n{warning}"))
-            }
-            None => note(Weight::Fact, facts),
-        },
-        MediaKind::Vmdk | MediaKind::Vdi | MediaKind::Vhdx => {
-            let mend = gettext("Convert it first: qemu-img convert -O qcow2 OLD NEW.qcow2");
-            note(Weight::Wrong, format!("{facts}. {mend}"))
-        }
-        MediaKind::HybridIso
-        | MediaKind::BootableIso
-        | MediaKind::Iso
-        | MediaKind::LinuxKernel
-        | MediaKind::Elf
-        | MediaKind::InitialRamDisk => {
-            let mend = gettext("This is not a disk. Choose a disk image.");
-            note(Weight::Wrong, format!("{facts}. {mend}"))
-        }
-    }
+    let (weight, text) = judge_disk(inspected);
+    Note::new(field, weight, text)
 }
 
 fn is_disk(kind: MediaKind) -> bool {
@@ -163,18 +140,6 @@ fn looked_at(field: Field, chosen: Option<&Chosen>) -> Result<&Inspected, Note> 
         Some(None) => note(Weight::Waiting, gettext("Looking at the file…")),
         Some(Some(Err(reason))) => note(Weight::Wrong, reason.clone()),
         Some(Some(Ok(inspected))) => Ok(inspected),
-    }
-}
-
-/// What the file is, in a line.
-fn facts(inspected: &Inspected) -> String {
-    let media = &inspected.media;
-    let (kind, size) = (wording::media_kind(media.kind), wording::bytes(media.size));
-    match &media.label {
-        Some(label) if !label.is_empty() => {
-            gettext_f("{kind}, {size}, “{label}”", &[("kind", &kind), ("size", &size), ("label", label)])
-        }
-        _ => gettext_f("{kind}, {size}", &[("kind", &kind), ("size", &size)]),
     }
 }
 

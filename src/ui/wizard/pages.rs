@@ -20,7 +20,7 @@ use crate::ui::{
     backend::Surroundings,
     i18n::{gettext, gettext_f},
     widgets::{
-        field::{self, NoteLine, Weight},
+        field::{self, DISK_SUFFIXES, NoteLine, Weight},
         names::name_list,
     },
     wording,
@@ -211,9 +211,6 @@ struct StoragePage {
     size_note: NoteLine,
     disk_note: NoteLine,
 }
-
-/// How files of disk images are usually called.
-pub const DISK_SUFFIXES: &[&str] = &["img", "raw", "qcow2"];
 
 /// The storage page's choices and the formats of its list, in their order.
 const STORAGES: [Storage; 3] = [Storage::New, Storage::Existing, Storage::None];

@@ -7,8 +7,7 @@ use lodge::manager::{
     size::{GIB, MIB},
 };
 
-use super::draft::Inspected;
-use crate::ui::backend::Surroundings;
+use crate::ui::{backend::Surroundings, judgement::Inspected};
 
 /// A host with 16 GiB, half of them free, four CPUs and 100 GiB of room, and a guest "testcard".
 pub fn around() -> Surroundings {

@@ -8,9 +8,13 @@ use gtk::{accessible::Property, glib};
 use lodge::manager::definition::{Definition, Review};
 
 use crate::ui::{
+    actions::Action,
     backend::{Backend, GuestView, Surroundings},
     judgement::judge,
-    widgets::field::{self, NoteLine, Weight},
+    widgets::{
+        field::{self, NoteLine, Weight},
+        text_button::TextButton,
+    },
 };
 
 /// A change of the definition.
@@ -123,6 +127,20 @@ impl Form {
         self.watch(move |shown| group.set_visible(shown.guest.state.is_active()));
     }
 
+    /// The button that takes the hardware of the page out.
+    pub fn removal(&mut self, label: &str) {
+        let button = gtk::Button::builder()
+            .action_name(Action::RemoveHardware.detailed_name())
+            .tooltip_text(Action::RemoveHardware.tooltip())
+            .halign(gtk::Align::Center)
+            .css_classes(["destructive-action", "pill"])
+            .build();
+        button.set_button_text(label);
+        let group = adw::PreferencesGroup::new();
+        group.add(&button);
+        self.page.root.add(&group);
+    }
+
     /// Calls `watcher` whenever something has changed.
     pub fn watch(&mut self, watcher: impl Fn(&Shown<'_>) + 'static) {
         self.page.watchers.push(Box::new(watcher));
@@ -162,21 +180,23 @@ impl Form {
         row
     }
 
-    /// A number.
+    /// A number, shown with so many digits behind the point. Without a `field` nothing is said about it.
     pub fn number(
         &mut self,
         field: &str,
         title: &str,
         unit: Option<&str>,
-        (value, step): (f64, f64),
-        edit: impl Fn(&mut Definition, u64) + 'static,
+        (value, step, digits): (f64, f64, u32),
+        edit: impl Fn(&mut Definition, f64) + 'static,
     ) -> gtk::SpinButton {
         let adjustment = gtk::Adjustment::new(value, 0.0, 1e9, step, step * 4.0, 0.0);
-        let (row, spin) = field::number_row(title, unit, &adjustment, 0);
+        let (row, spin) = field::number_row(title, unit, &adjustment, digits);
         self.group.add(&row);
-        self.note(field, &spin);
+        if !field.is_empty() {
+            self.note(field, &spin);
+        }
         let send = self.sender(edit);
-        spin.connect_value_changed(move |spin| send(spin.value() as u64));
+        spin.connect_value_changed(move |spin| send(spin.value()));
         spin
     }
 
@@ -249,7 +269,6 @@ pub fn switch_row(title: &str, subtitle: &str, on: bool) -> (adw::ActionRow, gtk
 
 /// A button at the end of a row.
 pub fn row_button(label: &str) -> gtk::Button {
-    use crate::ui::widgets::text_button::TextButton;
     let button = gtk::Button::builder().valign(gtk::Align::Center).build();
     button.set_button_text(label);
     button

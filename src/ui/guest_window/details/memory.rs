@@ -26,8 +26,8 @@ pub fn page(definition: &Definition, on_edit: &OnEdit, keep: impl Fn(u64) + 'sta
         group.set_description(Some(&text));
     });
     let mib = definition.memory.bytes() as f64 / MIB as f64;
-    form.number("memory", &gettext("Memory"), Some(&gettext("MiB")), (mib, 256.0), |definition, mib| {
-        definition.memory = Size::mib(mib);
+    form.number("memory", &gettext("Memory"), Some(&gettext("MiB")), (mib, 256.0, 0), |definition, mib| {
+        definition.memory = Size::mib(mib as u64);
     });
     backing(&mut form, definition);
     form.finish()

@@ -3,14 +3,19 @@
 //!
 //! - [`item`]: the entries. [`sidebar`]: their list.
 //! - [`draft`]: the definition while it is edited. [`form`]: what pages are made of.
-//! - The pages: [`general`] (with [`now`]), [`processors`], [`memory`], [`text`].
+//! - The pages: [`general`] (with [`now`]), [`processors`], [`memory`], [`disk`], [`drive`], [`text`].
+//! - [`parts`]: hardware that is added and taken out, with the dialogs of [`hardware`].
 
+mod disk;
 mod draft;
+mod drive;
 mod form;
 mod general;
+mod hardware;
 mod item;
 mod memory;
 mod now;
+mod parts;
 mod processors;
 mod sidebar;
 mod text;
@@ -20,10 +25,11 @@ use gtk::accessible::Property;
 use lodge::manager::{definition::Review, editing::Saved};
 use relm4::prelude::*;
 
+pub use self::item::Item;
 use self::{
     draft::{Draft, Rebased},
     form::{Edit, Form, OnEdit, Page, Shown},
-    item::{Item, items},
+    item::items,
     sidebar::Sidebar,
     text::TextPage,
 };
@@ -51,6 +57,8 @@ pub struct Details {
     review: Review,
     judging: u32,
     item: Item,
+    /// What is to be shown as soon as it is there.
+    awaited: Option<Item>,
     page: Option<Shape>,
     sidebar: Sidebar,
     bin: adw::Bin,
@@ -60,6 +68,18 @@ pub struct Details {
     /// Whether changes are being applied.
     busy: bool,
     can: Can,
+}
+
+/// What pages are made with.
+pub struct Context<'a> {
+    /// The manager.
+    pub backend: &'a Backend,
+    /// The window.
+    pub place: &'a Place,
+    /// The guest.
+    pub guest: &'a GuestView,
+    /// Where changes go.
+    pub on_edit: &'a OnEdit,
 }
 
 /// A page that is shown.
@@ -75,6 +95,8 @@ pub struct Can {
     pub apply: bool,
     /// Whether there are changes.
     pub revert: bool,
+    /// Whether what is shown can be taken out.
+    pub remove: bool,
 }
 
 /// What the page starts with.
@@ -108,6 +130,10 @@ pub enum DetailsMsg {
     Apply,
     /// Forget what was changed.
     Revert,
+    /// Open the menu of what can be added, or add something.
+    Add(Action),
+    /// Take out what is shown.
+    Remove,
     /// The running guest is to keep so many bytes of its memory.
     Keep(u64),
 }
@@ -123,6 +149,8 @@ pub enum DetailsCommand {
     Reviewed(anyhow::Result<Review>),
     /// The changes were applied or not.
     Applied(anyhow::Result<Saved>),
+    /// Something was added or not.
+    Added(anyhow::Result<Item>),
     /// Something that was done at once has failed or not; what to say then.
     Done(anyhow::Result<()>, String),
 }
@@ -149,11 +177,29 @@ impl Component for Details {
             #[local_ref]
             append = leaflet -> adw::Leaflet {
                 set_can_navigate_back: true,
-                append = &gtk::ScrolledWindow {
-                    set_hscrollbar_policy: gtk::PolicyType::Never,
+                append = &gtk::Box {
+                    set_orientation: gtk::Orientation::Vertical,
                     set_width_request: 220,
-                    set_vexpand: true,
-                    set_child: Some(model.sidebar.list()),
+                    gtk::ScrolledWindow {
+                        set_hscrollbar_policy: gtk::PolicyType::Never,
+                        set_vexpand: true,
+                        set_child: Some(model.sidebar.list()),
+                    },
+                    #[name = "add"]
+                    gtk::MenuButton {
+                        add_css_class: "flat",
+                        set_margin_all: 6,
+                        set_direction: gtk::ArrowType::Up,
+                        set_menu_model: Some(&additions()),
+                        set_tooltip_text: Some(&Action::AddHardware.tooltip()),
+                        update_property: &[Property::Label(&Action::AddHardware.title())],
+                        #[wrap(Some)]
+                        set_child = &adw::ButtonContent {
+                            set_icon_name: "list-add-symbolic",
+                            set_label: &Action::AddHardware.entry().label,
+                            set_use_underline: true,
+                        },
+                    },
                 },
                 append = &gtk::Separator {} -> {
                     set_navigatable: false,
@@ -193,7 +239,7 @@ impl Component for Details {
                             set_ellipsize: gtk::pango::EllipsizeMode::End,
                             set_width_chars: 12,
                             set_max_width_chars: 60,
-                            set_natural_wrap_mode: gtk::NaturalWrapMode::None,
+                            set_hexpand: true,
                             #[watch]
                             set_label: &model.state_of_changes(),
                             #[watch]
@@ -235,6 +281,7 @@ impl Component for Details {
             review: Review::default(),
             judging: 0,
             item: Item::Overview,
+            awaited: None,
             page: None,
             sidebar,
             bin: adw::Bin::builder().vexpand(true).build(),
@@ -252,7 +299,13 @@ impl Component for Details {
         ComponentParts { model, widgets }
     }
 
-    fn update(&mut self, message: DetailsMsg, sender: ComponentSender<Self>, _root: &Self::Root) {
+    fn update_with_view(
+        &mut self,
+        widgets: &mut Self::Widgets,
+        message: DetailsMsg,
+        sender: ComponentSender<Self>,
+        _root: &Self::Root,
+    ) {
         match message {
             DetailsMsg::Changed(guest) => {
                 self.guest = *guest;
@@ -299,6 +352,9 @@ impl Component for Details {
                 }
                 self.build_page(&sender);
             }
+            DetailsMsg::Add(Action::AddHardware) => widgets.add.popup(),
+            DetailsMsg::Add(action) => self.add(action, &sender),
+            DetailsMsg::Remove => self.remove(),
             DetailsMsg::Keep(bytes) => {
                 let (backend, id) = (self.backend.clone(), self.guest.id.clone());
                 let heading = gettext_f("The Memory of “{name}” Stays as It Is", &[("name", &self.guest.name)]);
@@ -308,6 +364,7 @@ impl Component for Details {
             }
         }
         self.tell(&sender);
+        self.update_view(widgets, sender);
     }
 
     fn update_cmd(&mut self, answer: DetailsCommand, sender: ComponentSender<Self>, _root: &Self::Root) {
@@ -345,6 +402,7 @@ impl Component for Details {
                 dialogs::error(&self.place.window, &heading, &error.to_string());
                 self.load(&sender);
             }
+            DetailsCommand::Added(added) => self.added(added, &sender),
             DetailsCommand::Done(Ok(()), _) => {}
             DetailsCommand::Done(Err(error), heading) => {
                 dialogs::error(&self.place.window, &heading, &error.to_string());
@@ -375,7 +433,10 @@ impl Details {
                 Rebased::Taken
             }
         };
-        if rebased == Rebased::Taken {
+        let there = items(self.draft.as_ref().and_then(Draft::definition));
+        let awaited = self.awaited.take_if(|item| there.contains(item));
+        if rebased == Rebased::Taken || awaited.is_some() {
+            self.item = awaited.unwrap_or_else(|| self.item.clone());
             self.build_page(sender);
         }
     }
@@ -405,6 +466,8 @@ impl Details {
             self.item = entries[0].clone();
         }
         let input = sender.input_sender().clone();
+        let (backend, place, guest, on_edit) = (&self.backend, &self.place, &self.guest, &self.on_edit);
+        let context = Context { backend, place, guest, on_edit };
         let page = match (&self.item, draft.definition()) {
             (Item::Overview, Some(definition)) => Shape::Form(general::page(definition, &self.on_edit)),
             (Item::Processors, Some(definition)) => Shape::Form(processors::page(definition, &self.on_edit)),
@@ -412,7 +475,9 @@ impl Details {
                 let keep = move |bytes| input.emit(DetailsMsg::Keep(bytes));
                 Shape::Form(memory::page(definition, &self.on_edit, keep))
             }
-            (item @ (Item::Disk(_) | Item::Drive(_) | Item::Card(_)), Some(definition)) => {
+            (Item::Disk(id), Some(definition)) => Shape::Form(disk::page(&context, definition, id)),
+            (Item::Drive(id), Some(definition)) => Shape::Form(drive::page(&context, definition, id)),
+            (item @ Item::Card(_), Some(definition)) => {
                 let mut form = Form::new(&self.on_edit);
                 let label = item.label(Some(definition));
                 form.group(&label.title);
@@ -455,7 +520,8 @@ impl Details {
     /// Tells what can be done now.
     fn tell(&mut self, sender: &ComponentSender<Self>) {
         let changed = self.draft.as_ref().is_some_and(Draft::is_changed) && !self.busy;
-        let can = Can { apply: changed && self.judging == 0 && self.hindrance().is_none(), revert: changed };
+        let apply = changed && self.judging == 0 && self.hindrance().is_none();
+        let can = Can { apply, revert: changed, remove: self.can_remove() };
         if can != self.can {
             self.can = can;
             let _ = sender.output(DetailsOutput::Can(can));
@@ -501,6 +567,15 @@ impl Details {
     fn title(&self) -> String {
         self.item.label(self.draft.as_ref().and_then(Draft::definition)).title
     }
+}
+
+/// The menu of what can be added.
+fn additions() -> gtk::gio::Menu {
+    let menu = gtk::gio::Menu::new();
+    [Action::AddDisk, Action::AddDrive, Action::AddCard]
+        .iter()
+        .for_each(|action| menu.append_item(&action.menu_item()));
+    menu
 }
 
 impl Shape {

@@ -18,8 +18,8 @@ pub fn page(definition: &Definition, on_edit: &OnEdit) -> Page {
         let text = ngettext_f("The host has {n} CPU.", "The host has {n} CPUs.", shown.around.limits.cpus, &[]);
         group.set_description(Some(&text));
     });
-    form.number("vcpus", &gettext("vCPUs"), None, (definition.vcpus.into(), 1.0), |definition, count| {
-        definition.vcpus = u32::try_from(count).unwrap_or(u32::MAX);
+    form.number("vcpus", &gettext("vCPUs"), None, (definition.vcpus.into(), 1.0, 0), |definition, count| {
+        definition.vcpus = count as u32;
     });
     arrangement(&mut form, definition);
 
