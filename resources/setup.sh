@@ -25,6 +25,7 @@ tests=(
     desktop-file-utils appstream
     linux-source-6.12 flex bison bc libelf-dev xz-utils lz4 cpio    # the Linux that is a guest of the tests
     busybox-static fio iperf3 e2fsprogs iproute2        # and its user space
+    nftables dnsmasq-base                               # networks that root makes
     qemu-system-x86                                     # what finds in a machine what Linux has to find in one
 )
 bench=(virt-manager libvirt-daemon)

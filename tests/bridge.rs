@@ -4,62 +4,19 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use common::{
     home::{Home, signal},
-    kvm,
-    linux::{self, succeed},
-    namespace,
+    kvm, linux, namespace,
+    rights::{install_helper, without_rights},
     shell::Shell,
+    wire::{Neighbour, ip},
 };
 
 const MAC: &str = "52:54:00:12:34:56";
 /// What a guest's interface is called at the host.
 const INTERFACE: &str = "lodge0";
-
-/// A computer at a port of the bridge: a namespace with one card, for as long as it lives.
-struct Neighbour(Child);
-
-impl Neighbour {
-    fn new(address: &str) -> Self {
-        let child = Command::new("unshare").args(["-n", "sleep", "1000"]).stdin(Stdio::null()).spawn().unwrap();
-        let neighbour = Self(child);
-        let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
-        let theirs = || fs::read_link(format!("/proc/{}/ns/net", neighbour.pid()));
-        while theirs().unwrap() == own {
-            std::thread::yield_now();
-        }
-        let pid = neighbour.pid();
-        ip("link add port1 type veth peer name eth0 netns", &[&pid]);
-        ip("link set port1 master br0 up", &[]);
-        for arguments in ["link set eth0 up", &format!("address add {address} dev eth0")] {
-            let inside = ["-t", &pid, "-n", "ip"].into_iter().chain(arguments.split(' '));
-            succeed(Command::new("nsenter").args(inside));
-        }
-        neighbour
-    }
-
-    fn pid(&self) -> String {
-        self.0.id().to_string()
-    }
-}
-
-impl Drop for Neighbour {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn ip(arguments: &str, more: &[&str]) {
-    succeed(Command::new("ip").args(arguments.split(' ')).args(more));
-}
 
 /// Whether the guest's interface is there. It belongs to this test's namespace alone.
 fn has_interface() -> bool {
@@ -72,7 +29,7 @@ fn a_guest_in_a_bridge_reaches_its_neighbour_and_leaves_no_interface_behind() {
     namespace::run(|| {
         ip("link add br0 type bridge", &[]);
         ip("link set br0 up", &[]);
-        let _neighbour = Neighbour::new("10.78.0.3/24");
+        let _neighbour = Neighbour::new("br0", "10.78.0.3/24");
         let address = fs::read_to_string("/sys/class/net/br0/address").unwrap();
         let home = Home::default();
         let root = linux::copy_root(&native, home.path());
@@ -139,39 +96,6 @@ fn what_the_host_does_not_give_is_said_with_the_way_to_it() {
         assert!(useless.contains("you may not make interfaces in br0") && useless.contains("chmod u+s"), "{useless}");
         assert_eq!((home.state("web"), has_interface()), ("off".to_owned(), false));
     });
-}
-
-/// Runs `lodgectl` as root without any of root's rights: what it starts has none either, unless a file gives them.
-fn without_rights(home: &Home, arguments: &[&str]) -> Result<(), String> {
-    let lodgectl = home.command(arguments);
-    let environment = lodgectl.get_envs().filter_map(|(name, value)| Some((name, value?)));
-    let output = Command::new("setpriv")
-        .args(["--securebits=+noroot,+noroot_locked", "--inh-caps=-all", "--ambient-caps=-all"])
-        .arg(lodgectl.get_program())
-        .args(lodgectl.get_args())
-        .env_clear()
-        .envs(environment)
-        .output()
-        .unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    if output.status.success() { Ok(()) } else { Err(error) }
-}
-
-/// Puts a helper that may make interfaces in the place of the distribution's, and this configuration, for this test alone.
-fn install_helper(folder: &Path, config: &str) {
-    const HELPER: &str = "/usr/lib/qemu/qemu-bridge-helper";
-    /// Of linux/capability.h, version 2 with the effective bit: CAP_NET_ADMIN.
-    const MAY_MAKE: [u8; 20] = [1, 0, 0, 2, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let (helper, etc) = (folder.join("helper"), folder.join("etc"));
-    if !helper.exists() {
-        fs::copy(HELPER, &helper).unwrap();
-        rustix::fs::setxattr(&helper, "security.capability", &MAY_MAKE, rustix::fs::XattrFlags::empty()).unwrap();
-        succeed(Command::new("cp").args(["-a", "/etc"]).arg(&etc));
-        fs::create_dir_all(etc.join("qemu")).unwrap();
-        succeed(Command::new("mount").arg("--bind").args([&helper, Path::new(HELPER)]));
-        succeed(Command::new("mount").arg("--bind").args([&etc, Path::new("/etc")]));
-    }
-    fs::write(etc.join("qemu/bridge.conf"), config).unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     manager::{
         client::ClientError, clone::CloneError, creation::CreationError, drives::DriveError, library::LibraryError,
         paths::PathsError, pool::PoolsError, snapshots::SnapshotError, storage::StorageError,
-        supervisor::SupervisorError,
+        supervisor::SupervisorError, virtual_networks::VirtualNetworkError,
     },
 };
 
@@ -38,6 +38,9 @@ pub enum CliError {
     /// Something could not be done with a pool or a volume.
     #[error(transparent)]
     Pools(#[from] PoolsError),
+    /// Something could not be done with a network of the host.
+    #[error(transparent)]
+    VirtualNetwork(#[from] VirtualNetworkError),
     /// A guest could not be started, reached or ended.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),

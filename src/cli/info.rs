@@ -211,6 +211,7 @@ fn card(
     let place = match (network.kind, &network.bridge, &network.tap) {
         (NetworkKind::Bridge, Some(bridge), _) => format!("bridge {bridge}"),
         (NetworkKind::Tap, _, Some(tap)) => format!("TAP {tap}"),
+        (NetworkKind::Network, ..) => format!("network {}", network.network.as_deref().unwrap_or_default()),
         (NetworkKind::Isolated, ..) => isolated(network, info),
         (NetworkKind::Nat, ..) => info
             .map_or_else(|| "NAT".to_owned(), |info| format!("NAT by {}", info.backend.replace("slirp", "libslirp"))),

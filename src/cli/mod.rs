@@ -123,7 +123,7 @@ enum Verb {
     SetLink(devices::SetLink),
     /// Put an ISO image into a guest's CD-ROM drive, or take out what is in it
     ChangeMedia(drive::ChangeMedia),
-    /// Lead ports of the host into guests
+    /// List, make and remove the networks that guests can be on; lead ports of the host into guests
     #[command(subcommand)]
     Network(network::NetworkVerb),
     /// Set how much of its memory a running guest keeps; the host has the rest

@@ -38,3 +38,4 @@ pub mod storage;
 pub mod supervisor;
 pub mod testcard;
 pub mod testing;
+pub mod virtual_networks;

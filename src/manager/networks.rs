@@ -9,6 +9,7 @@ use super::{
     host::{Root, networks},
     library::{Library, LibraryError},
     network,
+    virtual_networks::VirtualNetworks,
 };
 
 /// What a new isolated network is called, and which addresses it has.
@@ -26,7 +27,7 @@ pub struct NetworkChoice {
 }
 
 /// All networks that a card can be connected to: address translation, isolated networks (those that guests have, or a new one),
-/// and those interfaces and bridges of the host that can be used or that guests have. Reads the library and a few small files; call it
+/// the host's networks, those interfaces and bridges of the host that can be used or that guests have. Reads the library and a few small files; call it
 /// on a blocking thread.
 pub fn choices(library: &Library, root: &Root) -> Result<Vec<NetworkChoice>, LibraryError> {
     let mut choices = networks::usable(root);
@@ -36,6 +37,10 @@ pub fn choices(library: &Library, root: &Root) -> Result<Vec<NetworkChoice>, Lib
         definitions.extend(library.load(&name).ok().map(|stored| stored.definition));
     }
     choices.extend(isolated(&definitions));
+    let virtual_networks = VirtualNetworks::new(root).list();
+    // Those of networks are offered as these.
+    choices.retain(|card| !virtual_networks.iter().any(|network| card.bridge.as_ref() == Some(&network.bridge)));
+    choices.extend(virtual_networks.into_iter().map(|network| NetworkDefinition::network(network.name)));
     let cards = || definitions.iter().flat_map(|definition| &definition.networks);
     for card in cards().filter(|card| card.kind != NetworkKind::None) {
         if !choices.iter().any(|known| is_same(known, card)) {
@@ -91,9 +96,10 @@ fn place(kind: NetworkKind) -> u8 {
     match kind {
         NetworkKind::Nat => 0,
         NetworkKind::Isolated => 1,
-        NetworkKind::Bridge => 2,
-        NetworkKind::Tap => 3,
-        NetworkKind::None => 4,
+        NetworkKind::Network => 2,
+        NetworkKind::Bridge => 3,
+        NetworkKind::Tap => 4,
+        NetworkKind::None => 5,
     }
 }
 

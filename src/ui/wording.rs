@@ -97,6 +97,9 @@ pub fn network(card: &NetworkDefinition) -> String {
         (NetworkKind::Bridge, Some(name), _) => gettext_f("Bridge {name}", &[("name", name)]),
         (NetworkKind::Tap, _, Some(name)) => gettext_f("TAP interface {name}", &[("name", name)]),
         (NetworkKind::Nat, ..) => gettext("Through the host (NAT)"),
+        (NetworkKind::Network, ..) => {
+            gettext_f("Network {name}", &[("name", card.network.as_deref().unwrap_or_default())])
+        }
         (NetworkKind::Isolated, ..) => {
             gettext_f("Isolated network {name}", &[("name", card.network.as_deref().unwrap_or_default())])
         }

@@ -11,6 +11,8 @@ pub mod machine;
 pub mod namespace;
 pub mod picture;
 pub mod qemu;
+pub mod rights;
 pub mod shell;
 pub mod stock;
 pub mod venv;
+pub mod wire;

@@ -264,19 +264,20 @@ impl FromStr for NetworkArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const HOW: &str = "Write nat, isolated=NAME, tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS, ,queues=COUNT, \
-                           ,model=e1000, behind nat ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and ,backend=passt|slirp, \
-                           behind isolated ,dhcp=10.55.0.0/24";
+        const HOW: &str = "Write nat, isolated=NAME, network=NAME, tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS, \
+                           ,queues=COUNT, ,model=e1000, behind nat ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and \
+                           ,backend=passt|slirp, behind isolated ,dhcp=10.55.0.0/24";
         // The only setting that may be there several times.
         let (forwards, others): (Vec<_>, Vec<_>) = text.split(',').partition(|part| part.starts_with("forward="));
         let mut settings = Settings::read(others.into_iter(), HOW)?;
-        let places = ["nat", "isolated", "tap", "bridge", "none"].map(|place| settings.take(place));
+        let places = ["nat", "isolated", "network", "tap", "bridge", "none"].map(|place| settings.take(place));
         let mut network = match places {
-            [Some(""), None, None, None, None] => NetworkDefinition::nat(),
-            [None, Some(network), None, None, None] => NetworkDefinition::isolated(network),
-            [None, None, Some(tap), None, None] => NetworkDefinition::tap(tap),
-            [None, None, None, Some(bridge), None] => NetworkDefinition::bridge(bridge),
-            [None, None, None, None, Some(_)] => NetworkDefinition::new(NetworkKind::None),
+            [Some(""), None, None, None, None, None] => NetworkDefinition::nat(),
+            [None, Some(network), None, None, None, None] => NetworkDefinition::isolated(network),
+            [None, None, Some(network), None, None, None] => NetworkDefinition::network(network),
+            [None, None, None, Some(tap), None, None] => NetworkDefinition::tap(tap),
+            [None, None, None, None, Some(bridge), None] => NetworkDefinition::bridge(bridge),
+            [None, None, None, None, None, Some(_)] => NetworkDefinition::new(NetworkKind::None),
             _ => return Err(format!("\"{text}\" is no network. {HOW}")),
         };
         let forwards = forwards.iter().filter_map(|part| part.strip_prefix("forward="));
@@ -364,6 +365,7 @@ mod tests {
             parse("nat,forward=2222:22,backend=slirp,forward=udp:0.0.0.0:53:5353"),
             Ok(NetworkDefinition { backend: NatBackend::Slirp, forwards, ..NetworkDefinition::nat() })
         );
+        assert_eq!(parse("network=default"), Ok(NetworkDefinition::network("default")));
         assert_eq!(parse("tap=tap0"), Ok(NetworkDefinition::tap("tap0")));
         assert_eq!(parse("bridge=br0,model=virtio"), Ok(NetworkDefinition::bridge("br0")));
         let dhcp = Some("10.55.0.0/24".parse().unwrap());

@@ -68,7 +68,8 @@ pub(super) struct Create {
     cmdline: String,
     /// A network card: nat for the host's network by address translation, which is what a guest has when nothing is said, with
     /// ,forward=[tcp|udp:][ADDRESS:]HOST_PORT:GUEST_PORT (as often as you like) and ,backend=auto|passt|slirp; isolated=NAME for a
-    /// network of your own guests, with ,dhcp=10.55.0.0/24 if they are to get addresses; tap=NAME for a TAP interface that is yours; bridge=NAME for a bridge of the host; or none for a card without a cable; with ,mac=ADDRESS and
+    /// network of your own guests, with ,dhcp=10.55.0.0/24 if they are to get addresses;
+    /// network=NAME for a network of the host that root has made; tap=NAME for a TAP interface that is yours; bridge=NAME for a bridge of the host; or none for a card without a cable; with ,mac=ADDRESS and
     /// ,queues=COUNT; can be repeated
     #[arg(long = "network", value_name = "NETWORK")]
     networks: Vec<NetworkArgument>,

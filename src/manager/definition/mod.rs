@@ -27,6 +27,7 @@ pub use cpu::CpuDefinition;
 pub use devices::{AGENT_PORT, DevicesDefinition};
 pub use limits::LimitsDefinition;
 pub use network::{Forward, MAX_NETWORKS, NatBackend, NetworkDefinition, NetworkKind, NetworkModel, Protocol};
+pub(super) use network::{is_interface_name, is_private_subnet};
 pub use text::DefinitionError;
 pub use validate::{
     HostLimits, MAX_DISKS, MAX_IDE_DRIVES, MAX_LAYERS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem,

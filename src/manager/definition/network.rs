@@ -14,6 +14,10 @@
 //! dhcp = "10.55.0.0/24"       # has addresses of this subnet for them
 //!
 //! [[network]]
+//! kind = "network"            # a network of the host that root has made
+//! network = "default"
+//!
+//! [[network]]
 //! kind = "tap"                # an interface that is there already and belongs to you
 //! tap = "tap0"
 //! mac = "52:54:00:12:34:56"   # given when left out
@@ -58,7 +62,7 @@ pub struct NetworkDefinition {
     /// The host's TAP interface, for [`NetworkKind::Tap`].
     #[serde(default)]
     pub tap: Option<String>,
-    /// The network's name, for [`NetworkKind::Isolated`].
+    /// The network's name, for [`NetworkKind::Isolated`] and [`NetworkKind::Network`].
     #[serde(default)]
     pub network: Option<String>,
     /// The subnet of which guests get addresses by DHCP, for [`NetworkKind::Isolated`]. One guest on the network is enough to ask
@@ -90,6 +94,8 @@ pub enum NetworkKind {
     Nat,
     /// A network of this user's guests, which leads nowhere else, without root.
     Isolated,
+    /// A network of the host that root has made (`lodgectl network create`).
+    Network,
     /// A bridge of the host, through an interface that is made for it and goes with it. That needs the right to do so.
     Bridge,
     /// A TAP interface of the host that is there already and that this user may use.
@@ -127,6 +133,11 @@ impl NetworkDefinition {
         Self { network: Some(name.into()), ..Self::new(NetworkKind::Isolated) }
     }
 
+    /// A card on the host's network of this name.
+    pub fn network(name: impl Into<String>) -> Self {
+        Self { network: Some(name.into()), ..Self::new(NetworkKind::Network) }
+    }
+
     /// A card in the host's bridge of this name.
     pub fn bridge(name: impl Into<String>) -> Self {
         Self { bridge: Some(name.into()), ..Self::new(NetworkKind::Bridge) }
@@ -143,6 +154,7 @@ impl NetworkDefinition {
         match self.kind {
             NetworkKind::Nat => "nat".to_owned(),
             NetworkKind::Isolated => named("isolated", &self.network),
+            NetworkKind::Network => named("network", &self.network),
             NetworkKind::Bridge => named("bridge", &self.bridge),
             NetworkKind::Tap => named("tap", &self.tap),
             NetworkKind::None => "none".to_owned(),
@@ -160,6 +172,7 @@ impl NetworkDefinition {
             (NetworkKind::None | NetworkKind::Nat, _) | (_, NetworkKind::None | NetworkKind::Nat) => true,
             (NetworkKind::Isolated, NetworkKind::Isolated) => self.network != other.network,
             (NetworkKind::Isolated, _) | (_, NetworkKind::Isolated) => true,
+            (NetworkKind::Network, NetworkKind::Network) => self.network != other.network,
             (NetworkKind::Bridge, NetworkKind::Bridge) => self.bridge != other.bridge,
             _ => false,
         };
@@ -196,38 +209,36 @@ impl NetworkDefinition {
         } else if self.queues > 1 && self.model == NetworkModel::E1000 {
             problems.push(Problem::new(field("queues"), "a card of this model has one pair only. Write queues = 1"));
         }
-        self.validate_isolated(field, problems);
+        self.validate_name(field, problems);
+        self.validate_addresses(field, problems);
         self.validate_translation(field, problems);
     }
 
-    fn validate_isolated(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
-        if self.kind != NetworkKind::Isolated {
-            let wrong = [("network", self.network.is_some()), ("dhcp", self.dhcp.is_some())];
-            let wrong = wrong.into_iter().filter(|(_, is_there)| *is_there);
-            problems.extend(
-                wrong.map(|(name, _)| Problem::new(field(name), "only kind = \"isolated\" has one. Remove it")),
-            );
-            return;
+    fn validate_name(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+        let has_name = matches!(self.kind, NetworkKind::Isolated | NetworkKind::Network);
+        let message = match self.network.as_deref() {
+            None if has_name => "the network's name is missing. Write one, like network = \"lab\"".to_owned(),
+            Some(_) if !has_name => "only kind = \"isolated\" and kind = \"network\" have one. Remove it".to_owned(),
+            Some(name) if !switch::is_name(name) => format!(
+                "{name:?} is no name of a network. Write at most {} letters, digits, \".\", \"_\" and \"-\"",
+                switch::NAME_MAX
+            ),
+            _ => return,
+        };
+        problems.push(Problem::new(field("network"), message));
+    }
+
+    fn validate_addresses(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+        let is_isolated = self.kind == NetworkKind::Isolated;
+        if let Some(subnet) = self.dhcp {
+            let message = match is_isolated {
+                false => Some("only kind = \"isolated\" has one. Remove it".to_owned()),
+                true if is_private_subnet(subnet) => None,
+                true => Some(format!("{subnet} cannot be given to guests. Write a private subnet, like 10.55.0.0/24")),
+            };
+            problems.extend(message.map(|message| Problem::new(field("dhcp"), message)));
         }
-        match self.network.as_deref() {
-            None => problems.push(Problem::new(
-                field("network"),
-                "the network's name is missing. Write one, like network = \"lab\": guests with the same name see each other",
-            )),
-            Some(name) if !switch::is_name(name) => {
-                let message = format!(
-                    "{name:?} is no name of a network. Write at most {} letters, digits, \".\", \"_\" and \"-\"",
-                    switch::NAME_MAX
-                );
-                problems.push(Problem::new(field("network"), message));
-            }
-            Some(_) => {}
-        }
-        if let Some(subnet) = self.dhcp.filter(|subnet| !is_private_subnet(*subnet)) {
-            let message = format!("{subnet} cannot be given to guests. Write a private subnet, like 10.55.0.0/24");
-            problems.push(Problem::new(field("dhcp"), message));
-        }
-        if self.queues > 1 {
+        if is_isolated && self.queues > 1 {
             problems.push(Problem::new(field("queues"), "an isolated network has one only. Write queues = 1"));
         }
     }
@@ -305,7 +316,7 @@ impl Definition {
 }
 
 /// Whether guests can get addresses of `subnet`, and nobody else can have them (RFC 1918).
-fn is_private_subnet(subnet: Ipv4Net) -> bool {
+pub fn is_private_subnet(subnet: Ipv4Net) -> bool {
     subnet.network().is_private()
         && subnet.broadcast().is_private()
         && subnet == subnet.trunc()
@@ -313,7 +324,7 @@ fn is_private_subnet(subnet: Ipv4Net) -> bool {
 }
 
 /// Whether the kernel takes `name` for an interface. `%` would make it choose a number.
-fn is_interface_name(name: &str) -> bool {
+pub fn is_interface_name(name: &str) -> bool {
     (1..=INTERFACE_MAX).contains(&name.len())
         && name != "."
         && name != ".."
@@ -416,6 +427,8 @@ mod tests {
 
         assert!(complaints([NetworkDefinition::isolated("lab"), card("lab-2", "192.168.50.0/24")]).is_empty());
         assert_eq!(complaints([NetworkDefinition::new(NetworkKind::Isolated)]), ["network[0].network"]);
+        assert_eq!(complaints([NetworkDefinition::new(NetworkKind::Network)]), ["network[0].network"]);
+        assert!(complaints([NetworkDefinition { queues: 4, ..NetworkDefinition::network("default") }]).is_empty());
         assert_eq!(complaints([card("../lab", "8.8.8.0/24")]), ["network[0].network", "network[0].dhcp"]);
         for wrong in ["10.0.0.1/24", "10.0.0.0/30", "10.0.0.0/7"] {
             assert_eq!(complaints([card("lab", wrong)]), ["network[0].dhcp"], "{wrong}");

@@ -230,7 +230,7 @@ mod tests {
         assert!(gone.iter().any(|line| line.contains("/srv/old.raw")));
         assert!(gone.iter().any(|line| line.contains("# The guest's address for vsock.")));
         assert!(!gone.iter().any(|line| line.contains("install.iso") || line.contains("uuidgen")), "{gone:?}");
-        assert_eq!(only_in(&after, EXAMPLE).iter().filter(|line| !line.starts_with("id =")).count(), 3, "the MACs");
+        assert_eq!(only_in(&after, EXAMPLE).iter().filter(|line| !line.starts_with("id =")).count(), 4, "the MACs");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub use helper::BridgeHelper;
 use super::{
     definition::{NetworkDefinition, NetworkKind},
     host::{Root, networks},
+    virtual_networks::{VirtualNetworkError, VirtualNetworks},
 };
 use crate::qmp::types::ConnectionInfo;
 use tap::{TUN, attach};
@@ -49,11 +50,11 @@ pub fn look(network: &NetworkDefinition, root: &Root) -> Result<(), NetworkError
     match network.kind {
         NetworkKind::None | NetworkKind::Nat | NetworkKind::Isolated => Ok(()),
         NetworkKind::Tap => look_at_tap(network, root).map(drop),
-        NetworkKind::Bridge => {
-            let bridge = look_at_bridge(network, root)?;
+        NetworkKind::Bridge | NetworkKind::Network => {
+            let bridge = bridge_of(network, root)?;
             match networks::may_make(root) {
                 true => Ok(()),
-                false => BridgeHelper::find(root).look(bridge, network.queues).map(drop),
+                false => BridgeHelper::find(root).look(&bridge, network.queues).map(drop),
             }
         }
     }
@@ -64,11 +65,11 @@ pub fn open(network: &NetworkDefinition, root: &Root) -> Result<Option<Tap>, Net
     match network.kind {
         NetworkKind::None | NetworkKind::Nat | NetworkKind::Isolated => Ok(None),
         NetworkKind::Tap => open_tap(network, root).map(Some),
-        NetworkKind::Bridge => {
-            let bridge = look_at_bridge(network, root)?;
+        NetworkKind::Bridge | NetworkKind::Network => {
+            let bridge = bridge_of(network, root)?;
             match networks::may_make(root) {
-                true => make_in_bridge(bridge, network, root),
-                false => BridgeHelper::find(root).open(bridge, network.queues),
+                true => make_in_bridge(&bridge, network, root),
+                false => BridgeHelper::find(root).open(&bridge, network.queues),
             }
             .map(Some)
         }
@@ -81,7 +82,14 @@ pub fn trouble(info: &ConnectionInfo, root: &Root) -> Option<String> {
     if !root.exists(format!("/sys/class/net/{interface}")) {
         return Some(format!("the host has no interface {interface} any more"));
     }
-    let bridge = info.source.strip_prefix("bridge=")?;
+    let bridge = match info.source.split_once('=')? {
+        ("bridge", bridge) => bridge.to_owned(),
+        ("network", name) => match VirtualNetworks::new(root).load(name) {
+            Ok(network) => network.bridge,
+            Err(error) => return Some(error.to_string()),
+        },
+        _ => return None,
+    };
     if !root.exists(format!("/sys/class/net/{bridge}")) {
         return Some(format!("the host has no bridge {bridge} any more"));
     }
@@ -134,6 +142,25 @@ fn open_tap(network: &NetworkDefinition, root: &Root) -> Result<Tap, NetworkErro
     Ok(Tap { interface: name.to_owned(), queues: opened })
 }
 
+/// What an interface is marked with that was made for a guest in this bridge.
+pub fn mark(bridge: &str) -> String {
+    format!("Lodge's guest in {bridge}")
+}
+
+/// The bridge that the card is to be in.
+fn bridge_of(network: &NetworkDefinition, root: &Root) -> Result<String, NetworkError> {
+    if network.kind == NetworkKind::Bridge {
+        return look_at_bridge(network, root).map(str::to_owned);
+    }
+    let networks = VirtualNetworks::new(root);
+    let refused = |error: VirtualNetworkError| NetworkError::new("network", error.to_string());
+    let found = networks.load(network.network.as_deref().unwrap_or_default()).map_err(refused)?;
+    match root.exists(format!("/sys/class/net/{}/bridge", found.bridge)) {
+        true => Ok(found.bridge),
+        false => Err(refused(VirtualNetworkError::Stopped(found.name))),
+    }
+}
+
 /// The card's bridge.
 fn look_at_bridge<'a>(network: &'a NetworkDefinition, root: &Root) -> Result<&'a str, NetworkError> {
     let bridge = network.bridge.as_deref().unwrap_or_default();
@@ -159,6 +186,8 @@ fn make_in_bridge(bridge: &str, network: &NetworkDefinition, root: &Root) -> Res
         tap::set_address(&interface, network.mac_bytes().unwrap_or_default())?;
         tap::add_to_bridge(bridge, &interface)?;
         tap::switch_on(&interface)?;
+        // Only for finding it again when the bridge was away.
+        let _ = std::fs::write(root.path(format!("/sys/class/net/{interface}/ifalias")), mark(bridge));
         Ok(Tap { interface, queues })
     };
     make().map_err(|error| {

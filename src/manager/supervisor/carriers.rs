@@ -23,7 +23,7 @@ use tokio::task::spawn_blocking;
 use super::launch::{self, Inherited};
 use crate::{
     manager::{
-        definition::{Definition, NetworkDefinition, Problem},
+        definition::{Definition, NetworkDefinition, NetworkKind, Problem},
         paths::Paths,
     },
     nat::{self, Reply, read_message},
@@ -71,12 +71,13 @@ pub(super) fn prepare(
     let (guest, card) = (definition.name.clone(), format!("net{index}"));
     let mac = network.mac_bytes().unwrap_or_default();
     let mut its = Inherited::default();
-    match &network.network {
-        Some(name) => {
+    match network.kind {
+        NetworkKind::Isolated => {
+            let name = network.network.clone().unwrap_or_default();
             let (folder, dhcp) = (its.add(open_folder(&paths.networks())?), network.dhcp);
             let launch = |Numbers { feed, control, ready }| switch::Launch {
                 version: switch::LAUNCH_VERSION,
-                network: name.clone(),
+                network: name,
                 role: switch::Role::Keeper(switch::Keeper {
                     member: switch::Member { guest, card, mac, dhcp },
                     folder,
@@ -88,7 +89,7 @@ pub(super) fn prepare(
             let (Ends { feed, control }, carrier) = connect(index, SWITCH, its, launch)?;
             Ok((Connection::Switch { feed: inherited.add(feed), control: inherited.add(control) }, carrier))
         }
-        None => {
+        _ => {
             let (backend, forwards) = (network.backend, network.forwards.clone());
             let version = nat::LAUNCH_VERSION;
             let mtu = match network.model {

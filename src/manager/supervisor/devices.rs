@@ -150,7 +150,7 @@ pub(super) fn open_networks(
                     connection
                 })
                 .map_err(|error| ("kind", format!("no sockets could be made: {error}. Close other programs"))),
-            NetworkKind::Tap | NetworkKind::Bridge => network::open(network, root)
+            NetworkKind::Tap | NetworkKind::Bridge | NetworkKind::Network => network::open(network, root)
                 .map(|tap| match tap {
                     Some(Tap { interface, queues }) => {
                         let queues = queues.into_iter().map(|queue| inherited.add(queue)).collect();

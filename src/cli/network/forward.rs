@@ -1,9 +1,9 @@
-//! `lodgectl network`: the host's ports that lead into guests.
+//! `lodgectl network forward`: the host's ports that lead into guests.
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{
+use super::super::{
     CliError, Result,
     context::{Context, Guest},
 };
@@ -13,14 +13,7 @@ use crate::{
 };
 
 #[derive(Debug, Subcommand)]
-pub(super) enum NetworkVerb {
-    /// Lead ports of the host into a guest whose network is address translation, at once and from its next start
-    #[command(subcommand)]
-    Forward(ForwardVerb),
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ForwardVerb {
+pub enum ForwardVerb {
     /// Lead a port of the host to a port of a guest
     Add(Change),
     /// No longer lead a port of the host to a guest
@@ -31,7 +24,7 @@ pub(super) enum ForwardVerb {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Change {
+pub struct Change {
     /// The guest
     name: String,
     /// [tcp:|udp:][ADDRESS:]HOST_PORT:GUEST_PORT, like tcp:2222:22; without an address only the host itself gets there
@@ -45,7 +38,7 @@ pub(super) struct Change {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub struct List {
     /// The guest
     name: String,
     /// Write JSON, for programs
@@ -63,12 +56,12 @@ struct Row {
     backend: Option<String>,
 }
 
-impl NetworkVerb {
+impl ForwardVerb {
     pub async fn run(self, context: &Context) -> Result {
         match self {
-            Self::Forward(ForwardVerb::Add(change)) => change.run(context, true).await,
-            Self::Forward(ForwardVerb::Remove(change)) => change.run(context, false).await,
-            Self::Forward(ForwardVerb::List(list)) => list.run(context).await,
+            Self::Add(change) => change.run(context, true).await,
+            Self::Remove(change) => change.run(context, false).await,
+            Self::List(list) => list.run(context).await,
         }
     }
 }
@@ -93,7 +86,7 @@ impl Change {
             let info = guest.told(guest.client.forward(&format!("net{index}"), &self.forward, add).await)?;
             if info.restarted {
                 let note = "passt begins anew for other ports: connections that the guest had are cut";
-                super::error::say("warning", note);
+                crate::cli::error::say("warning", note);
             }
         }
         if !self.live {

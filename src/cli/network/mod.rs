@@ -1,0 +1,45 @@
+//! `lodgectl network`: the networks that guests can be on, and the host's ports that lead into them.
+
+mod forward;
+mod host;
+
+use clap::Subcommand;
+
+use super::{Result, context::Context};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NetworkVerb {
+    /// List the networks that guests can be on
+    #[command(alias = "ls")]
+    List(host::List),
+    /// Show a network of the host, with the addresses that guests on it have
+    Info(host::Info),
+    /// Write a network of the host down: a bridge with addresses by DHCP and a way to the world. Only root can do that
+    #[command(alias = "define")]
+    Create(host::Create),
+    /// Make what networks of the host consist of. Only root can do that
+    Start(host::Names),
+    /// Take away what networks of the host consist of. Only root can do that
+    #[command(alias = "destroy")]
+    Stop(host::Stop),
+    /// Forget networks of the host that are stopped. Only root can do that
+    #[command(alias = "undefine")]
+    Delete(host::Names),
+    /// Lead ports of the host into a guest whose network is address translation, at once and from its next start
+    #[command(subcommand)]
+    Forward(forward::ForwardVerb),
+}
+
+impl NetworkVerb {
+    pub async fn run(self, context: &Context) -> Result {
+        match self {
+            Self::List(verb) => verb.run(context),
+            Self::Info(verb) => verb.run(context),
+            Self::Create(verb) => verb.run(context),
+            Self::Start(names) => names.start(context),
+            Self::Stop(verb) => verb.run(context),
+            Self::Delete(names) => names.delete(context),
+            Self::Forward(verb) => verb.run(context).await,
+        }
+    }
+}
