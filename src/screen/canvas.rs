@@ -14,13 +14,20 @@ struct State {
     /// For each row the generation in which it was last painted.
     rows: Vec<Generation>,
     viewers: usize,
+    follows_preferred_size: bool,
 }
 
 impl Canvas {
     /// A black screen.
     pub fn new(width: u32, height: u32) -> Self {
         let rows = vec![1; height as usize];
-        let state = State { surface: Surface::new(width, height), generation: 1, rows, viewers: 0 };
+        let state = State {
+            surface: Surface::new(width, height),
+            generation: 1,
+            rows,
+            viewers: 0,
+            follows_preferred_size: false,
+        };
         Self { state: Mutex::new(state) }
     }
 
@@ -50,6 +57,11 @@ impl Canvas {
         self.state().surface.clone()
     }
 
+    /// Has the screen take the size that a viewer prefers, as a guest does whose driver follows.
+    pub fn follow_preferred_size(&self) {
+        self.state().follows_preferred_size = true;
+    }
+
     /// How many viewers there are.
     pub fn viewers(&self) -> usize {
         self.state().viewers
@@ -57,6 +69,14 @@ impl Canvas {
 }
 
 impl Screen for Canvas {
+    fn follows_preferred_size(&self) -> bool {
+        self.state().follows_preferred_size
+    }
+
+    fn set_preferred_size(&self, width: u32, height: u32) {
+        self.paint(|surface| *surface = Surface::new(width, height));
+    }
+
     fn refresh(&self) -> Generation {
         self.state().generation
     }

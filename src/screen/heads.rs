@@ -81,6 +81,10 @@ impl Screen for Heads {
         self.screens.iter().any(|screen| screen.is_shown())
     }
 
+    fn follows_preferred_size(&self) -> bool {
+        self.screens.iter().any(|screen| screen.is_shown() && screen.follows_preferred_size())
+    }
+
     fn set_preferred_size(&self, width: u32, height: u32) {
         self.screens.iter().for_each(|screen| screen.set_preferred_size(width, height));
     }

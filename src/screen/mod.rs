@@ -75,6 +75,11 @@ pub trait Screen: Send + Sync {
         true
     }
 
+    /// Whether the guest is told of a preferred size while it runs.
+    fn follows_preferred_size(&self) -> bool {
+        false
+    }
+
     /// A viewer would like the screen to have this size, in pixels: that of its window. The guest may follow or not.
     fn set_preferred_size(&self, _width: u32, _height: u32) {}
 }

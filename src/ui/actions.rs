@@ -119,6 +119,8 @@ pub enum Action {
     EjectDisc,
     /// Whether the guest's picture fills the window.
     ScaleToWindow,
+    /// Have the guest's screen take the size of the window.
+    ResizeToWindow,
     /// The guest's screen and nothing else.
     FullScreen,
     /// Shows the guest's screen.
@@ -164,7 +166,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -201,6 +203,7 @@ impl Action {
         Self::InsertDisc,
         Self::EjectDisc,
         Self::ScaleToWindow,
+        Self::ResizeToWindow,
         Self::FullScreen,
         Self::ShowConsole,
         Self::ShowSerial,
@@ -261,6 +264,7 @@ impl Action {
             Self::InsertDisc => (GuestWindow, "insert-disc", gettext("_Insert Disc…"), &["<Control><Shift>i"]),
             Self::EjectDisc => (GuestWindow, "eject-disc", gettext("E_ject Disc"), &["<Control><Shift>j"]),
             Self::ScaleToWindow => (GuestWindow, "scale", gettext("Scale to _Window"), &["<Control><Shift>z"]),
+            Self::ResizeToWindow => (GuestWindow, "resize", gettext("Resi_ze Guest to Window"), &["<Control><Shift>x"]),
             Self::FullScreen => (GuestWindow, "full-screen", gettext("F_ull Screen"), &["<Control><Shift>Return"]),
             Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),
             Self::ShowSerial => (GuestWindow, "serial", gettext("Serial _Port"), &["<Control><Shift>e"]),

@@ -214,7 +214,7 @@ impl Client {
         self.connection.outgoing.push(ClientMessage::CutText(latin1));
     }
 
-    /// Asks for a screen of another size. A server that can't says nothing.
+    /// Asks for a screen of another size, in pixels. If the guest follows, [`Event::Resized`] tells so.
     pub fn request_size(&self, width: u16, height: u16) {
         self.connection.outgoing.push(ClientMessage::SetDesktopSize { width, height });
     }

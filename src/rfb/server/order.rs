@@ -62,6 +62,8 @@ pub(super) enum SizeReason {
     Server,
     /// The viewer asked for another and does not get it.
     Refused,
+    /// The viewer asked for another, and the guest knows.
+    Forwarded,
 }
 
 /// What a viewer is told besides pixels.

@@ -92,12 +92,23 @@ fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::i
             }
             // No guest has an agent that could take it.
             ClientMessage::CutText(_) => {}
-            ClientMessage::SetDesktopSize { .. } => {
-                session.notify(Notices { desktop_size: Some(SizeReason::Refused), ..Notices::default() });
+            ClientMessage::SetDesktopSize { width, height } => {
+                let reason = prefer_size(&*shared.screen, width, height);
+                session.notify(Notices { desktop_size: Some(reason), ..Notices::default() });
+                shared.hurry();
             }
         }
         devices.deliver();
     }
+}
+
+/// Has the guest know what size a viewer prefers. It may follow, later.
+fn prefer_size(screen: &dyn Screen, width: u16, height: u16) -> SizeReason {
+    if width == 0 || height == 0 || !screen.follows_preferred_size() {
+        return SizeReason::Refused;
+    }
+    screen.set_preferred_size(width.into(), height.into());
+    SizeReason::Forwarded
 }
 
 /// A viewer's devices; when they are dropped every key and button is released.

@@ -164,7 +164,8 @@ impl Composer {
     ) -> io::Result<Option<Update>> {
         let mut notices = self.understood(notices);
         if self.resize(surface) {
-            notices.desktop_size.get_or_insert(SizeReason::Server);
+            // Whatever became of the viewer's own wish: with its answer it would not take the new size.
+            notices.desktop_size = Some(SizeReason::Server);
             self.write_preface();
             write_update_header(notices.count(), &mut self.buffer);
             self.write_notices(notices, name);
@@ -317,8 +318,12 @@ impl Composer {
         }
         match notices.desktop_size {
             Some(reason) if self.encodings.extended_desktop_size => {
-                // Who asked (0 the server, 1 this viewer) and how it ended (0 done, 1 forbidden).
-                let (x, y) = if reason == SizeReason::Server { (0, 0) } else { (1, 1) };
+                // Who asked (0 the server, 1 this viewer) and how it ended (0 done, 1 forbidden, 4 passed on).
+                let (x, y) = match reason {
+                    SizeReason::Server => (0, 0),
+                    SizeReason::Refused => (1, 1),
+                    SizeReason::Forwarded => (1, 4),
+                };
                 WireRect { x, y, ..whole }.write_header(Encoding::EXTENDED_DESKTOP_SIZE, buffer);
                 buffer.extend_from_slice(&[1, 0, 0, 0]);
                 write_screen(whole.width, whole.height, buffer);

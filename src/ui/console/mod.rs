@@ -12,6 +12,7 @@ mod keyboard;
 mod link;
 mod paint;
 mod pointer;
+mod wish;
 
 use std::path::PathBuf;
 
@@ -75,6 +76,27 @@ impl Console {
         self.imp().scaling.set(scaling);
         self.queue_resize();
         self.queue_draw();
+    }
+
+    /// Sets whether the guest is asked for a screen of the console's size, now and whenever that changes.
+    pub fn set_resizes_guest(&self, resizes: bool) {
+        self.imp().wish.borrow_mut().set_enabled(resizes);
+        self.wish_for_size();
+    }
+
+    /// Asks the guest for a screen of the console's size, once that has settled.
+    fn wish_for_size(&self) {
+        let imp = self.imp();
+        imp.wish.borrow_mut().consider(
+            self,
+            (self.width(), self.height()),
+            imp.size.get(),
+            |console, (width, height)| {
+                if let Some(client) = &*console.imp().client.borrow() {
+                    client.request_size(width, height);
+                }
+            },
+        );
     }
 
     /// Whether a picture is shown.
@@ -173,6 +195,7 @@ impl Console {
         let first = imp.picture.replace(picture).is_none();
         if imp.size.replace(size) != size {
             self.queue_resize();
+            self.wish_for_size();
         }
         self.queue_draw();
         if first {
@@ -303,6 +326,7 @@ mod imp {
 
     use super::{
         Client, Link, Scaling, geometry::Placement, glib, keyboard::Keyboard, paint::Picture, pointer::Pointer,
+        wish::Wish,
     };
     use gtk::{prelude::*, subclass::prelude::*};
 
@@ -318,6 +342,7 @@ mod imp {
         pub keyboard: RefCell<Keyboard>,
         pub pointer: RefCell<Pointer>,
         pub captured: Cell<bool>,
+        pub wish: RefCell<Wish>,
         pub changed: RefCell<Option<Changed>>,
     }
 
@@ -350,6 +375,11 @@ mod imp {
             if let (Some(picture), Some(placement)) = (&*self.picture.borrow(), placement) {
                 picture.draw(snapshot, &placement, widget.scale_factor());
             }
+        }
+
+        fn size_allocate(&self, width: i32, height: i32, baseline: i32) {
+            self.parent_size_allocate(width, height, baseline);
+            self.obj().wish_for_size();
         }
 
         fn unmap(&self) {

@@ -41,8 +41,8 @@ impl MachineActions {
             .map(|action| {
                 let activated = activated.clone();
                 let made = match action {
-                    Action::ScaleToWindow | Action::FullScreen => {
-                        let initial = (action == Action::ScaleToWindow).to_variant();
+                    Action::ScaleToWindow | Action::ResizeToWindow | Action::FullScreen => {
+                        let initial = (action != Action::FullScreen).to_variant();
                         let made = gio::SimpleAction::new_stateful(action.entry().name, None, &initial);
                         made.connect_activate(move |_, _| activated(action));
                         group.add_action(&made);
@@ -118,7 +118,7 @@ pub fn menu() -> gio::Menu {
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::SendCtrlAltDelete, Action::Screenshot]));
     menu.append_section(None, &section(&[Action::InsertDisc, Action::EjectDisc]));
-    menu.append_section(None, &section(&[Action::ScaleToWindow, Action::FullScreen]));
+    menu.append_section(None, &section(&[Action::ScaleToWindow, Action::ResizeToWindow, Action::FullScreen]));
     menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
     menu.append_section(
         None,

@@ -45,6 +45,7 @@ pub struct GuestWindow {
     stack: adw::ViewStack,
     captured: bool,
     scaled: bool,
+    resizes_guest: bool,
     full_screen: bool,
 }
 
@@ -215,6 +216,7 @@ impl Component for GuestWindow {
             stack,
             captured: false,
             scaled: true,
+            resizes_guest: true,
             full_screen: false,
         };
         model.follow_guest();
@@ -315,6 +317,11 @@ impl GuestWindow {
                 self.scaled = !self.scaled;
                 self.screen.set_scaled(self.scaled);
                 self.actions.set_on(Action::ScaleToWindow, self.scaled);
+            }
+            Action::ResizeToWindow => {
+                self.resizes_guest = !self.resizes_guest;
+                self.screen.set_resizes_guest(self.resizes_guest);
+                self.actions.set_on(Action::ResizeToWindow, self.resizes_guest);
             }
             Action::FullScreen => {
                 self.stack.set_visible_child_name(CONSOLE);

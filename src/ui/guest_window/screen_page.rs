@@ -92,6 +92,11 @@ impl ScreenPage {
         self.console.set_scaling(if scaled { Scaling::Fit } else { Scaling::Original });
     }
 
+    /// Sets whether the guest's screen is to have the size of the console.
+    pub fn set_resizes_guest(&self, resizes: bool) {
+        self.console.set_resizes_guest(resizes);
+    }
+
     /// Shows the way back from the full screen.
     pub fn set_full_screen(&self, full: bool) {
         self.leave.set_visible(full);

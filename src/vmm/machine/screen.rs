@@ -40,6 +40,10 @@ impl Screen for CurrentScreen {
         self.screen.is_shown()
     }
 
+    fn follows_preferred_size(&self) -> bool {
+        self.screen.follows_preferred_size()
+    }
+
     fn set_preferred_size(&self, width: u32, height: u32) {
         self.screen.set_preferred_size(width, height);
     }

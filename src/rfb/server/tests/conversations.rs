@@ -119,6 +119,27 @@ fn viewers_see_what_is_on_the_screen_whatever_they_ask_for() {
 }
 
 #[test]
+fn the_screen_takes_the_size_of_a_viewer_only_if_the_guest_follows() {
+    let scene = Scene::new(640, 480);
+    let mut viewer = Viewer::connect(&scene, Options::local());
+    viewer.see(&scene.screen.canvas.picture());
+
+    viewer.client().request_size(800, 600);
+    scene.screen.canvas.paint(|surface| surface.pixels.fill(7));
+    viewer.see(&scene.screen.canvas.picture());
+    assert_eq!((scene.screen.canvas.picture().width, scene.screen.canvas.picture().height), (640, 480));
+
+    scene.screen.canvas.follow_preferred_size();
+    viewer.client().request_size(0, 600);
+    viewer.client().request_size(800, 600);
+    viewer.client().request_update();
+    while !matches!(viewer.next_event(), Event::Resized { width: 800, height: 600 }) {
+        viewer.client().request_update();
+    }
+    viewer.see(&scene.screen.canvas.picture());
+}
+
+#[test]
 fn what_a_viewer_does_arrives_in_order() {
     let scene = Scene::new(101, 101);
     let viewer = Viewer::connect(&scene, Options::local());

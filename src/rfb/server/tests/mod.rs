@@ -84,6 +84,14 @@ impl Screen for Watched {
     fn detach(&self) {
         self.canvas.detach();
     }
+
+    fn follows_preferred_size(&self) -> bool {
+        self.canvas.follows_preferred_size()
+    }
+
+    fn set_preferred_size(&self, width: u32, height: u32) {
+        self.canvas.set_preferred_size(width, height);
+    }
 }
 
 /// A server and everything around it.

@@ -90,6 +90,10 @@ impl Screen for GpuScreen {
         self.scene().is_shown()
     }
 
+    fn follows_preferred_size(&self) -> bool {
+        true
+    }
+
     fn set_preferred_size(&self, width: u32, height: u32) {
         self.scene().set_preferred_size(width, height);
     }
