@@ -18,20 +18,28 @@ const TOPOLOGY: u32 = 0xb;
 const TOPOLOGY_V2: u32 = 0x1f;
 /// The processor's name.
 const BRAND: RangeInclusive<u32> = 0x8000_0002..=0x8000_0004;
+const AMD_FEATURES: u32 = 0x8000_0001;
 const POWER: u32 = 0x8000_0007;
 const AMD_SIZES: u32 = 0x8000_0008;
 const AMD_CACHES: u32 = 0x8000_001d;
 const AMD_TOPOLOGY: u32 = 0x8000_001e;
 
-/// Leaf 1, ECX: x2APIC, TSC deadline timer, hypervisor present.
+/// Leaf 1, ECX: virtual machine extensions, x2APIC, TSC deadline timer, hypervisor present.
+const VMX: u32 = 1 << 5;
 const X2APIC: u32 = 1 << 21;
 const TSC_DEADLINE: u32 = 1 << 24;
 const HYPERVISOR: u32 = 1 << 31;
 /// Leaf 1, EDX: more than one logical processor in the package.
 const HTT: u32 = 1 << 28;
 
+/// Leaf 0x80000001, ECX: secure virtual machine.
+const SVM: u32 = 1 << 2;
+
 /// Leaf 0x80000007, EDX: the TSC always runs at one rate.
 const INVARIANT_TSC: u32 = 1 << 8;
+
+/// What a guest's kernel uses by calling KVM: waking a vCPU, interrupts to several at once, and giving way to another.
+const CALLING: [&str; 3] = ["kvm_pv_unhalt", "kvm_pv_ipi", "kvm_pv_sched_yield"];
 
 /// Levels of leaves 0xB and 0x1F.
 const LEVEL_THREAD: u32 = 1;
@@ -47,6 +55,21 @@ pub fn name_processor(supported: &mut CpuId, host: impl Fn(u32) -> CpuidResult) 
             let CpuidResult { eax, ebx, ecx, edx } = host(entry.function);
             (entry.eax, entry.ebx, entry.ecx, entry.edx) = (eax, ebx, ecx, edx);
         }
+    }
+}
+
+/// Takes away from `supported` the features that make a guest call KVM, where such a call does not come back. `host` asks the
+/// host's processor for a leaf.
+///
+/// Without VT-x and AMD-V it is KVM's instruction emulator that meets a call of the guest's kernel. It wants to replace the
+/// instruction by the processor's own one, writes to the guest's code, which is read-only, and so ends the guest's kernel.
+pub fn remove_dead_calls(supported: &mut CpuId, host: impl Fn(u32) -> CpuidResult) {
+    if host(FEATURES).ecx & VMX != 0 || host(AMD_FEATURES).ecx & SVM != 0 {
+        return;
+    }
+    let calling: Vec<_> = CALLING.iter().filter_map(|name| Feature::named(name)).collect();
+    for entry in supported.as_mut_slice() {
+        calling.iter().for_each(|feature| feature.clear(entry));
     }
 }
 
@@ -164,6 +187,21 @@ mod tests {
         let [highest, missing, told] = *supported.as_slice() else { panic!("{supported:?}") };
         assert_eq!((missing.eax, missing.ebx, missing.ecx, missing.edx), (0x8000_0002, 1, 2, 3));
         assert_eq!((highest.eax, told.eax, told.ebx), (0, 7, 0));
+    }
+
+    #[test]
+    fn a_guest_is_told_to_call_kvm_only_where_the_processor_virtualizes() {
+        const KVM_FEATURES: u32 = 0x4000_0001;
+        let told = |leaf_of_host: u32, ecx: u32| {
+            let all = kvm_cpuid_entry2 { function: KVM_FEATURES, eax: u32::MAX, ..Default::default() };
+            let mut supported = CpuId::from_entries(&[all]).unwrap();
+            let host = |leaf| CpuidResult { eax: 0, ebx: 0, ecx: if leaf == leaf_of_host { ecx } else { 0 }, edx: 0 };
+            remove_dead_calls(&mut supported, host);
+            find(&supported, KVM_FEATURES, 0).eax
+        };
+
+        assert_eq!(told(FEATURES, !VMX), !(1 << 7 | 1 << 11 | 1 << 13));
+        assert_eq!((told(FEATURES, VMX), told(AMD_FEATURES, SVM)), (u32::MAX, u32::MAX));
     }
 
     #[test]

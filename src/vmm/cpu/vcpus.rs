@@ -127,6 +127,7 @@ impl Vcpus {
         kick::install_handler().map_err(refused("handle a signal"))?;
         let mut supported = vm.supported_cpuid()?;
         cpuid::name_processor(&mut supported, __cpuid);
+        cpuid::remove_dead_calls(&mut supported, __cpuid);
         if config.nested && !features::virtualizes(&supported) {
             return Err(VcpusError::Nested);
         }
