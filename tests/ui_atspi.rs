@@ -177,6 +177,11 @@ fn a_guest_outlives_the_application_and_a_killed_worker_is_told() {
 }
 
 #[test]
+fn pools_and_their_disks_are_managed_and_deleted_guests_are_brought_back() {
+    run("storage.py");
+}
+
+#[test]
 fn the_application_speaks_german() {
     run("german.py");
 }

@@ -21,8 +21,6 @@ pub enum Scope {
 }
 
 impl Scope {
-    const ALL: [Self; 4] = [Self::Application, Self::MainWindow, Self::Guest, Self::GuestWindow];
-
     /// The prefix of the scope's actions in menus.
     pub fn prefix(self) -> &'static str {
         match self {
@@ -55,6 +53,10 @@ pub enum Action {
     Search,
     /// Opens the main menu.
     MainMenu,
+    /// Shows where disks lie.
+    Storage,
+    /// Shows the guests that were deleted.
+    Trash,
     /// Shows what the host offers.
     HostCheck,
     /// Shows the shortcuts window.
@@ -166,11 +168,13 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 53] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
         Self::MainMenu,
+        Self::Storage,
+        Self::Trash,
         Self::HostCheck,
         Self::CloseMainWindow,
         Self::Shortcuts,
@@ -228,6 +232,8 @@ impl Action {
             Self::TryTestCard => (MainWindow, "try-test-card", gettext("_Try the Test Card"), &["<Control>t"]),
             Self::Search => (MainWindow, "search", gettext("_Search"), &["<Control>f"]),
             Self::MainMenu => (MainWindow, "main-menu", gettext("_Main Menu"), &["F10"]),
+            Self::Storage => (MainWindow, "storage", gettext("Sto_rage"), &["<Control>k"]),
+            Self::Trash => (MainWindow, "trash", gettext("_Deleted Guests"), &["<Control>BackSpace"]),
             Self::HostCheck => (MainWindow, "host-check", gettext("_Host Check"), &["<Control>h"]),
             Self::CloseMainWindow => (MainWindow, "close", gettext("_Close Window"), &["<Control>w"]),
             Self::Shortcuts => {
@@ -346,6 +352,9 @@ pub fn shortcut_controller(scope: Scope) -> gtk::ShortcutController {
     controller
 }
 
+/// How many lines a column of the shortcuts window has at most: it fits onto small screens, and each section onto one page.
+const SHORTCUTS_HIGH: usize = 15;
+
 /// The window that lists all shortcuts.
 pub fn shortcuts_window() -> gtk::ShortcutsWindow {
     let builder = gtk::Builder::from_string(&shortcuts_xml());
@@ -354,31 +363,44 @@ pub fn shortcuts_window() -> gtk::ShortcutsWindow {
 
 /// GTK 4.8 takes the contents of a shortcuts window from XML only.
 fn shortcuts_xml() -> String {
-    let property =
-        |name: &str, value: &str| format!("<property name=\"{name}\">{}</property>", glib::markup_escape_text(value));
-    let mut groups = String::new();
-    for scope in Scope::ALL {
-        let shortcuts: String = Action::ALL
-            .into_iter()
-            .filter(|action| action.entry().scope == scope && !action.entry().accelerators.is_empty())
-            .map(|action| {
-                let accelerators = property("accelerator", &action.entry().accelerators.join(" "));
-                let title = property("title", action.title().trim_end_matches('…'));
-                format!("<child><object class=\"GtkShortcutsShortcut\">{title}{accelerators}</object></child>")
-            })
-            .collect();
-        if !shortcuts.is_empty() {
-            let title = property("title", &scope.title());
-            groups += &format!("<child><object class=\"GtkShortcutsGroup\">{title}{shortcuts}</object></child>");
-        }
-    }
+    let main = [Scope::Application, Scope::MainWindow, Scope::Guest];
+    let sections = [
+        ("main", gettext("Main Window"), main.as_slice()),
+        ("guest-window", Scope::GuestWindow.title(), &[Scope::GuestWindow]),
+    ];
+    let sections = sections.map(|(name, title, scopes)| {
+        let groups: String = scopes.iter().map(|scope| shortcut_groups(*scope)).collect();
+        let (name, title) = (property("section-name", name), property("title", &title));
+        let height = property("max-height", &SHORTCUTS_HIGH.to_string());
+        format!("<child><object class=\"GtkShortcutsSection\">{name}{title}{height}{groups}</object></child>")
+    });
     format!(
-        "<interface><object class=\"GtkShortcutsWindow\" id=\"shortcuts\">{modal}<child>\
-         <object class=\"GtkShortcutsSection\">{section}{height}{groups}</object></child></object></interface>",
+        "<interface><object class=\"GtkShortcutsWindow\" id=\"shortcuts\">{modal}{sections}</object></interface>",
         modal = property("modal", "1"),
-        section = property("section-name", "shortcuts"),
-        height = property("max-height", "20"),
+        sections = sections.concat(),
     )
+}
+
+/// The shortcuts of a scope, in groups that are no longer than a column.
+fn shortcut_groups(scope: Scope) -> String {
+    let is_there = |action: &Action| action.entry().scope == scope && !action.entry().accelerators.is_empty();
+    let actions: Vec<Action> = Action::ALL.into_iter().filter(is_there).collect();
+    let shortcut = |action: &Action| {
+        let accelerators = property("accelerator", &action.entry().accelerators.join(" "));
+        let title = property("title", action.title().trim_end_matches('…'));
+        format!("<child><object class=\"GtkShortcutsShortcut\">{title}{accelerators}</object></child>")
+    };
+    let title = property("title", &scope.title());
+    let group = |shortcuts: &[Action]| {
+        let shortcuts: String = shortcuts.iter().map(shortcut).collect();
+        format!("<child><object class=\"GtkShortcutsGroup\">{title}{shortcuts}</object></child>")
+    };
+    actions.chunks(SHORTCUTS_HIGH - 2).map(group).collect()
+}
+
+/// A property of an object in GTK's XML.
+fn property(name: &str, value: &str) -> String {
+    format!("<property name=\"{name}\">{}</property>", glib::markup_escape_text(value))
 }
 
 /// Adds a shortcut for `key` to `widget`.

@@ -15,6 +15,7 @@ use crate::ui::{
     dialogs,
     guest_list::{GuestList, GuestListMsg, GuestListOutput, GuestRequest},
     guest_window::GuestWindowOutput,
+    host::{HostPage, HostWindow},
     host_check,
     i18n::{self, gettext, gettext_f},
     operations::{self, Place},
@@ -52,6 +53,7 @@ pub struct App {
     host_bar: Controller<InfoBar>,
     windows: GuestWindows,
     wizard: Option<Controller<Wizard>>,
+    host: Option<HostWindow>,
     place: Place,
     settings: Settings,
     findings: Vec<Finding>,
@@ -187,6 +189,7 @@ impl Component for App {
                 .forward(sender.input_sender(), |InfoBarOutput::Pressed| AppMsg::Action(Action::HostCheck)),
             windows: GuestWindows::new(backend.clone()),
             wizard: None,
+            host: None,
             place: Place::new(&root, &toasts),
             settings,
             findings: Vec::new(),
@@ -232,6 +235,9 @@ impl Component for App {
             }
             AppMsg::Closing => {
                 self.remember_size(root);
+                if let Some(host) = &self.host {
+                    host.close();
+                }
                 root.set_visible(false);
                 self.quit_without_windows(root);
             }
@@ -268,6 +274,11 @@ impl Component for App {
 impl App {
     fn tell(&mut self, changes: Vec<GuestChange>, sender: &ComponentSender<Self>) {
         self.windows.tell(&changes);
+        if let Some(host) = &self.host
+            && changes.iter().any(|change| *change != GuestChange::Statistics)
+        {
+            host.follow_guests();
+        }
         self.list.emit(GuestListMsg::Apply(changes));
         self.look_for_awaited(sender);
     }
@@ -300,6 +311,8 @@ impl App {
                 sender.oneshot_command(async move { AppCommand::TestCard(backend.create_test_card().await) });
             }
             Action::Search => self.list.emit(GuestListMsg::ToggleSearch),
+            Action::Storage => self.show_host(HostPage::Storage),
+            Action::Trash => self.show_host(HostPage::Trash),
             Action::HostCheck => check_host(&self.backend, true, sender),
             Action::CloseMainWindow => root.close(),
             Action::Shortcuts => {
@@ -314,6 +327,11 @@ impl App {
             }
             _ => {}
         }
+    }
+
+    fn show_host(&mut self, page: HostPage) {
+        let (backend, parent) = (&self.backend, &self.place.window);
+        self.host.get_or_insert_with(|| HostWindow::new(backend, parent)).present(page);
     }
 
     fn open(&mut self, guest: GuestView, sender: &ComponentSender<Self>) {
@@ -439,6 +457,7 @@ fn main_menu() -> gio::Menu {
     ]);
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::TryTestCard.menu_item(), Action::HostCheck.menu_item()]));
+    menu.append_section(None, &section(&[Action::Storage.menu_item(), Action::Trash.menu_item()]));
     menu.append_section(None, &section(&[gio::MenuItem::new_submenu(Some(&Action::Style.entry().label), &styles)]));
     menu.append_section(
         None,

@@ -1,7 +1,7 @@
 //! Questions and complaints: small dialogs over a window.
 
 use adw::prelude::*;
-use gtk::{accessible::Property, glib};
+use gtk::accessible::Property;
 use lodge::manager::{
     definition::{NAME_MAX_BYTES, NAME_MAX_CHARACTERS, check_name},
     library::Deleted,
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::ui::{
     backend::{GuestState, GuestView, free_name},
     i18n::{gettext, gettext_f},
-    widgets::names::name_list,
+    widgets::form::Form,
 };
 
 /// The response of closing a dialog without an answer.
@@ -40,7 +40,7 @@ pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &
     let dialog = question(
         parent,
         &gettext_f("Delete “{name}”?", &[("name", name)]),
-        &gettext("It can be brought back for a week: at once by “Undo”, later by “lodgectl trash”."),
+        &gettext("It can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu."),
         &gettext("_Delete"),
         adw::ResponseAppearance::Destructive,
     );
@@ -66,8 +66,8 @@ pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &
 pub async fn ask_name(parent: &impl IsA<gtk::Window>, name: &str, taken: Vec<String>) -> Option<String> {
     let heading = gettext_f("Rename “{name}”", &[("name", name)]);
     let dialog = question(parent, &heading, "", &gettext("_Rename"), adw::ResponseAppearance::Suggested);
-    let entry = name_entry(&dialog, name, Some(name), taken);
-    choose(&dialog).await.then(|| entry.text().into())
+    let (form, entry) = name_entry(&dialog, name, Some(name), taken);
+    form.run().await.then(|| entry.text().into())
 }
 
 /// Asks for the name of a guest that is to be like this one; `taken` are the names that there are.
@@ -81,39 +81,24 @@ pub async fn ask_clone(parent: &impl IsA<gtk::Window>, guest: &GuestView, taken:
         message += &gettext("Its saved state is not copied: the clone begins as if the guest’s plug had been pulled.");
     }
     let dialog = question(parent, &heading, &message, &gettext("_Clone"), adw::ResponseAppearance::Suggested);
-    let entry = name_entry(&dialog, &free_name(&guest.name, &taken), None, taken);
-    choose(&dialog).await.then(|| entry.text().into())
+    let (form, entry) = name_entry(&dialog, &free_name(&guest.name, &taken), None, taken);
+    form.run().await.then(|| entry.text().into())
 }
 
 /// Adds an entry for a guest's name to `dialog`, which is accepted only with one that can be. `own` is the name that the
 /// guest has already.
-fn name_entry(dialog: &adw::MessageDialog, name: &str, own: Option<&str>, taken: Vec<String>) -> adw::EntryRow {
-    dialog.set_default_response(Some(ACCEPT));
-    let entry = adw::EntryRow::builder().title(gettext("Name")).text(name).activates_default(true).build();
-    let problem = gtk::Label::builder().css_classes(["error", "caption"]).xalign(0.0).wrap(true).build();
-    let group = adw::PreferencesGroup::new();
-    group.add(&entry);
-    name_list(&entry, &gettext("Name"));
-    let content = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).width_request(320).build();
-    content.append(&group);
-    content.append(&problem);
-    dialog.set_extra_child(Some(&content));
-    let own = own.unwrap_or_default().to_owned();
-    let judge = glib::clone!(
-        #[weak]
-        dialog,
-        #[weak]
-        problem,
-        move |entry: &adw::EntryRow| {
-            let complaint = complaint_about_name(&entry.text(), &own, &taken);
-            show_complaint(entry, &problem, complaint.as_deref());
-            dialog.set_response_enabled(ACCEPT, complaint.is_none() && entry.text() != own.as_str());
-        }
-    );
-    judge(&entry);
-    entry.connect_changed(judge);
-    entry.grab_focus();
-    entry
+fn name_entry(dialog: &adw::MessageDialog, name: &str, own: Option<&str>, taken: Vec<String>) -> (Form, adw::EntryRow) {
+    let form = Form::new(dialog, &gettext("Name"));
+    let entry = form.entry(&gettext("Name"), name);
+    let (judged, own) = (entry.clone(), own.unwrap_or_default().to_owned());
+    form.judge(move || {
+        let name = judged.text();
+        // The name that it has is nothing new, but not wrong.
+        let complaint = complaint_about_name(&name, &own, &taken);
+        let complaint = complaint.or_else(|| (name == own.as_str()).then(String::new))?;
+        Some((judged.clone().upcast(), complaint))
+    });
+    (form, entry)
 }
 
 /// What is wrong with a guest's name, if anything. `own` is the name that the guest has already.

@@ -5,17 +5,20 @@
 //! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one, with [`console`], its screen.
 //! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]).
 //! - [`progress`]: how far what takes long is.
-//! - [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
+//! - [`host`]: where disks lie, and deleted guests.
+//! - [`choosers`]: asking for files. [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
 //! - [`backend`]: the face of the manager. [`settings`]: what is remembered. [`wording`], [`i18n`]: texts.
 
 mod about;
 mod actions;
 pub mod app;
 mod backend;
+mod choosers;
 mod console;
 mod dialogs;
 mod guest_list;
 mod guest_window;
+mod host;
 mod host_check;
 mod i18n;
 mod judgement;

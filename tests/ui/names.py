@@ -32,7 +32,7 @@ def nameless(widget, inside=()):
     no_name = not name.strip() or name.startswith(("Gtk", "Adw", "Lodge", "Vte"))
     path = (*inside, repr(widget))
     # The icons of buttons and entries and the list inside of a combo box are their own matter.
-    parts = ("push button", "toggle button", "combo box", "text ", "entry ")
+    parts = ("push button", "toggle button", "combo box", "text ", "entry ", "page tab ")
     decoration = widget.role == "image" and any(step.startswith(parts) for step in inside)
     in_combo = any(step.startswith("combo box") for step in inside)
     if widget.role in CONTROLS and no_name and not decoration and not in_combo:
@@ -69,13 +69,22 @@ def test(application):
     application.keys("Escape")
     application.wait_closed("Host Check")
 
+    application.keys("ctrl+k")
+    storage = application.window("Host")
+    storage.find("push button", "New disk in default")
+    storage_faults = nameless(storage)
+    storage.find("push button", "New disk in default").press()
+    storage_faults += nameless(application.dialog("New Disk in “default”"))
+    application.keys("Escape", "Escape")
+    application.wait_closed("Host")
+
     application.keys("ctrl+question")
     wait_for("the shortcuts window", lambda: window_count(application) == 2)
     application.screenshot("shortcuts")
     application.keys("Escape")
     wait_for("the shortcuts window is closed", lambda: window_count(application) == 1)
 
-    faults = wizard_faults + host_faults + nameless(window)
+    faults = wizard_faults + host_faults + storage_faults + nameless(window)
     if faults:
         raise Failure("these have no name:\n" + "\n".join(faults))
 

@@ -114,6 +114,16 @@ struct GroupRow {
 }
 
 #[derive(Deserialize)]
+struct GroupNames {
+    vg: Vec<GroupName>,
+}
+
+#[derive(Deserialize)]
+struct GroupName {
+    vg_name: String,
+}
+
+#[derive(Deserialize)]
 struct Volumes {
     lv: Vec<VolumeRow>,
 }
@@ -143,17 +153,24 @@ impl Lvm {
     pub fn group(&self, group: &str) -> Result<Group, LvmError> {
         check_name(group)?;
         let fields = "vg_size,vg_free,vg_extent_size";
-        let report: Report<Groups> = self.report("vgs", fields, group)?;
+        let report: Report<Groups> = self.report("vgs", fields, Some(group))?;
         let row = report.report.into_iter().flat_map(|groups| groups.vg).next();
         let row = row.ok_or_else(|| LvmError::NoGroup(group.to_owned()))?;
         let bytes = |text: &str| bytes("vgs", text);
         Ok(Group { size: bytes(&row.vg_size)?, free: bytes(&row.vg_free)?, extent: bytes(&row.vg_extent_size)? })
     }
 
+    /// The names of all volume groups.
+    pub fn groups(&self) -> Result<Vec<String>, LvmError> {
+        let report: Report<GroupNames> = self.report("vgs", "vg_name", None)?;
+        let rows = report.report.into_iter().flat_map(|groups| groups.vg);
+        Ok(rows.map(|row| row.vg_name).collect())
+    }
+
     /// The volumes of a group that can be disks: neither parts nor pools of others.
     pub fn volumes(&self, group: &str) -> Result<Vec<LogicalVolume>, LvmError> {
         check_name(group)?;
-        let report: Report<Volumes> = self.report("lvs", "lv_name,lv_path,lv_size,lv_attr", group)?;
+        let report: Report<Volumes> = self.report("lvs", "lv_name,lv_path,lv_size,lv_attr", Some(group))?;
         let rows = report.report.into_iter().flat_map(|volumes| volumes.lv);
         // The kinds that begin with these letters are thin pools, their data, and caches (lvs(8), lv_attr).
         let mut volumes = rows
@@ -201,12 +218,15 @@ impl Lvm {
         &self,
         program: &'static str,
         fields: &str,
-        group: &str,
+        group: Option<&str>,
     ) -> Result<Report<T>, LvmError> {
-        let options = ["--reportformat", "json", "--units", "b", "--nosuffix", "--options", fields, group];
-        let output = self.run(program, &options).map_err(|error| match error {
-            LvmError::Failed { message, .. } if message.contains("not found") => LvmError::NoGroup(group.to_owned()),
-            other => other,
+        let options = ["--reportformat", "json", "--units", "b", "--nosuffix", "--options", fields];
+        let options: Vec<&str> = options.into_iter().chain(group).collect();
+        let output = self.run(program, &options).map_err(|error| match (error, group) {
+            (LvmError::Failed { message, .. }, Some(group)) if message.contains("not found") => {
+                LvmError::NoGroup(group.to_owned())
+            }
+            (other, _) => other,
         })?;
         let broken = |error: serde_json::Error| LvmError::Failed {
             program,

@@ -152,6 +152,11 @@ impl Pools {
         Ok(removed)
     }
 
+    /// The LVM volume groups that could be pools; none where LVM cannot be used.
+    pub fn volume_groups(&self) -> Vec<String> {
+        self.lvm.groups().unwrap_or_default()
+    }
+
     fn default_entry(&self) -> PoolEntry {
         let folder = Pool::default_pool(&self.paths).folder().to_owned();
         PoolEntry { name: DEFAULT.to_owned(), target: Target::Path(folder) }

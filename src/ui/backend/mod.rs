@@ -3,6 +3,7 @@
 
 mod editing;
 mod snapshots;
+mod storage;
 
 use std::path::PathBuf;
 
@@ -31,8 +32,11 @@ use uuid::Uuid;
 
 use super::progress::Progress;
 
-pub use self::snapshots::{Edit, NewSnapshot, Preview, Snapshot, Tree};
-pub use editing::{ImageFacts, Loaded, PoolChoice, Removal, Wanted};
+pub use self::{
+    editing::{ImageFacts, Loaded, PoolChoice, Removal, Wanted},
+    snapshots::{Edit, NewSnapshot, Preview, Snapshot, Tree},
+    storage::{PoolView, volume_name},
+};
 pub use lodge::manager::{
     creation::NewDisk,
     guests::{GuestChange, GuestId, GuestView},

@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use gtk::{gio, prelude::*};
-
 use crate::ui::{
     backend::{Backend, GuestView},
-    dialogs,
+    choosers, dialogs,
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
 };
@@ -16,7 +14,7 @@ use lodge::manager::drives::{Change, DriveError};
 pub fn insert(backend: &Backend, place: &Place, guest: &GuestView, drive: Option<String>) {
     let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
     relm4::spawn_local(async move {
-        let Some(path) = choose_image(&place).await.and_then(|file| file.path()) else { return };
+        let Some(path) = choose_image(&place).await else { return };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if change(&backend, &place, &guest, drive, Some(path)).await {
             place.toast(&gettext_f("“{disc}” was inserted", &[("disc", &name)]));
@@ -64,23 +62,7 @@ async fn change(
     done.is_ok()
 }
 
-async fn choose_image(place: &Place) -> Option<gio::File> {
-    let chooser = gtk::FileChooserNative::new(
-        Some(&gettext("Insert Disc")),
-        Some(&place.window),
-        gtk::FileChooserAction::Open,
-        Some(&gettext("_Insert")),
-        None,
-    );
-    let images = gtk::FileFilter::new();
-    images.set_name(Some(&gettext("ISO images")));
-    images.add_suffix("iso");
-    let all = gtk::FileFilter::new();
-    all.set_name(Some(&gettext("All files")));
-    all.add_pattern("*");
-    chooser.add_filter(&images);
-    chooser.add_filter(&all);
-    chooser.set_modal(true);
-    let response = chooser.run_future().await;
-    (response == gtk::ResponseType::Accept).then(|| chooser.file()).flatten()
+async fn choose_image(place: &Place) -> Option<PathBuf> {
+    let images = choosers::Kind { name: gettext("ISO images"), endings: &["iso"] };
+    choosers::choose_file(&place.window, &gettext("Insert Disc"), &gettext("_Insert"), images).await
 }

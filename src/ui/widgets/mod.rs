@@ -1,8 +1,24 @@
 //! Widgets that know nothing of guests.
 
 pub mod field;
+pub mod form;
 pub mod graph;
 pub mod info_bar;
 pub mod jobs;
+pub mod menu;
 pub mod names;
 pub mod text_button;
+
+use gtk::{pango, prelude::*};
+
+/// A label of one line. What does not fit is in its tooltip.
+pub fn ellipsized(text: &str, classes: &[&str]) -> gtk::Label {
+    let label = gtk::Label::builder().label(text).xalign(0.0).ellipsize(pango::EllipsizeMode::End).build();
+    label.set_css_classes(classes);
+    label.set_has_tooltip(true);
+    label.connect_query_tooltip(|label, _, _, _, tooltip| {
+        tooltip.set_text(Some(&label.label()));
+        label.layout().is_ellipsized()
+    });
+    label
+}

@@ -75,7 +75,7 @@ impl SnapshotsPage {
         list.update_property(&[Property::Label(&gettext("Snapshots"))]);
         list.connect_row_activated(|_, row| {
             // The row of where the guest is now has no such action.
-            let _ = row.activate_action("snapshot.edit", None);
+            let _ = row.activate_action("row.edit", None);
         });
         let failed = adw::StatusPage::builder()
             .icon_name("dialog-error-symbolic")

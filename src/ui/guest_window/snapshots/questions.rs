@@ -1,14 +1,14 @@
 //! What is asked before something is done with a snapshot.
 
 use adw::prelude::*;
-use gtk::{accessible::Property, gdk, glib};
+use gtk::{accessible::Property, gdk};
 use lodge::manager::definition::NAME_MAX_CHARACTERS;
 
 use crate::ui::{
     backend::{Edit, GuestState, GuestView, NewSnapshot, Preview, Snapshot, Tree},
     dialogs,
     i18n::{gettext, gettext_f},
-    widgets::names::name_list,
+    widgets::form::Form,
     wording,
 };
 
@@ -19,10 +19,9 @@ const LEAST_FILES_HEIGHT: i32 = 64;
 /// The height from which on a list of files is scrolled, in logical pixels.
 const FILES_HEIGHT: i32 = 200;
 
-/// Entries for a snapshot's name and description.
+/// Fields for a snapshot's name and description.
 struct Words {
-    content: gtk::Box,
-    group: adw::PreferencesGroup,
+    form: Form,
     name: adw::EntryRow,
     description: adw::EntryRow,
 }
@@ -30,35 +29,12 @@ struct Words {
 impl Words {
     /// Adds them to `dialog`, which is accepted only with a name that no other snapshot of the guest has.
     fn add_to(dialog: &adw::MessageDialog, name: &str, description: &str, taken: Vec<String>) -> Self {
-        dialog.set_default_response(Some(dialogs::ACCEPT));
-        let entry = |title: String, text: &str| {
-            adw::EntryRow::builder().title(title).text(text).activates_default(true).build()
-        };
-        let name = entry(gettext("Name"), name);
-        let description = entry(gettext("Description"), description);
-        let problem = gtk::Label::builder().css_classes(["error", "caption"]).xalign(0.0).wrap(true).build();
-        let group = adw::PreferencesGroup::new();
-        group.add(&name);
-        group.add(&description);
-        name_list(&name, &gettext("Snapshot"));
-        let content = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).build();
-        content.set_width_request(WIDTH);
-        content.append(&group);
-        content.append(&problem);
-        dialog.set_extra_child(Some(&content));
-        let judge = glib::clone!(
-            #[weak]
-            dialog,
-            move |entry: &adw::EntryRow| {
-                let complaint = complaint_about(entry.text().trim(), &taken);
-                dialogs::show_complaint(entry, &problem, complaint.as_deref());
-                dialog.set_response_enabled(dialogs::ACCEPT, complaint.is_none());
-            }
-        );
-        judge(&name);
-        name.connect_changed(judge);
-        name.grab_focus();
-        Self { content, group, name, description }
+        let form = Form::new(dialog, &gettext("Snapshot"));
+        let name = form.entry(&gettext("Name"), name);
+        let description = form.entry(&gettext("Description"), description);
+        let judged = name.clone();
+        form.judge(move || Some((judged.clone().upcast(), complaint_about(judged.text().trim(), &taken)?)));
+        Self { form, name, description }
     }
 
     fn entered(&self) -> (String, String) {
@@ -93,8 +69,8 @@ pub async fn ask_new(parent: &gtk::Window, guest: &GuestView, tree: &Tree) -> Op
     let dialog = dialogs::question(parent, &heading, "", &gettext("_Take"), adw::ResponseAppearance::Suggested);
     let taken = tree.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect();
     let words = Words::add_to(&dialog, &free_name(tree), "", taken);
-    let memory = guest.state.is_active().then(|| memory_row(guest, &words.group));
-    if !dialogs::choose(&dialog).await {
+    let memory = guest.state.is_active().then(|| memory_switch(guest, &words.form));
+    if !words.form.run().await {
         return None;
     }
     let (name, description) = words.entered();
@@ -102,20 +78,13 @@ pub async fn ask_new(parent: &gtk::Window, guest: &GuestView, tree: &Tree) -> Op
     Some((NewSnapshot { name: Some(name), description }, memory))
 }
 
-fn memory_row(guest: &GuestView, group: &adw::PreferencesGroup) -> gtk::Switch {
-    let switch = gtk::Switch::builder().active(true).valign(gtk::Align::Center).build();
+fn memory_switch(guest: &GuestView, form: &Form) -> gtk::Switch {
     let memory = guest.definition.as_ref().map_or(0, |definition| definition.memory.bytes());
     let subtitle = gettext_f(
         "Reverting, the guest goes on where it was. Takes up to {size}, and the guest stands still meanwhile.",
         &[("size", &wording::bytes(memory))],
     );
-    let row = adw::ActionRow::builder().title(gettext("With _Memory")).use_underline(true).subtitle(subtitle).build();
-    row.set_subtitle_lines(0);
-    row.add_suffix(&switch);
-    row.set_activatable_widget(Some(&switch));
-    switch.update_property(&[Property::Label(&gettext("With Memory"))]);
-    group.add(&row);
-    switch
+    form.switch(&gettext("With _Memory"), &subtitle, true)
 }
 
 /// Shows a snapshot and asks what it is to be called.
@@ -144,9 +113,9 @@ pub async fn ask_words(
         frame.set_overflow(gtk::Overflow::Hidden);
         frame.set_halign(gtk::Align::Center);
         frame.set_margin_bottom(6);
-        words.content.prepend(&frame);
+        words.form.put_above(&frame);
     }
-    if !dialogs::choose(&dialog).await {
+    if !words.form.run().await {
         return None;
     }
     let (name, description) = words.entered();

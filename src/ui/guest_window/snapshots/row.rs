@@ -1,7 +1,7 @@
 //! The lines of the list.
 
 use adw::prelude::*;
-use gtk::{accessible::Property, gdk, gio, pango};
+use gtk::{accessible::Property, gdk};
 
 use super::{
     lines::{Line, Node},
@@ -11,6 +11,10 @@ use crate::ui::{
     actions,
     backend::{GuestView, Snapshot},
     i18n::{gettext, gettext_f},
+    widgets::{
+        ellipsized,
+        menu::{RowRequest, action_button, menu_button},
+    },
     wording,
 };
 
@@ -30,7 +34,9 @@ pub enum Request {
 
 impl Request {
     const ALL: [Self; 3] = [Self::Revert, Self::Edit, Self::Delete];
+}
 
+impl RowRequest for Request {
     fn name(self) -> &'static str {
         match self {
             Self::Revert => "revert",
@@ -91,43 +97,17 @@ fn fill(
     let description = snapshot.description.replace('\n', " ");
     content.append(&picture(shown.picture));
     content.append(&texts(&snapshot.name, &[&facts, &description]));
-    let name = [("name", snapshot.name.as_str())];
-    let revert = gtk::Button::builder()
-        .icon_name("document-revert-symbolic")
-        .tooltip_text(gettext("Revert to This…"))
-        .action_name("snapshot.revert")
-        .css_classes(["flat", "circular"])
-        .valign(gtk::Align::Center)
-        .build();
-    revert.update_property(&[Property::Label(&gettext_f("Revert to {name}", &name))]);
-    let menu = gtk::MenuButton::builder()
-        .icon_name("view-more-symbolic")
-        .tooltip_text(gettext("Menu"))
-        .menu_model(&menu())
-        .css_classes(["flat", "circular"])
-        .valign(gtk::Align::Center)
-        .build();
-    menu.update_property(&[Property::Label(&gettext_f("Menu of {name}", &name))]);
-    content.append(&revert);
-    content.append(&menu);
+    let label = gettext_f("Revert to {name}", &[("name", &snapshot.name)]);
+    content.append(&action_button("document-revert-symbolic", &gettext("Revert to This…"), &label, "row.revert"));
+    content.append(&menu_button(row, &snapshot.name, &Request::ALL, &asked));
     let words = [snapshot.name.as_str(), &facts, &description];
     let words: Vec<_> = words.into_iter().filter(|text| !text.is_empty()).collect();
     row.update_property(&[Property::Label(&words.join(", "))]);
-
-    let group = gio::SimpleActionGroup::new();
-    for request in Request::ALL {
-        let action = gio::SimpleAction::new(request.name(), None);
-        let asked = asked.clone();
-        action.connect_activate(move |_, _| asked(request));
-        group.add_action(&action);
-    }
-    row.insert_action_group("snapshot", Some(&group));
     actions::add_key(row, gdk::Key::Delete, {
         let asked = asked.clone();
         move || asked(Request::Delete)
     });
     actions::add_key(row, gdk::Key::F2, move || asked(Request::Edit));
-    actions::add_key(row, gdk::Key::Menu, move || menu.popup());
 }
 
 /// What it has of the guest.
@@ -137,14 +117,6 @@ fn kind(snapshot: &Snapshot) -> String {
         (true, false) => gettext("disks, taken while it ran"),
         (false, false) => gettext("disks"),
     }
-}
-
-fn menu() -> gio::Menu {
-    let menu = gio::Menu::new();
-    for request in Request::ALL {
-        menu.append(Some(&request.label()), Some(&format!("snapshot.{}", request.name())));
-    }
-    menu
 }
 
 fn picture(texture: Option<&gdk::Texture>) -> gtk::Widget {
@@ -172,21 +144,9 @@ fn picture(texture: Option<&gdk::Texture>) -> gtk::Widget {
 fn texts(name: &str, facts: &[&str]) -> gtk::Box {
     let texts = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(2).hexpand(true).build();
     texts.set_valign(gtk::Align::Center);
-    texts.append(&label(name, &["snapshot-name"]));
+    texts.append(&ellipsized(name, &["snapshot-name"]));
     for fact in facts.iter().filter(|fact| !fact.is_empty()) {
-        texts.append(&label(fact, &["caption", "dim-label"]));
+        texts.append(&ellipsized(fact, &["caption", "dim-label"]));
     }
     texts
-}
-
-fn label(text: &str, classes: &[&str]) -> gtk::Label {
-    let label = gtk::Label::builder().label(text).xalign(0.0).ellipsize(pango::EllipsizeMode::End).build();
-    label.set_css_classes(classes);
-    // What does not fit can be read all the same.
-    label.set_has_tooltip(true);
-    label.connect_query_tooltip(|label, _, _, _, tooltip| {
-        tooltip.set_text(Some(&label.label()));
-        label.layout().is_ellipsized()
-    });
-    label
 }

@@ -1,0 +1,121 @@
+//! What the windows ask for about the places where disks lie, and about deleted guests.
+
+use std::path::Path;
+
+use anyhow::Result;
+use lodge::manager::{
+    library::Trashed,
+    pool::{
+        NewVolume, PoolInfo, Pools, Target, Volume,
+        volumes::{Import, NewSize},
+    },
+    storage::{
+        Access, Disks,
+        qcow2::{check::Report, repair::Repair},
+    },
+};
+use uuid::Uuid;
+
+use super::{Backend, blocking};
+use crate::ui::progress::Progress;
+
+/// A pool with what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolView {
+    /// The pool and its room.
+    pub info: PoolInfo,
+    /// Its volumes; none where it cannot be used.
+    pub volumes: Vec<Volume>,
+}
+
+impl Backend {
+    /// All pools, the default one first.
+    pub async fn pools_with_volumes(&self) -> Result<Vec<PoolView>> {
+        self.with_pools(|pools| {
+            let view = |pool| {
+                let info = pools.describe(pool);
+                let usable = info.problem.is_none();
+                let volumes = if usable { pools.volumes(&info.pool.name)? } else { Vec::new() };
+                Ok(PoolView { info, volumes })
+            };
+            pools.list()?.into_iter().map(view).collect()
+        })
+        .await
+    }
+
+    /// The LVM volume groups of the host; none where LVM cannot be used.
+    pub async fn volume_groups(&self) -> Vec<String> {
+        self.with_pools(|pools| Ok(pools.volume_groups())).await.unwrap_or_default()
+    }
+
+    /// Adds a pool.
+    pub async fn add_pool(&self, name: String, target: Target) -> Result<()> {
+        self.with_pools(move |pools| Ok(pools.add(&name, target).map(drop)?)).await
+    }
+
+    /// Forgets a pool. What is in it stays.
+    pub async fn remove_pool(&self, name: String) -> Result<()> {
+        self.with_pools(move |pools| Ok(pools.remove(&name).map(drop)?)).await
+    }
+
+    /// Makes an empty volume.
+    pub async fn create_volume(&self, pool: String, new: NewVolume) -> Result<()> {
+        self.with_pools(move |pools| Ok(pools.create_volume(&pool, &new).map(drop)?)).await
+    }
+
+    /// Makes a volume larger, to `size` bytes.
+    pub async fn grow_volume(&self, pool: String, volume: String, size: u64, progress: Progress) -> Result<()> {
+        let grow = move |pools: Pools| {
+            let watch = |done, total| progress.tell(done, total);
+            Ok(pools.resize_volume(&pool, &volume, NewSize::Whole(size), false, &watch).map(drop)?)
+        };
+        self.with_pools(grow).await
+    }
+
+    /// Deletes a volume that nobody needs.
+    pub async fn delete_volume(&self, pool: String, volume: String) -> Result<()> {
+        self.with_pools(move |pools| Ok(pools.delete_volume(&pool, &volume).map(drop)?)).await
+    }
+
+    /// Copies an image into a pool.
+    pub async fn import_volume(&self, pool: String, import: Import, progress: Progress) -> Result<()> {
+        let watched = move |pools: Pools| {
+            let watch = |done, total| progress.tell(done, total);
+            Ok(pools.import_volume(&pool, &import, &watch).map(drop)?)
+        };
+        self.with_pools(watched).await
+    }
+
+    /// Checks the structures of a volume, and mends them when asked.
+    pub async fn check_volume(&self, volume: Volume, mend: bool, progress: Progress) -> Result<Report> {
+        let disks = Disks::new(&self.paths);
+        blocking(move || {
+            let (access, repair) = if mend { (Access::Write, Some(Repair::All)) } else { (Access::Read, None) };
+            let image = disks.open(&volume.path, volume.format, access)?;
+            Ok(disks.check(&image, repair, &|done, total| progress.tell(done, total))?)
+        })
+        .await
+    }
+
+    /// The guests that were deleted and can be brought back, the last one first.
+    pub async fn trash(&self) -> Result<Vec<Trashed>> {
+        let library = self.library.clone();
+        blocking(move || Ok(library.trash())).await
+    }
+
+    /// Removes a deleted guest, or all of them, for good.
+    pub async fn empty_trash(&self, only: Option<Uuid>) -> Result<()> {
+        let library = self.library.clone();
+        blocking(move || Ok(library.empty_trash(only.map(|id| id.to_string()).as_deref()).map(drop)?)).await
+    }
+
+    async fn with_pools<T: Send + 'static>(&self, work: impl FnOnce(Pools) -> Result<T> + Send + 'static) -> Result<T> {
+        let paths = self.paths.clone();
+        blocking(move || work(Pools::new(&paths))).await
+    }
+}
+
+/// The name that a volume made from the file at `path` gets: that of the file, without its ending.
+pub fn volume_name(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}

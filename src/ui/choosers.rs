@@ -1,0 +1,50 @@
+//! Asking for a file or a folder.
+
+use std::path::PathBuf;
+
+use gtk::prelude::*;
+
+use crate::ui::i18n::gettext;
+
+/// Files that a person may choose: what they are called, and how their names end.
+pub struct Kind<'a> {
+    /// What they are called.
+    pub name: String,
+    /// How their names end, without the dot.
+    pub endings: &'a [&'a str],
+}
+
+/// Asks for a file that is there. `accept` is the button that takes it.
+pub async fn choose_file(parent: &impl IsA<gtk::Window>, title: &str, accept: &str, kind: Kind<'_>) -> Option<PathBuf> {
+    let chooser = chooser(parent, title, accept, gtk::FileChooserAction::Open);
+    let wanted = gtk::FileFilter::new();
+    wanted.set_name(Some(&kind.name));
+    kind.endings.iter().for_each(|ending| wanted.add_suffix(ending));
+    let all = gtk::FileFilter::new();
+    all.set_name(Some(&gettext("All files")));
+    all.add_pattern("*");
+    chooser.add_filter(&wanted);
+    chooser.add_filter(&all);
+    chosen(chooser).await
+}
+
+/// Asks for a folder.
+pub async fn choose_folder(parent: &impl IsA<gtk::Window>, title: &str, accept: &str) -> Option<PathBuf> {
+    chosen(chooser(parent, title, accept, gtk::FileChooserAction::SelectFolder)).await
+}
+
+fn chooser(
+    parent: &impl IsA<gtk::Window>,
+    title: &str,
+    accept: &str,
+    action: gtk::FileChooserAction,
+) -> gtk::FileChooserNative {
+    let chooser = gtk::FileChooserNative::new(Some(title), Some(parent), action, Some(accept), None);
+    chooser.set_modal(true);
+    chooser
+}
+
+async fn chosen(chooser: gtk::FileChooserNative) -> Option<PathBuf> {
+    let response = chooser.run_future().await;
+    (response == gtk::ResponseType::Accept).then(|| chooser.file()?.path()).flatten()
+}

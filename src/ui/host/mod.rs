@@ -1,0 +1,105 @@
+//! The host's window: where disks lie, and the guests that were deleted.
+
+mod storage;
+mod trash;
+
+use adw::prelude::*;
+
+use self::{storage::StoragePage, trash::TrashPage};
+use crate::ui::{actions, backend::Backend, i18n::gettext, operations::Place};
+
+/// A page of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostPage {
+    /// Pools and volumes.
+    Storage,
+    /// Deleted guests.
+    Trash,
+}
+
+impl HostPage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Storage => "storage",
+            Self::Trash => "trash",
+        }
+    }
+}
+
+/// The window. Closing it hides it: what takes long in it goes on.
+pub struct HostWindow {
+    window: adw::Window,
+    stack: adw::ViewStack,
+    storage: StoragePage,
+    trash: TrashPage,
+}
+
+impl HostWindow {
+    /// A window over `parent` that is not shown yet.
+    pub fn new(backend: &Backend, parent: &gtk::Window) -> Self {
+        let stack = adw::ViewStack::new();
+        let toasts = adw::ToastOverlay::new();
+        toasts.set_child(Some(&stack));
+        toasts.set_vexpand(true);
+        let window = adw::Window::builder()
+            .title(gettext("Host"))
+            .transient_for(parent)
+            .hide_on_close(true)
+            .default_width(760)
+            .default_height(640)
+            .width_request(360)
+            .build();
+        let place = Place::new(&window, &toasts);
+        let (storage, trash) = (StoragePage::new(backend, &place), TrashPage::new(backend, &place));
+        let page = |widget: &gtk::Widget, page: HostPage, title: &str, icon: &str| {
+            stack.add_titled(widget, Some(page.name()), title).set_icon_name(Some(icon));
+        };
+        page(storage.widget().upcast_ref(), HostPage::Storage, &gettext("Storage"), "drive-harddisk-symbolic");
+        page(trash.widget().upcast_ref(), HostPage::Trash, &gettext("Deleted Guests"), "user-trash-symbolic");
+        let switcher = adw::ViewSwitcher::builder().stack(&stack).policy(adw::ViewSwitcherPolicy::Wide).build();
+        let content = gtk::Box::new(gtk::Orientation::Vertical, 0);
+        content.append(&adw::HeaderBar::builder().title_widget(&switcher).build());
+        content.append(&toasts);
+        content.append(place.jobs.widget());
+        window.set_content(Some(&content));
+        let weak = window.downgrade();
+        actions::add_key(&window, gtk::gdk::Key::Escape, move || {
+            if let Some(window) = weak.upgrade() {
+                window.close();
+            }
+        });
+        // Others change what is shown here: it is looked at whenever a person turns to it.
+        let (shown_storage, shown_trash) = (storage.clone(), trash.clone());
+        window.connect_is_active_notify(move |window| {
+            if window.is_active() {
+                shown_storage.reload();
+                shown_trash.reload();
+            }
+        });
+        Self { window, stack, storage, trash }
+    }
+
+    /// Shows the window with this page.
+    pub fn present(&self, page: HostPage) {
+        self.stack.set_visible_child_name(page.name());
+        self.window.present();
+        self.reload();
+    }
+
+    /// Guests have come, gone or changed, and so may have who needs which disk.
+    pub fn follow_guests(&self) {
+        if self.window.is_visible() {
+            self.reload();
+        }
+    }
+
+    /// Hides the window.
+    pub fn close(&self) {
+        self.window.close();
+    }
+
+    fn reload(&self) {
+        self.storage.reload();
+        self.trash.reload();
+    }
+}
