@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     drive::{ABORTED, LBA, NO_ADDRESS, Step, TaskFile, Transfer, Way},
-    identify::{self, DiskFacts, LBA28_SECTORS, MAX_MULTIPLE, MULTIWORD, ULTRA},
+    identify::{self, DiskFacts, LBA28_SECTORS, MAX_MULTIPLE, MAX_TRIM_BLOCKS, MULTIWORD, ULTRA},
 };
 use crate::vmm::block::{Disk, Durability, drive::Drive};
 
@@ -18,6 +18,7 @@ pub const SECTOR: u64 = crate::vmm::block::SECTOR;
 /// Command codes.
 mod code {
     pub const NOP: u8 = 0x00;
+    pub const DATA_SET_MANAGEMENT: u8 = 0x06;
     pub const RECALIBRATE: u8 = 0x10;
     pub const READ: u8 = 0x20;
     pub const READ_ONCE: u8 = 0x21;
@@ -61,6 +62,9 @@ const SET_MODE: u8 = 0x03;
 const WRITE_CACHE_OFF: u8 = 0x82;
 /// Settings that change nothing here: advanced power management, acoustics, read look-ahead, keeping settings over resets.
 const HARMLESS: [u8; 9] = [0x05, 0x42, 0x55, 0x66, 0x85, 0xaa, 0xc2, 0xcc, 0x69];
+
+/// What DATA SET MANAGEMENT is to do, in its features.
+const TRIM: u8 = 1;
 
 /// The power mode that CHECK POWER MODE tells: active.
 const ACTIVE: u8 = 0xff;
@@ -170,6 +174,7 @@ impl AtaDisk {
             WRITE_DMA_EXT => self.transfer(file, Way::Out, true, 1, true),
             VERIFY | VERIFY_ONCE => self.verify(file, false),
             VERIFY_EXT => self.verify(file, true),
+            DATA_SET_MANAGEMENT => self.trim(file),
             FLUSH | FLUSH_EXT => Step::Flush,
             IDENTIFY => Step::Reply { data: self.identify().to_vec(), dma: false, block: identify::SIZE as u32 },
             SET_FEATURES => self.set_features(file),
@@ -232,9 +237,20 @@ impl AtaDisk {
                 offset: first * SECTOR,
                 left: count * SECTOR,
                 block: u32::from(multiple) * SECTOR as u32,
+                trims: false,
             }),
             Err(refusal) => refusal,
         }
+    }
+
+    /// DATA SET MANAGEMENT (ACS-2, section 7.10): the guest sends a list of ranges that it no longer needs.
+    fn trim(&self, file: &TaskFile) -> Step {
+        let blocks = file.count.word();
+        if file.features.now & TRIM == 0 || !(1..=MAX_TRIM_BLOCKS).contains(&blocks) || self.disk().read_only() {
+            return Step::abort();
+        }
+        let left = u64::from(blocks) * SECTOR;
+        Step::Move(Transfer { way: Way::Out, dma: true, offset: 0, left, block: SECTOR as u32, trims: true })
     }
 
     /// The host's disk verifies by itself.
@@ -255,6 +271,7 @@ impl AtaDisk {
             multiple,
             mode,
             write_cache,
+            trims: !self.disk().read_only(),
         })
     }
 

@@ -106,6 +106,9 @@ pub struct Transfer {
     pub left: u64,
     /// Bytes that the data register gives or takes in one go.
     pub block: u32,
+    /// What goes to the drive is no content but a list of ranges that are no longer needed.
+    #[serde(default)]
+    pub trims: bool,
 }
 
 /// What a command leads to.

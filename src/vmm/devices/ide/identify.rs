@@ -23,8 +23,10 @@ const ULTRA_MODES: u16 = 0x3f;
 const CAPABILITIES: u16 = 1 << 11 | 1 << 9 | 1 << 8;
 /// Words 54 to 58, 64 to 70 and 88 hold something.
 const VALID: u16 = 0b111;
-/// ATA/ATAPI-4 to -6.
-const VERSIONS: u16 = 0b111 << 4;
+/// ATA/ATAPI-4 to -7: Linux believes only what is as new as that when it says that it can be trimmed.
+const VERSIONS: u16 = 0b1111 << 4;
+/// The most blocks of a list of ranges that are no longer needed.
+pub const MAX_TRIM_BLOCKS: u16 = 8;
 /// NOP, write cache.
 const NOP: u16 = 1 << 14;
 const WRITE_CACHE: u16 = 1 << 5;
@@ -56,6 +58,8 @@ pub struct DiskFacts<'a> {
     pub mode: u8,
     /// Whether the write cache is on.
     pub write_cache: bool,
+    /// Whether it takes lists of ranges that are no longer needed.
+    pub trims: bool,
 }
 
 struct Words([u8; SIZE]);
@@ -128,6 +132,11 @@ pub fn disk(facts: &DiskFacts<'_>) -> [u8; SIZE] {
     words.set(86, FLUSHES | LBA48);
     words.0[200..208].copy_from_slice(&facts.sectors.to_le_bytes());
     words.set(106, PHYSICAL_BLOCK);
+    // Word 69 stays 0: nothing is promised of what trimmed sectors read as.
+    if facts.trims {
+        words.set(105, MAX_TRIM_BLOCKS);
+        words.set(169, 1);
+    }
     words.0
 }
 
@@ -162,6 +171,7 @@ mod tests {
             multiple: 0,
             mode: ULTRA | 5,
             write_cache: true,
+            trims: true,
         };
 
         let data = disk(&facts);

@@ -10,7 +10,7 @@ use super::{
     atapi::CdromState,
     bus_master::BusMaster,
     drive::{Buffer, Drive, Model, PART, Phase, TaskFile, Transfer},
-    identify::MAX_MULTIPLE,
+    identify::{MAX_MULTIPLE, MAX_TRIM_BLOCKS},
     protocol::Protocol,
     tray::TrayState,
     worker::Work,
@@ -108,8 +108,9 @@ fn save_drive(drive: &Drive) -> DriveState {
 fn restore_drive(drive: &mut Drive, saved: DriveState) -> Result<(), String> {
     let DriveState { phase, transfer, buffer, in_packet, model } = saved;
     let (unit, capacity) = (drive.unit(), drive.medium().map_or(0, |medium| medium.capacity()));
-    let Transfer { offset, left, .. } = transfer;
-    let is_inside = offset.checked_add(left).is_some_and(|end| end <= capacity) || left == 0;
+    let Transfer { offset, left, trims, .. } = transfer;
+    let most = if trims { u64::from(MAX_TRIM_BLOCKS) * unit } else { capacity };
+    let is_inside = offset.checked_add(left).is_some_and(|end| end <= most) || left == 0;
     if !offset.is_multiple_of(unit) || !left.is_multiple_of(unit) || !is_inside {
         return Err(format!("{} moves {left} bytes from {offset} on", drive.name()));
     }

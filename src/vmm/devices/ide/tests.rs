@@ -337,6 +337,41 @@ fn what_is_beyond_the_disk_or_unknown_is_refused() {
 }
 
 #[test]
+fn what_is_trimmed_is_given_back_and_nothing_else() {
+    let mut bench = Bench::new();
+    let (before, list) = (bench.on_disk(0, DISK as usize), 0x8000);
+    let trim = |bench: &mut Bench, ranges: &[(u64, u64)]| {
+        let entries = ranges.iter().flat_map(|(first, count)| (first | count << 48).to_le_bytes());
+        let mut block: Vec<u8> = entries.collect();
+        block.resize(512, 0);
+        bench.memory.write_slice(&block, GuestAddress(list)).unwrap();
+        bench.describe(&[(list, 512)]);
+        bench.write(1, 1);
+        bench.long_command(0x06, 0, 1);
+        bench.start_bus_master(false);
+        let status = bench.interrupt();
+        bench.stop_bus_master();
+        (status, bench.read(1), bench.on_disk(0, DISK as usize))
+    };
+
+    let (beyond, reason, untouched) = trim(&mut bench, &[(8, 8), (DISK / 512 - 1, 2)]);
+    let (status, _, after) = trim(&mut bench, &[(8, 8), (64, 16)]);
+
+    assert_eq!((beyond & ERROR, reason & 0x10), (ERROR, 0x10));
+    assert!(untouched == before);
+    assert_eq!(status, READY | SEEK_DONE);
+    let mut expected = before;
+    expected[8 * 512..16 * 512].fill(0);
+    expected[64 * 512..80 * 512].fill(0);
+    assert!(after == expected);
+    assert_eq!(bench.drive.statistics().counts(Operation::Discard).operations, 2);
+    bench.disk_command(0xec, 0, 0);
+    bench.interrupt();
+    let identity = bench.read_data(512);
+    assert_eq!((identity[105 * 2], identity[169 * 2]), (8, 1));
+}
+
+#[test]
 fn a_reset_shows_what_each_drive_is() {
     let mut bench = Bench::new();
     bench.disk_command(0x20, 0, 200);

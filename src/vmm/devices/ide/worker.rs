@@ -6,10 +6,11 @@
 use std::{io, sync::Arc, time::Instant};
 
 use super::{
+    ata::SECTOR,
     atapi::Sense,
     bus_master::{BadTable, Cursor, total},
     channel::Shared,
-    drive::{ABORTED, Buffer, Model, PART, Step, Transfer, UNCORRECTABLE, Way},
+    drive::{ABORTED, Buffer, Model, NO_ADDRESS, PART, Step, Transfer, UNCORRECTABLE, Way},
     protocol::Protocol,
 };
 use crate::vmm::{
@@ -49,6 +50,8 @@ pub struct Order {
     pub work: Work,
     pub target: Target,
     pub way: Way,
+    /// What is moved is a list of ranges that are no longer needed.
+    pub trims: bool,
     pub offset: u64,
     /// Bytes to move.
     pub length: u64,
@@ -108,6 +111,8 @@ pub enum Failure {
     Medium,
     /// The guest's table leads nowhere.
     Table,
+    /// The guest means something beyond the disk.
+    Address,
 }
 
 impl From<BadTable> for Failure {
@@ -154,6 +159,7 @@ impl Order {
         let pieces = cursor.take(memory, self.length, self.granule)?;
         let moved = match pieces.is_empty() {
             true => 0,
+            false if self.trims => self.trim(&pieces)?,
             false => self.to_medium(operation, &pieces)?,
         };
         // Not before: what is kept begins again.
@@ -189,6 +195,32 @@ impl Order {
             self.target.statistics().written_up_to(self.offset.saturating_add(bytes));
         }
         Ok(bytes)
+    }
+
+    /// Gives back what a list says that the guest no longer needs: 48 bits of an address and 16 of a length for each range.
+    fn trim(&self, pieces: &[GuestSlice<'_>]) -> Result<u64, Failure> {
+        let disk = self.target.disk().ok_or(Failure::NoMedium)?;
+        let mut list = vec![0; total(pieces) as usize];
+        let mut rest = list.as_mut_slice();
+        for piece in pieces {
+            let (part, after) = rest.split_at_mut(piece.len().min(rest.len()));
+            piece.copy_to(part);
+            rest = after;
+        }
+        let ranges = list.as_chunks().0.iter().map(|entry| {
+            let entry = u64::from_le_bytes(*entry);
+            ((entry & 0xffff_ffff_ffff) * SECTOR, (entry >> 48) * SECTOR)
+        });
+        let ranges: Vec<_> = ranges.filter(|(_, length)| *length > 0).collect();
+        if ranges.iter().any(|(offset, length)| offset + length > disk.capacity()) {
+            return Err(Failure::Address);
+        }
+        for (offset, length) in ranges {
+            let begun = Instant::now();
+            let done = disk.discard(offset, length);
+            self.conclude(Operation::Discard, length, begun, done)?;
+        }
+        Ok(list.len() as u64)
     }
 
     fn flush(&self) -> Result<(), Failure> {
@@ -239,7 +271,7 @@ impl Protocol {
                 (medium, false, false)
             }
         };
-        let Transfer { way, offset, left, .. } = drive.transfer;
+        let Transfer { way, offset, left, trims, .. } = drive.transfer;
         let length = left.min(if work == Work::Transfer { DMA_PART } else { PART });
         if let Target::Disk(disk) = &target
             && matches!(work, Work::Fill | Work::Drain | Work::Transfer)
@@ -254,6 +286,7 @@ impl Protocol {
             work,
             target,
             way,
+            trims,
             offset,
             length,
             granule: drive.unit(),
@@ -330,6 +363,7 @@ impl Protocol {
             (Model::Disk(_), Failure::Medium) if work != Work::Flush && drive.transfer.way == Way::In => {
                 Step::Done(Err(UNCORRECTABLE))
             }
+            (Model::Disk(_), Failure::Address) => Step::Done(Err(NO_ADDRESS | ABORTED)),
             (Model::Disk(_), _) => Step::Done(Err(ABORTED)),
         };
         self.take_step(index, step);

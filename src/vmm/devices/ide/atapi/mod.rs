@@ -199,6 +199,7 @@ impl Cdrom {
                 offset: u64::from(first) * BLOCK,
                 left: u64::from(count) * BLOCK,
                 block: self.block(),
+                trims: false,
             }),
             Err(sense) => self.fail(sense),
         }
