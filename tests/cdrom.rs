@@ -209,6 +209,10 @@ fn the_medium_is_changed_with_lodgectl_now_and_for_the_next_start() {
     home.done(&["change-media", "web", first, "--live"]);
     home.done(&["change-media", "web", first, "--drive", "cdrom1"]);
     assert_eq!((drives(), defined()), (vec![first.into(), first.into()], vec![second.to_owned(), first.into()]));
+    // What is in the drives is part of a saved state, whatever the definition says.
+    home.done(&["save", "web"]);
+    home.done(&["start", "web"]);
+    assert_eq!((drives(), defined()), (vec![first.into(), first.into()], vec![second.to_owned(), first.into()]));
     home.done(&["change-media", "web", "--eject"]);
     assert_eq!((drives()[0].as_str(), defined()[0].as_str()), ("empty", "empty"));
     assert_eq!(home.json(&["qmp", "web", "query-block"])[2]["tray_open"], true);

@@ -2,12 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     client::ClientError,
     creation::{self, CreationError},
-    definition::{Definition, DiskDefinition},
+    definition::{Definition, DiskDefinition, Layer},
     library::LibraryError,
     supervisor::{Supervisor, SupervisorError, open_medium},
 };
@@ -23,6 +28,23 @@ pub struct Change {
     pub force: bool,
     /// Whether it is for the running guest only, and not for its next start.
     pub live_only: bool,
+}
+
+/// What is in a guest's CD-ROM drives at a moment, by their ids. Its definition says what is in them at its next start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Media(pub BTreeMap<String, Option<Layer>>);
+
+impl Media {
+    /// Puts them into the drives of a definition.
+    pub fn put_into(&self, definition: &mut Definition) {
+        for disk in definition.disks.iter_mut().filter(|disk| disk.cdrom) {
+            match self.0.get(&disk.id) {
+                Some(Some(medium)) => (disk.path, disk.format) = (medium.path.clone(), medium.format),
+                Some(None) => disk.path = PathBuf::new(),
+                None => {}
+            }
+        }
+    }
 }
 
 /// Why the medium was not changed.

@@ -23,7 +23,11 @@ use crate::{
         Key,
         keys::{self, Stroke},
     },
-    manager::storage::progress::Watch,
+    manager::{
+        definition::{DiskFormat, Layer},
+        drives::Media,
+        storage::progress::Watch,
+    },
     nat::Forward,
     qmp::types::{
         AddfdInfo, BalloonInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus, Statistics,
@@ -182,6 +186,25 @@ impl Client {
         }
         let disks: Vec<Disk> = self.query("query-block", DEFAULT_TIMEOUT).await?;
         Ok(disks.into_iter().filter_map(|disk| Some((disk.device, disk.inserted?.file))).collect())
+    }
+
+    /// What is in the guest's CD-ROM drives, as they are now, by the drives' ids (`query-block`).
+    pub async fn media(&self) -> Result<Media, ClientError> {
+        #[derive(Deserialize)]
+        struct Drive {
+            device: String,
+            removable: bool,
+            inserted: Option<Inserted>,
+        }
+        #[derive(Deserialize)]
+        struct Inserted {
+            file: PathBuf,
+            drv: DiskFormat,
+        }
+        let drives: Vec<Drive> = self.query("query-block", DEFAULT_TIMEOUT).await?;
+        let drives = drives.into_iter().filter(|drive| drive.removable);
+        let medium = |Inserted { file, drv }| Layer { path: file, format: drv };
+        Ok(Media(drives.map(|drive| (drive.device, drive.inserted.map(medium))).collect()))
     }
 
     /// Asks the guest to keep so many bytes of its memory and to give the rest back (`balloon`); it does so as it can.

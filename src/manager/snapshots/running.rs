@@ -24,6 +24,7 @@ use super::{
 use crate::manager::{
     client::DiskSnapshot,
     definition::Definition,
+    drives::Media,
     storage::{
         StorageError,
         lock::{self, Access},
@@ -63,8 +64,10 @@ impl Snapshots {
         // A picture is nice to have.
         let picture = client.screenshot().await.ok();
         let runs = client.status().await.map_err(failed)?.running;
+        // Going back, its memory finds in its drives what was in them.
+        let media = if memory { Some(client.media().await.map_err(failed)?) } else { None };
         let (this, name, new) = (self.clone(), guest.to_owned(), new.clone());
-        let prepared = blocking(move || this.prepare(&name, &new, &files, picture.as_deref(), memory)).await?;
+        let prepared = blocking(move || this.prepare(&name, &new, &files, picture.as_deref(), media.as_ref())).await?;
         let Prepared { guest: prepared_guest, snapshot, mut journal, disks, frozen, state, _held } = prepared;
         if let Some(file) = state
             && let Err(error) = client.save_state(file.into(), watch).await
@@ -92,14 +95,15 @@ impl Snapshots {
         Ok(snapshot)
     }
 
-    /// Makes all files, opens those that the worker gets, and writes down that it gets them.
+    /// Makes all files, opens those that the worker gets, and writes down that it gets them. `media`: what is in the drives, for a
+    /// snapshot with memory.
     fn prepare(
         &self,
         guest: &str,
         new: &NewSnapshot,
         files: &[(String, PathBuf)],
         picture: Option<&[u8]>,
-        memory: bool,
+        media: Option<&Media>,
     ) -> Result<Prepared> {
         let (guest, held) = self.begin(guest)?;
         if !guest.running {
@@ -117,13 +121,17 @@ impl Snapshots {
             }
         }
         let picture_path = picture.and(create.last().cloned());
-        let state_path = memory.then(|| guest.folder.join(FOLDER).join(format!("{}.state", snapshot.id)));
+        let state_path = media.map(|_| guest.folder.join(FOLDER).join(format!("{}.state", snapshot.id)));
         if let Some(path) = &state_path {
             create.push(path.clone());
             snapshot.state = path.file_name().map(|name| name.to_string_lossy().into_owned());
             if let Some(last) = change.tree.snapshots.last_mut() {
                 last.state.clone_from(&snapshot.state);
             }
+        }
+        if let (Some(media), Some(last)) = (media, change.tree.snapshots.last_mut()) {
+            media.put_into(&mut snapshot.definition);
+            media.put_into(&mut last.definition);
         }
         let journal = Journal::new(create, Vec::new(), Vec::new());
         journal.begin(&guest.folder).map_err(SnapshotError::io(&guest.folder))?;

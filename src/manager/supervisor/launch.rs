@@ -76,7 +76,13 @@ impl Supervisor {
         let lock = self.take_lock(name)?;
         // Until then its snapshots could change, and with them its disks.
         self.library().settled(name)?;
-        let definition = self.library().load(name)?.definition;
+        let mut definition = self.library().load(name)?.definition;
+        // Where it goes on, its drives have what they had.
+        if matches!(options.begin, Begin::Saved)
+            && let Some(media) = saved::media(self.paths(), name)?
+        {
+            media.put_into(&mut definition);
+        }
         let mut inherited = Inherited::default();
         let run_lock = inherited.add(lock);
         let kvm = inherited.add(kvm::open(&self.root).map_err(|error| refused(kvm::refused(&error)))?);

@@ -10,15 +10,15 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use super::{GIVE_UP_TIMEOUT, Supervisor, SupervisorError, blocking};
 use crate::{
     manager::{
-        client::ClientError, definition::Definition, library::LibraryError, paths::Paths, run_lock,
-        storage::progress::Watch,
+        atomic_file, client::ClientError, definition::Definition, drives::Media, library::LibraryError, paths::Paths,
+        run_lock, storage::progress::Watch,
     },
     worker::{exit_report::Outcome, launch::is_complete_state},
 };
@@ -49,12 +49,14 @@ impl Supervisor {
     /// fails, or `watch` says to stop, the guest goes on as if nothing had been.
     pub async fn save(&self, name: &str, watch: Watch<'_>) -> Result<(), SupervisorError> {
         let client = self.attach(name).await?;
+        let failed = |source| SupervisorError::Client { name: name.to_owned(), source };
+        let media = client.media().await.map_err(failed)?;
         let (this, guest) = (self.clone(), name.to_owned());
-        let file = blocking(move || make(&this.paths().saved_state(&guest))).await?;
+        let file = blocking(move || make(&this.paths().saved_state(&guest), &media)).await?;
         match client.save_and_end(file.into(), watch).await {
             // It can be gone before it has said that it is done.
             Ok(()) | Err(ClientError::Closed) => {}
-            Err(source) => return Err(SupervisorError::Client { name: name.to_owned(), source }),
+            Err(source) => return Err(failed(source)),
         }
         let gone = self.gone_within(name, GIVE_UP_TIMEOUT).await;
         let (uuid, _) = self.look(name).await?;
@@ -105,12 +107,35 @@ pub(super) fn open(paths: &Paths, definition: &Definition) -> Result<Option<File
     }
 }
 
-/// Removes a guest's state. The caller holds the guest's run lock.
-pub(super) fn remove(path: &Path) -> Result<(), SupervisorError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(library_error(path, error)),
-        _ => Ok(()),
+/// What is in the drives of a guest whose state is saved; `None` when it has no such state.
+pub(super) fn media(paths: &Paths, name: &str) -> Result<Option<Media>, SupervisorError> {
+    let state = paths.saved_state(name);
+    if !is_complete(&state) {
+        return Ok(None);
     }
+    let path = media_of(&state);
+    match atomic_file::read_text(&path).and_then(|text| Ok(serde_json::from_str(&text)?)) {
+        Ok(media) => Ok(Some(media)),
+        // Older versions did not write it down.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(library_error(&path, error)),
+    }
+}
+
+/// Removes a guest's state. The caller holds the guest's run lock.
+pub(super) fn remove(state: &Path) -> Result<(), SupervisorError> {
+    for path in [state, &media_of(state)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(library_error(path, error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where it lies what is in the drives at that state.
+fn media_of(state: &Path) -> PathBuf {
+    state.with_extension("media.json")
 }
 
 /// Removes a state that a worker has emptied.
@@ -119,7 +144,7 @@ pub(super) fn remove_used(paths: &Paths, name: &str) {
     let held = || run_lock::is_held(&paths.run_lock(name)).unwrap_or(false);
     if held() && fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
         // An empty one is none; it goes with the next start at the latest.
-        let _ = fs::remove_file(&path);
+        let _ = remove(&path);
     }
 }
 
@@ -139,10 +164,14 @@ fn changed_disk(definition: &Definition, saved: SystemTime) -> Option<String> {
     changed.map(|disk| disk.id.clone())
 }
 
-/// Makes an empty file for a state, which nobody else can read: the guest's memory goes there.
-fn make(path: &Path) -> Result<File, SupervisorError> {
+/// Makes an empty file for a state, which nobody else can read: the guest's memory goes there. What is in its drives is written
+/// down beside it.
+fn make(path: &Path, media: &Media) -> Result<File, SupervisorError> {
     let failed = |source| library_error(path, source);
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
+    let list = media_of(path);
+    let written = serde_json::to_vec(media).map_err(Into::into).and_then(|text| atomic_file::replace(&list, &text));
+    written.map_err(|error| library_error(&list, error))?;
     if let Some(folder) = path.parent() {
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     }
