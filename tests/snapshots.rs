@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
+#[path = "snapshots/faulty.rs"]
+mod faulty;
 #[path = "snapshots/linked.rs"]
 mod linked;
 

@@ -40,12 +40,18 @@ pub fn create_folder(path: &Path, temporary: &Path, files: &[(&str, &[u8])]) -> 
 
 /// Moves a file or folder to a name that must be free. Both are in the same file system.
 pub fn move_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    rename_to_free(from, to)?;
+    let folder = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    // Whoever is told of an error finds it where it was.
+    sync_folder(folder).inspect_err(|_| drop(rename_to_free(to, from)))
+}
+
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // What NFS and other file systems say that cannot do it in one step.
-        Err(Errno::INVAL) => move_in_two_steps(from, to)?,
-        other => other?,
+        Err(Errno::INVAL) => move_in_two_steps(from, to),
+        other => Ok(other?),
     }
-    sync_folder(to.parent().ok_or(io::ErrorKind::InvalidInput)?)
 }
 
 /// Takes the name first, by something that never replaces anything, and then has it stand for what is moved.

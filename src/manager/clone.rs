@@ -159,7 +159,7 @@ fn clone_moment(
     let mut named = Vec::new();
     let made = publish(&disks, &mut definition, copies, &mut named)
         .and_then(|()| Ok(library.create_with(&definition, &tree)?));
-    if made.is_err() {
+    if made.is_err() && !paths.guest_folder(&new.name).exists() {
         for path in named {
             // What stays is a whole image that no guest uses; "disk list" shows it.
             let _ = fs::remove_file(path);

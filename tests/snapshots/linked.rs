@@ -20,7 +20,7 @@ impl Fixture {
     }
 
     /// What the clone must be.
-    fn cloned(&self, name: &str, snapshot: Option<&String>) -> Self {
+    pub fn cloned(&self, name: &str, snapshot: Option<&String>) -> Self {
         let current = snapshot.map_or(&self.model.current, |snapshot| &self.model.snapshots[snapshot]).clone();
         Self {
             name: name.to_owned(),

@@ -89,7 +89,12 @@ impl NewFile {
                 self.temporary = None;
             }
         }
-        atomic_file::sync_folder(&self.folder)
+        // Whoever is told of an error finds nothing there that could be taken for done.
+        atomic_file::sync_folder(&self.folder).inspect_err(|_| {
+            if !replace {
+                let _ = fs::remove_file(path);
+            }
+        })
     }
 }
 

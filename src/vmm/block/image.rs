@@ -4,8 +4,6 @@
 //! An image and all of its backing files are given as open files: what an image says about names of other files is only
 //! compared with that, so that no image can make the worker open anything.
 
-#![forbid(unsafe_code)]
-
 use std::{
     fs::File,
     io,
@@ -17,14 +15,17 @@ use std::{
     },
 };
 
+#[cfg(not(test))]
+use imago::file::File as ImageFile;
 use imago::{
     FormatAccess, Mapping, StorageOpenOptions,
-    file::File as ImageFile,
     io_buffers::{IoVector, IoVectorMut},
     qcow2::Qcow2,
     raw::Raw,
 };
 
+#[cfg(test)]
+use super::tests::faults::File as ImageFile;
 use super::{
     BlockError, Disk, Format, Image, SECTOR,
     barrier::Barrier,
@@ -64,8 +65,8 @@ pub struct ImageDisk {
     below: Option<Base>,
     /// Of the topmost file.
     barrier: Barrier,
-    /// Something could not be written.
-    is_short: AtomicBool,
+    /// Something could not be done: what imago has in memory may differ from what is in the file.
+    has_failed: AtomicBool,
     files: Vec<LayerFile>,
     places: Arc<Places>,
     /// Whether the file is the disk.
@@ -102,7 +103,7 @@ impl ImageDisk {
             image: RwLock::new(access),
             below,
             barrier: Barrier::new(is_direct),
-            is_short: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             files,
             places: Arc::default(),
             is_raw,
@@ -122,14 +123,30 @@ impl ImageDisk {
         work(&mut self.image.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Does something that may need room. When that was missing before, the tables in memory go first: as long as they cannot be
-    /// written, imago cannot take back what it has allocated, and each attempt would cost a cluster.
-    fn with_room<R>(&self, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        if self.is_short.load(Ordering::Relaxed) {
-            self.shared().flush()?;
-            self.is_short.store(false, Ordering::Relaxed);
+    /// Changes the image. When a change has failed before, imago has to [recover](Self::recover) first.
+    fn change<R>(&self, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            self.recover()?;
         }
-        work().inspect_err(|_| self.is_short.store(true, Ordering::Relaxed))
+        work().inspect_err(|error| {
+            // What the format does not have was not begun.
+            if error.kind() != io::ErrorKind::Unsupported {
+                self.has_failed.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// Brings what imago has in memory and what is in the file together again. A table that could not be entered into the one above
+    /// it is there in memory only, and imago would use it without ever entering it. And as long as tables cannot be written, imago
+    /// cannot take back what it has allocated: each attempt would cost a cluster.
+    fn recover(&self) -> io::Result<()> {
+        // Transfers past it may go on: nothing moves.
+        let image = self.image.write().unwrap_or_else(PoisonError::into_inner);
+        image.flush()?;
+        // SAFETY: everything that is not in the file yet has just been written to it, and nobody else uses the image.
+        unsafe { image.invalidate_cache() }?;
+        self.has_failed.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn check_write(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -224,7 +241,7 @@ impl Disk for ImageDisk {
     fn write(&self, offset: u64, buffers: &[GuestSlice<'_>]) -> io::Result<()> {
         self.check_write(offset, super::total(buffers))?;
         let (vector, _guard) = IoVector::from_volatile_slice(buffers);
-        self.with_room(|| self.shared().writev(vector, offset))
+        self.change(|| self.shared().writev(vector, offset))
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -239,7 +256,7 @@ impl Disk for ImageDisk {
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
         self.check_write(offset, length)?;
-        match self.with_room(|| self.alone(|image| image.discard_to_any(offset, length))) {
+        match self.change(|| self.alone(|image| image.discard_to_any(offset, length))) {
             // A discard is a hint: what cannot be given back is kept.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
             other => other,
@@ -248,7 +265,7 @@ impl Disk for ImageDisk {
 
     fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
         self.check_write(offset, length)?;
-        self.with_room(|| match unmap {
+        self.change(|| match unmap {
             true => self.alone(|image| image.discard_to_zero(offset, length)),
             false => self.shared().write_zeroes(offset, length),
         })

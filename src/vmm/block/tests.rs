@@ -1,5 +1,6 @@
 //! Every format does the same to the disk's bytes. qcow2 images are made and looked at by QEMU's own `qemu-img`.
 
+pub mod faults;
 mod full;
 
 use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
