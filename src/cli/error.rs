@@ -5,8 +5,8 @@ use std::{fmt::Display, io, process::ExitCode};
 use crate::{
     input::keys::UnknownKey,
     manager::{
-        client::ClientError, clone::CloneError, creation::CreationError, drives::DriveError, library::LibraryError,
-        paths::PathsError, pool::PoolsError, snapshots::SnapshotError, storage::StorageError,
+        client::ClientError, clone::CloneError, creation::CreationError, drives::DriveError, editing::EditError,
+        library::LibraryError, paths::PathsError, pool::PoolsError, snapshots::SnapshotError, storage::StorageError,
         supervisor::SupervisorError, virtual_networks::VirtualNetworkError,
     },
 };
@@ -38,6 +38,9 @@ pub enum CliError {
     /// Something could not be done with a pool or a volume.
     #[error(transparent)]
     Pools(#[from] PoolsError),
+    /// Something of a guest could not be changed.
+    #[error(transparent)]
+    Edit(#[from] EditError),
     /// Something could not be done with a network of the host.
     #[error(transparent)]
     VirtualNetwork(#[from] VirtualNetworkError),

@@ -217,6 +217,9 @@ fn card(
             .map_or_else(|| "NAT".to_owned(), |info| format!("NAT by {}", info.backend.replace("slirp", "libslirp"))),
         _ => "not connected".to_owned(),
     };
+    // It was switched for this run only.
+    let elsewhere = info.map(|info| &info.source).filter(|source| **source != network.source());
+    let place = elsewhere.map_or(place, |source| format!("{source} until it is off"));
     let mac = network.mac.as_deref().unwrap_or("-");
     let model = match network.model {
         NetworkModel::Virtio => "",

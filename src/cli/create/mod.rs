@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use clap::Args;
 use uuid::Uuid;
 
+pub(super) use self::arguments::NetworkArgument;
 use self::arguments::{
-    CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, NetworkArgument, PinArgument,
-    UsualDevice, VcpusArgument, VideoArgument, VsockArgument,
+    CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, PinArgument, UsualDevice, VcpusArgument,
+    VideoArgument, VsockArgument,
 };
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{

@@ -1,5 +1,6 @@
 //! `lodgectl network`: the networks that guests can be on, and the host's ports that lead into them.
 
+mod attach;
 mod forward;
 mod host;
 
@@ -25,6 +26,8 @@ pub(super) enum NetworkVerb {
     /// Forget networks of the host that are stopped. Only root can do that
     #[command(alias = "undefine")]
     Delete(host::Names),
+    /// Connect a guest's network card to another network, at once and from its next start
+    Attach(attach::Attach),
     /// Lead ports of the host into a guest whose network is address translation, at once and from its next start
     #[command(subcommand)]
     Forward(forward::ForwardVerb),
@@ -39,6 +42,7 @@ impl NetworkVerb {
             Self::Start(names) => names.start(context),
             Self::Stop(verb) => verb.run(context),
             Self::Delete(names) => names.delete(context),
+            Self::Attach(verb) => verb.run(context).await,
             Self::Forward(verb) => verb.run(context).await,
         }
     }

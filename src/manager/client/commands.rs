@@ -26,6 +26,7 @@ use crate::{
     manager::{
         definition::{DiskFormat, Layer},
         drives::Media,
+        network::Tap,
         storage::progress::Watch,
     },
     nat::Forward,
@@ -50,6 +51,22 @@ const TRANSLATION_TIMEOUT: Duration = Duration::from_secs(20);
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a key is held when typing, in milliseconds: long enough for a guest that polls its keyboard.
 const TYPING_HOLD: u64 = 20;
+
+/// The host's end of a network card, to be handed over.
+#[derive(Debug)]
+pub enum HostEnd {
+    /// There is none.
+    Nothing,
+    /// A TAP interface.
+    Tap(Tap),
+    /// A process that carries the card's frames.
+    Stream {
+        /// The socket through which the card gets its streams.
+        feed: OwnedFd,
+        /// The socket for requests.
+        control: OwnedFd,
+    },
+}
 
 impl Client {
     /// Whether and how the guest runs (`query-status`).
@@ -132,6 +149,41 @@ impl Client {
             "id": card, "protocol": protocol.name(), "address": address, "port": port, "guest-port": guest_port,
         });
         parse(command, self.execute_within(command, arguments, TRANSLATION_TIMEOUT).await?)
+    }
+
+    /// Switches a network card to the network of this host's end (`x-lodge-network-attach`).
+    pub async fn attach_network(&self, card: &str, source: &str, end: HostEnd) -> Result<(), ClientError> {
+        let mut handed = Vec::new();
+        let mut arguments = json!({ "id": card, "source": source });
+        let mut outcome = Ok(());
+        let descriptors = match end {
+            HostEnd::Nothing => Vec::new(),
+            HostEnd::Tap(Tap { interface, queues }) => {
+                arguments["interface"] = interface.into();
+                queues.into_iter().map(|queue| ("queues", queue)).collect()
+            }
+            HostEnd::Stream { feed, control } => vec![("feed", feed), ("control", control)],
+        };
+        for (what, descriptor) in descriptors {
+            match self.hand_over(descriptor, None).await {
+                Ok(file) => {
+                    match (&mut arguments[what], what) {
+                        (Value::Array(queues), _) => queues.push(file.name().into()),
+                        (argument, "queues") => *argument = json!([file.name()]),
+                        (argument, _) => *argument = file.name().into(),
+                    }
+                    handed.push(file);
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
+        if outcome.is_ok() {
+            outcome = self.execute_within("x-lodge-network-attach", arguments, TRANSLATION_TIMEOUT).await.map(drop);
+        }
+        for file in handed {
+            outcome = outcome.and(self.take_back(file).await.map(drop));
+        }
+        outcome
     }
 
     /// Has the guest go on in new images of its disks, all at one point (`transaction` of `blockdev-snapshot-sync`).

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 pub use crate::qmp::message::{ErrorClass, Event};
-pub use commands::DiskSnapshot;
+pub use commands::{DiskSnapshot, HostEnd};
 use connection::{Outgoing, Pending};
 
 use super::socket;

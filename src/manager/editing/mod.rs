@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod disks;
 mod merge;
 
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::worker::launch::Limits;
 
+pub use attach::attach;
 pub use disks::{DiskError, Source, add_disk, reason_to_keep, remove_disk};
 pub use merge::merge;
 
@@ -34,9 +36,28 @@ pub enum EditError {
         /// Why.
         source: ClientError,
     },
+    /// The guest has no such network card.
+    #[error("\"{name}\" has no network card net{card}, {}", cards(*count))]
+    NoCard {
+        /// The guest.
+        name: String,
+        /// The card's number.
+        card: usize,
+        /// How many it has.
+        count: usize,
+    },
     /// The work was given up.
     #[error("the change was given up: {0}. Try again")]
     GivenUp(#[from] tokio::task::JoinError),
+}
+
+/// How to mend it that a guest with so many cards does not have one.
+fn cards(count: usize) -> String {
+    match count {
+        0 => "and no other. Add one below [[network]]".to_owned(),
+        1 => "only net0. Name that".to_owned(),
+        count => format!("only net0 to net{}. Name one of them", count - 1),
+    }
 }
 
 /// What a change of a definition does to the guest while it runs.

@@ -28,7 +28,7 @@ use crate::{
     },
     nat::{self, Reply, read_message},
     switch,
-    worker::launch::{Connection, NetworkModel},
+    worker::launch::NetworkModel,
 };
 
 /// The programs, beside the worker's.
@@ -48,9 +48,9 @@ pub(super) struct Carrier {
 }
 
 /// The ends of sockets that belong to the worker.
-struct Ends {
-    feed: OwnedFd,
-    control: OwnedFd,
+pub(super) struct Ends {
+    pub feed: OwnedFd,
+    pub control: OwnedFd,
 }
 
 /// Those that belong to the carrier, by number.
@@ -60,14 +60,22 @@ struct Numbers {
     ready: RawFd,
 }
 
-/// Prepares the carrier of card number `index`, and the worker's connection to it.
+/// The longest packet that a card of this model takes from a translator.
+pub(super) fn translated_mtu(model: NetworkModel) -> u16 {
+    match model {
+        NetworkModel::Virtio => nat::MTU,
+        NetworkModel::E1000 => nat::USUAL_MTU,
+    }
+}
+
+/// Prepares the carrier of card number `index`, whose packets may have `mtu` bytes if it is a translator.
 pub(super) fn prepare(
     paths: &Paths,
     definition: &Definition,
     index: usize,
     network: &NetworkDefinition,
-    inherited: &mut Inherited,
-) -> io::Result<(Connection, Carrier)> {
+    mtu: u16,
+) -> io::Result<(Ends, Carrier)> {
     let (guest, card) = (definition.name.clone(), format!("net{index}"));
     let mac = network.mac_bytes().unwrap_or_default();
     let mut its = Inherited::default();
@@ -86,16 +94,11 @@ pub(super) fn prepare(
                     ready,
                 }),
             };
-            let (Ends { feed, control }, carrier) = connect(index, SWITCH, its, launch)?;
-            Ok((Connection::Switch { feed: inherited.add(feed), control: inherited.add(control) }, carrier))
+            connect(index, SWITCH, its, launch)
         }
         _ => {
             let (backend, forwards) = (network.backend, network.forwards.clone());
             let version = nat::LAUNCH_VERSION;
-            let mtu = match network.model {
-                NetworkModel::Virtio => nat::MTU,
-                NetworkModel::E1000 => nat::USUAL_MTU,
-            };
             let launch = |Numbers { feed, control, ready }| nat::Launch {
                 version,
                 guest,
@@ -108,8 +111,7 @@ pub(super) fn prepare(
                 control,
                 ready,
             };
-            let (Ends { feed, control }, carrier) = connect(index, TRANSLATOR, its, launch)?;
-            Ok((Connection::Nat { feed: inherited.add(feed), control: inherited.add(control) }, carrier))
+            connect(index, TRANSLATOR, its, launch)
         }
     }
 }

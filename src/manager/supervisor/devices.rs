@@ -5,7 +5,7 @@
 use std::{fs::File, path::Path};
 
 use super::{
-    carriers::{self, Carrier},
+    carriers::{self, Carrier, Ends},
     images,
     launch::Inherited,
     runtime::{Prepared, Wanted},
@@ -144,12 +144,19 @@ pub(super) fn open_networks(
     for (index, network) in definition.networks.iter().enumerate() {
         let connection = match network.kind {
             NetworkKind::None => Ok(Connection::Nothing),
-            NetworkKind::Nat | NetworkKind::Isolated => carriers::prepare(paths, definition, index, network, inherited)
-                .map(|(connection, carrier)| {
-                    carriers.push(carrier);
-                    connection
-                })
-                .map_err(|error| ("kind", format!("no sockets could be made: {error}. Close other programs"))),
+            NetworkKind::Nat | NetworkKind::Isolated => {
+                let mtu = carriers::translated_mtu(network.model);
+                carriers::prepare(paths, definition, index, network, mtu)
+                    .map(|(Ends { feed, control }, carrier)| {
+                        carriers.push(carrier);
+                        let (feed, control) = (inherited.add(feed), inherited.add(control));
+                        match network.kind {
+                            NetworkKind::Isolated => Connection::Switch { feed, control },
+                            _ => Connection::Nat { feed, control },
+                        }
+                    })
+                    .map_err(|error| ("kind", format!("no sockets could be made: {error}. Close other programs")))
+            }
             NetworkKind::Tap | NetworkKind::Bridge | NetworkKind::Network => network::open(network, root)
                 .map(|tap| match tap {
                     Some(Tap { interface, queues }) => {

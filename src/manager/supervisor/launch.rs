@@ -161,7 +161,7 @@ impl Supervisor {
     }
 
     /// The worker's program: the one that was chosen, or the one beside this program.
-    fn worker_program(&self) -> Result<PathBuf, (String, String)> {
+    pub(super) fn worker_program(&self) -> Result<PathBuf, (String, String)> {
         let chosen = self.worker.clone().or_else(|| env::var_os(WORKER_VARIABLE).map(PathBuf::from));
         let beside = || env::current_exe().ok().and_then(|program| Some(program.parent()?.join("lodge-worker")));
         let path = chosen.or_else(beside).unwrap_or_else(|| "/usr/bin/lodge-worker".into());

@@ -18,6 +18,7 @@ mod ending;
 mod error;
 mod images;
 mod launch;
+mod reconnect;
 mod runtime;
 mod saved;
 mod state;

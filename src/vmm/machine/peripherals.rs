@@ -244,7 +244,7 @@ impl NetworkConfig {
 
 impl Connection {
     /// The back ends, one a pair of queues.
-    fn open(self) -> io::Result<Vec<Box<dyn NetBackend>>> {
+    pub fn open(self) -> io::Result<Vec<Box<dyn NetBackend>>> {
         Ok(match self {
             Self::Nothing => vec![Box::new(NoNetwork::new()?)],
             Self::Tap(queues) => {

@@ -13,6 +13,8 @@ use std::{
 
 use rustix::event::EventfdFlags;
 
+use super::NetBackend;
+
 /// An Ethernet address.
 pub type MacAddress = [u8; 6];
 
@@ -91,8 +93,10 @@ pub struct Card {
     mac: Mutex<MacAddress>,
     link: AtomicBool,
     statistics: NetStatistics,
-    /// Signalled when the link changes, one for each thread.
+    /// Signalled when the link or the back end changes, one for each thread.
     wake: Vec<Wake>,
+    /// Back ends that the threads are to take instead of theirs.
+    exchange: Mutex<Vec<Option<Box<dyn NetBackend>>>>,
     observer: Mutex<Option<LinkObserver>>,
 }
 
@@ -103,8 +107,8 @@ impl Card {
     /// A card with its link up, which so many threads work for.
     pub fn new(mac: MacAddress, threads: usize) -> io::Result<NetHandle> {
         let wake = (0..threads).map(|_| Wake::new()).collect::<io::Result<_>>()?;
-        let (link, observer) = (AtomicBool::new(true), Mutex::new(None));
-        Ok(Arc::new(Self { mac: Mutex::new(mac), link, statistics: NetStatistics::default(), wake, observer }))
+        let (mac, link, statistics) = (Mutex::new(mac), AtomicBool::new(true), NetStatistics::default());
+        Ok(Arc::new(Self { mac, link, statistics, wake, exchange: Mutex::default(), observer: Mutex::new(None) }))
     }
 
     /// Whether the link is up.
@@ -121,6 +125,22 @@ impl Card {
         if let Some(observer) = &*self.observer.lock().unwrap_or_else(PoisonError::into_inner) {
             observer();
         }
+    }
+
+    /// Switches the card to other back ends, as many as it has threads; `false` when they are not, and nothing is done.
+    pub fn exchange(&self, backends: Vec<Box<dyn NetBackend>>) -> bool {
+        if backends.len() != self.wake.len() {
+            return false;
+        }
+        let backends = backends.into_iter().map(Some).collect();
+        *self.exchange.lock().unwrap_or_else(PoisonError::into_inner) = backends;
+        self.wake.iter().for_each(Wake::signal);
+        true
+    }
+
+    /// The back end that thread `thread` is to take instead of its own.
+    pub(in crate::vmm) fn take_backend(&self, thread: usize) -> Option<Box<dyn NetBackend>> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner).get_mut(thread)?.take()
     }
 
     /// Puts the link into a saved state, of which nobody is told.

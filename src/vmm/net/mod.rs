@@ -3,6 +3,7 @@
 
 pub mod card;
 pub mod checksum;
+pub mod finishing;
 pub mod none;
 pub mod stream;
 pub mod tap;
@@ -31,6 +32,15 @@ pub struct Offloads {
     pub tso6: bool,
     /// Unsegmented TCP may carry ECN's CWR.
     pub ecn: bool,
+}
+
+impl Offloads {
+    /// Whether whoever can do `other` can do all of these.
+    pub fn are_within(self, other: Self) -> bool {
+        let pairs =
+            [(self.checksum, other.checksum), (self.tso4, other.tso4), (self.tso6, other.tso6), (self.ecn, other.ecn)];
+        pairs.into_iter().all(|(wanted, there)| !wanted || there)
+    }
 }
 
 /// What has become of a frame that was to be sent.

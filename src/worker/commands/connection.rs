@@ -1,21 +1,29 @@
-//! Commands for what the network cards are connected to: `x-lodge-query-networks`, `x-lodge-network-forward-add` and `-remove`. A translator
+//! Commands for what the network cards are connected to: `x-lodge-query-networks`, `x-lodge-network-attach`,
+//! `x-lodge-network-forward-add` and `-remove`. A translator
 //! may have to begin anew, so they run in the client's thread.
+
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Error, Session, answer, no_arguments};
+use super::{Error, Session, answer, network, no_arguments, nothing};
 use crate::{
-    nat::{Forward, Isolated, State, Task, localhost},
+    nat::{Control, Forward, Isolated, State, Task, localhost},
     qmp::{
         arguments,
         message::ErrorClass,
         types::{ConnectionInfo, Forward as QmpForward, IsolatedInfo},
     },
+    switch,
+    vmm::machine::Connection,
     worker::connections::Connected,
 };
 
-/// The arguments of both commands.
+/// How long the cable is out when a card is switched to another network: when it is in again, guests ask for an address.
+const REPLUG: Duration = Duration::from_secs(1);
+
+/// The arguments of both commands about forwards.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ForwardArguments {
@@ -38,6 +46,59 @@ pub(super) fn query(session: &mut Session, arguments: Map<String, Value>) -> Res
         info(&id, &connected, state)
     });
     answer(infos.collect::<Vec<_>>())
+}
+
+/// The arguments of `x-lodge-network-attach`. The file descriptors are named by their sets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct AttachArguments {
+    /// The card.
+    id: String,
+    /// What it is to be connected to, in words.
+    source: String,
+    /// The name of the TAP interface.
+    interface: Option<String>,
+    /// The queues of a TAP interface.
+    #[serde(default)]
+    queues: Vec<String>,
+    /// Where streams come from who carries the frames.
+    feed: Option<String>,
+    /// Where that takes requests.
+    control: Option<String>,
+}
+
+/// Switches a card to another network.
+pub(super) fn attach(session: &mut Session, arguments: Map<String, Value>) -> Result<Value, Error> {
+    let AttachArguments { id, source, interface, queues, feed, control } = arguments::parse(arguments)?;
+    let open = |name: &String| session.fd_sets().open(name, "use lodgectl network attach");
+    let mut connected = Connected { source, interface, control: None };
+    let connection = match (&feed, &control, &queues[..]) {
+        (None, None, []) => Connection::Nothing,
+        (None, None, queues) => Connection::Tap(queues.iter().map(open).collect::<Result<_, _>>()?),
+        (Some(feed), Some(control), []) => {
+            connected.control = Some(Control::new(open(control)?.into()));
+            Connection::Stream { feed: open(feed)?.into(), mtu: switch::MTU }
+        }
+        _ => return Err(Error::generic("Expected 'queues', or 'feed' and 'control', or none of them")),
+    };
+    let is_connected = !matches!(connection, Connection::Nothing);
+    let failed = |error| Error::generic(format!("'{}' cannot be used: {error}", connected.source));
+    let backends = connection.open().map_err(failed)?;
+    let name = id.clone();
+    let card = session.driver().call(move |driver| {
+        let card = network::find(driver, &name)?;
+        if !card.exchange(backends) {
+            return Err(Error::generic(format!("Device '{name}' has another number of queues")));
+        }
+        card.set_link(false);
+        Ok(card)
+    })?;
+    session.connections().set(&id, connected);
+    if is_connected {
+        std::thread::sleep(REPLUG);
+        card.set_link(true);
+    }
+    nothing()
 }
 
 pub(super) fn add(session: &mut Session, arguments: Map<String, Value>) -> Result<Value, Error> {

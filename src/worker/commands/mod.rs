@@ -21,7 +21,8 @@
 //!   at its next start: the worker ends then. The event `MIGRATION` comes without being asked for.
 //! - `x-lodge-statistics` answers all that a guest's graphs need, `x-lodge-query-netstats` what went over the network cards, whose
 //!   names `net0` and so on are those for `set_link`. `x-lodge-query-networks` tells what each card is connected to, and which
-//!   ports of the host lead into the guest; `x-lodge-network-forward-add` and `-remove` change those (QEMU has `hostfwd_add` for
+//!   ports of the host lead into the guest; `x-lodge-network-attach` switches a card to another network, whose descriptors are in sets.
+//!   `x-lodge-network-forward-add` and `-remove` change the ports (QEMU has `hostfwd_add` for
 //!   people only). The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 
@@ -106,6 +107,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("system_powerdown", Handler::Driver(run_state::system_powerdown)),
     ("system_reset", Handler::Driver(run_state::system_reset)),
     ("transaction", Handler::Session(snapshot::transaction)),
+    ("x-lodge-network-attach", Handler::Session(connection::attach)),
     ("x-lodge-network-forward-add", Handler::Session(connection::add)),
     ("x-lodge-network-forward-remove", Handler::Session(connection::remove)),
     ("x-lodge-query-netstats", Handler::Driver(network::query_netstats)),

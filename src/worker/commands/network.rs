@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Driver, Error, answer, no_arguments, nothing};
 use crate::{
     qmp::{arguments, message::ErrorClass, types::NetworkStatistics},
-    vmm::machine::NetworkInfo,
+    vmm::{machine::NetworkInfo, net::card::NetHandle},
 };
 
 /// The arguments of `set_link`.
@@ -23,11 +23,15 @@ struct LinkArguments {
 
 pub(super) fn set_link(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
     let LinkArguments { name, up } = arguments::parse(arguments)?;
-    let card = driver.machine().networks().into_iter().find(|network| network.id == name);
-    let card =
-        card.ok_or_else(|| Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{name}' not found") })?;
-    card.card.set_link(up);
+    find(driver, &name)?.set_link(up);
     nothing()
+}
+
+/// The card of this name.
+pub(super) fn find(driver: &Driver, name: &str) -> Result<NetHandle, Error> {
+    let found = driver.machine().networks().into_iter().find(|network| network.id == name);
+    let not_found = || Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{name}' not found") };
+    found.map(|network| network.card).ok_or_else(not_found)
 }
 
 pub(super) fn query_netstats(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {

@@ -88,6 +88,7 @@ impl Worker {
         }
         let shared = self.shared.clone();
         loop {
+            self.exchange();
             let is_busy = self.send() | self.receive();
             let mut core = shared.lock();
             core.wake_up();
@@ -105,6 +106,19 @@ impl Worker {
             let due = core.interrupts.due();
             drop(core);
             self.wait(sleep, due);
+        }
+    }
+
+    /// Goes on with the back end to which the card is switched, if it is.
+    fn exchange(&mut self) {
+        let Some(backend) = self.shared.card.take_backend(0) else { return };
+        (self.offloads, self.backend) = (backend.offloads(), backend);
+        (self.full, self.broken) = (false, false);
+        // They were made for the other one.
+        self.frame.clear();
+        self.outgoing = None;
+        if let Err(error) = self.backend.accept(Offloads::default()) {
+            self.lose(&error);
         }
     }
 

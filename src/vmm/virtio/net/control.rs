@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, VIRTIO_NET_CTRL_MAC,
     VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_ERR,
-    VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MQ,
+    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MQ,
     VIRTIO_NET_OK,
 };
 
@@ -28,6 +29,16 @@ pub fn accepted(features: u64) -> Offloads {
         tso4: has(features, VIRTIO_NET_F_GUEST_TSO4),
         tso6: has(features, VIRTIO_NET_F_GUEST_TSO6),
         ecn: has(features, VIRTIO_NET_F_GUEST_ECN),
+    }
+}
+
+/// What the driver leaves to the card, by its features.
+pub fn left(features: u64) -> Offloads {
+    Offloads {
+        checksum: has(features, VIRTIO_NET_F_CSUM),
+        tso4: has(features, VIRTIO_NET_F_HOST_TSO4),
+        tso6: has(features, VIRTIO_NET_F_HOST_TSO6),
+        ecn: has(features, VIRTIO_NET_F_HOST_ECN),
     }
 }
 

@@ -15,7 +15,7 @@ use vmm_sys_util::epoll::EventSet;
 use super::{Shared, control};
 use crate::vmm::{
     memory::{GuestMemory, GuestSlice},
-    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent, card::NetStatistics},
+    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent, card::NetStatistics, finishing::Finishing},
     virtio::{
         queue::{Buffers, QueueError, Virtqueue},
         worker::{Handler, Io},
@@ -173,8 +173,34 @@ impl QueuePair {
     }
 }
 
-impl Handler for QueuePair {
-    fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+impl QueuePair {
+    fn thread(&self) -> usize {
+        usize::from(self.receive / 2)
+    }
+
+    /// Takes the back end to which the card is switched, if it is. What that cannot do for frames is done before.
+    fn adopt(&mut self, features: u64) -> Option<Box<dyn NetBackend>> {
+        let backend = self.shared.card.take_backend(self.thread())?;
+        let backend = match control::left(features).are_within(backend.offloads()) {
+            true => backend,
+            false => Box::new(Finishing::new(backend)),
+        };
+        self.broken = false;
+        Some(std::mem::replace(&mut self.backend, backend))
+    }
+
+    /// Goes on with the back end to which the card is switched, if it is.
+    fn exchange(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        let Some(before) = self.adopt(io.features) else { return Ok(()) };
+        for source in [Some(before.descriptor()), before.room()].into_iter().flatten() {
+            io.remove_source(&Descriptor(source.as_raw_fd()))?;
+        }
+        self.begin(io)?;
+        self.transmit(io)
+    }
+
+    /// Tells the back end what the driver takes, and begins to wait for it.
+    fn begin(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         self.backend.accept(control::accepted(io.features))?;
         let descriptor = Descriptor(self.backend.descriptor().as_raw_fd());
         io.add_source(&descriptor, SOURCE_BACKEND, EventSet::empty())?;
@@ -182,7 +208,15 @@ impl Handler for QueuePair {
         if let Some(room) = self.backend.room() {
             io.add_source(&Descriptor(room.as_raw_fd()), SOURCE_ROOM, EventSet::IN)?;
         }
-        if let Some(wake) = self.shared.card.wake(usize::from(self.receive / 2)) {
+        Ok(())
+    }
+}
+
+impl Handler for QueuePair {
+    fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
+        self.adopt(io.features);
+        self.begin(io)?;
+        if let Some(wake) = self.shared.card.wake(self.thread()) {
             io.add_source(wake, SOURCE_WAKE, EventSet::IN)?;
         }
         Ok(())
@@ -205,9 +239,10 @@ impl Handler for QueuePair {
             return self.flush(io);
         }
         if source == SOURCE_WAKE
-            && let Some(wake) = self.shared.card.wake(usize::from(self.receive / 2))
+            && let Some(wake) = self.shared.card.wake(self.thread())
         {
             wake.clear();
+            self.exchange(io)?;
         }
         self.receive(io)
     }

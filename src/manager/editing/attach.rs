@@ -1,0 +1,43 @@
+//! Switching a network card to another network, while the guest runs and for its next start.
+
+use super::{EditError, blocking};
+use crate::manager::{
+    definition::NetworkDefinition,
+    library::LibraryError,
+    supervisor::{Supervisor, SupervisorError},
+};
+
+/// Connects card number `card` of the guest `name` to another network: at once when it runs, and, unless it is for the running guest
+/// only, from its next start on. The card keeps its address, its model and its queues.
+pub async fn attach(
+    supervisor: &Supervisor,
+    name: &str,
+    card: usize,
+    network: NetworkDefinition,
+    live_only: bool,
+) -> Result<(), EditError> {
+    let (library, guest) = (supervisor.library().clone(), name.to_owned());
+    let (stored, is_running) = blocking(move || Ok((library.load(&guest)?, library.is_running(&guest)?))).await?;
+    let mut definition = stored.definition;
+    let count = definition.networks.len();
+    let Some(place) = definition.networks.get_mut(card) else {
+        return Err(EditError::NoCard { name: name.to_owned(), card, count });
+    };
+    let NetworkDefinition { mac, model, queues, .. } = place.clone();
+    *place = NetworkDefinition { mac, model, queues, ..network };
+    let source = place.source();
+    definition.validate().map_err(LibraryError::from)?;
+    if is_running {
+        let end = supervisor.connect(&definition, card).await?;
+        let client = supervisor.attach(name).await?;
+        let attached = client.attach_network(&format!("net{card}"), &source, end).await;
+        attached.map_err(|source| EditError::Refused { name: name.to_owned(), source })?;
+    } else if live_only {
+        return Err(SupervisorError::NotRunning { name: name.to_owned() }.into());
+    }
+    if !live_only {
+        let library = supervisor.library().clone();
+        blocking(move || library.save(&definition, &stored.revision).map(drop)).await?;
+    }
+    Ok(())
+}
