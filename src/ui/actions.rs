@@ -55,6 +55,8 @@ pub enum Action {
     MainMenu,
     /// Shows where disks lie.
     Storage,
+    /// Shows what guests can be connected to.
+    Networks,
     /// Shows the guests that were deleted.
     Trash,
     /// Shows what the host offers.
@@ -168,12 +170,13 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
         Self::MainMenu,
         Self::Storage,
+        Self::Networks,
         Self::Trash,
         Self::HostCheck,
         Self::CloseMainWindow,
@@ -233,6 +236,7 @@ impl Action {
             Self::Search => (MainWindow, "search", gettext("_Search"), &["<Control>f"]),
             Self::MainMenu => (MainWindow, "main-menu", gettext("_Main Menu"), &["F10"]),
             Self::Storage => (MainWindow, "storage", gettext("Sto_rage"), &["<Control>k"]),
+            Self::Networks => (MainWindow, "networks", gettext("N_etworks"), &["<Control>e"]),
             Self::Trash => (MainWindow, "trash", gettext("_Deleted Guests"), &["<Control>BackSpace"]),
             Self::HostCheck => (MainWindow, "host-check", gettext("_Host Check"), &["<Control>h"]),
             Self::CloseMainWindow => (MainWindow, "close", gettext("_Close Window"), &["<Control>w"]),
@@ -270,7 +274,7 @@ impl Action {
             Self::InsertDisc => (GuestWindow, "insert-disc", gettext("_Insert Disc…"), &["<Control><Shift>i"]),
             Self::EjectDisc => (GuestWindow, "eject-disc", gettext("E_ject Disc"), &["<Control><Shift>j"]),
             Self::ScaleToWindow => (GuestWindow, "scale", gettext("Scale to _Window"), &["<Control><Shift>z"]),
-            Self::ResizeToWindow => (GuestWindow, "resize", gettext("Resi_ze Guest to Window"), &["<Control><Shift>x"]),
+            Self::ResizeToWindow => (GuestWindow, "resize", gettext("Resi_ze Guest to Window"), &["<Control><Shift>y"]),
             Self::FullScreen => (GuestWindow, "full-screen", gettext("F_ull Screen"), &["<Control><Shift>Return"]),
             Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),
             Self::ShowSerial => (GuestWindow, "serial", gettext("Serial _Port"), &["<Control><Shift>e"]),

@@ -312,6 +312,7 @@ impl App {
             }
             Action::Search => self.list.emit(GuestListMsg::ToggleSearch),
             Action::Storage => self.show_host(HostPage::Storage),
+            Action::Networks => self.show_host(HostPage::Networks),
             Action::Trash => self.show_host(HostPage::Trash),
             Action::HostCheck => check_host(&self.backend, true, sender),
             Action::CloseMainWindow => root.close(),
@@ -457,7 +458,10 @@ fn main_menu() -> gio::Menu {
     ]);
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::TryTestCard.menu_item(), Action::HostCheck.menu_item()]));
-    menu.append_section(None, &section(&[Action::Storage.menu_item(), Action::Trash.menu_item()]));
+    menu.append_section(
+        None,
+        &section(&[Action::Storage.menu_item(), Action::Networks.menu_item(), Action::Trash.menu_item()]),
+    );
     menu.append_section(None, &section(&[gio::MenuItem::new_submenu(Some(&Action::Style.entry().label), &styles)]));
     menu.append_section(
         None,

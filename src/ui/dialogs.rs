@@ -3,6 +3,7 @@
 use adw::prelude::*;
 use gtk::accessible::Property;
 use lodge::manager::{
+    clone::NewClone,
     definition::{NAME_MAX_BYTES, NAME_MAX_CHARACTERS, check_name},
     library::Deleted,
 };
@@ -70,19 +71,23 @@ pub async fn ask_name(parent: &impl IsA<gtk::Window>, name: &str, taken: Vec<Str
     form.run().await.then(|| entry.text().into())
 }
 
-/// Asks for the name of a guest that is to be like this one; `taken` are the names that there are.
-pub async fn ask_clone(parent: &impl IsA<gtk::Window>, guest: &GuestView, taken: Vec<String>) -> Option<String> {
+/// Asks what a guest is to be that is like this one; `taken` are the names that there are.
+pub async fn ask_clone(parent: &impl IsA<gtk::Window>, guest: &GuestView, taken: Vec<String>) -> Option<NewClone> {
     let heading = gettext_f("Clone “{name}”", &[("name", &guest.name)]);
-    let mut message = gettext(
-        "The clone gets copies of the guest’s disks, an identity and network addresses of its own. Snapshots are not copied.",
-    );
+    let mut message = gettext("The clone gets an identity and network addresses of its own. Snapshots are not copied.");
     if guest.state == GuestState::Saved {
         message += "\n\n";
         message += &gettext("Its saved state is not copied: the clone begins as if the guest’s plug had been pulled.");
     }
     let dialog = question(parent, &heading, &message, &gettext("_Clone"), adw::ResponseAppearance::Suggested);
     let (form, entry) = name_entry(&dialog, &free_name(&guest.name, &taken), None, taken);
-    form.run().await.then(|| entry.text().into())
+    let copies = form.switch(
+        &gettext("Co_py Disks"),
+        &gettext("Without copies the clone takes no time and no room at first: both guests go on from the disks as they are now."),
+        true,
+    );
+    let accepted = form.run().await;
+    accepted.then(|| NewClone { name: entry.text().into(), linked: !copies.is_active(), snapshot: None })
 }
 
 /// Adds an entry for a guest's name to `dialog`, which is accepted only with one that can be. `own` is the name that the

@@ -150,12 +150,12 @@ pub fn clone(backend: &Backend, place: &Place, guest: &GuestView) {
     let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
     relm4::spawn_local(async move {
         let taken = backend.guests().all().into_iter().map(|guest| guest.name).collect();
-        let Some(new_name) = dialogs::ask_clone(&place.window, &guest, taken).await else { return };
-        let (name, copy) = (guest.name.clone(), new_name.clone());
+        let Some(new) = dialogs::ask_clone(&place.window, &guest, taken).await else { return };
+        let (name, new_name) = (guest.name.clone(), new.name.clone());
         let names = [("name", name.as_str()), ("new", new_name.as_str())];
         let doing = gettext_f("Cloning “{name}” as “{new}”…", &names);
         let source = name.clone();
-        let call = |progress| async move { backend.clone_guest(source, copy, progress).await };
+        let call = |progress| async move { backend.clone_guest(source, new, progress).await };
         match place.run_long(&doing, true, call).await {
             Some(Ok(())) => place.toast(&gettext_f("“{name}” was cloned as “{new}”", &names)),
             Some(Err(error)) => place.complain(&gettext_f("“{name}” Could Not Be Cloned", &names), &error),

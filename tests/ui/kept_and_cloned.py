@@ -36,10 +36,23 @@ def test(application):
     dialog.find("text", "Name").enter("card")
     dialog.wait_for_text("Another guest has this name.")
     dialog.find("text", "Name").enter("copy")
+    assert dialog.find("check box", "Copy Disks").checked
     dialog.find("push button", contains="Clone").press()
     window.find("list item", "copy, Off")
     assert disk("copy") != disk("card")
     application.screenshot("cloned")
+
+    # Without copies both go on from what there is now.
+    original = disk("card")
+    application.keys("ctrl+shift+n")
+    dialog = application.dialog("Clone “card”")
+    dialog.find("text", "Name").enter("linked")
+    wait_for("disks are to be copied", lambda: dialog.find("check box", "Copy Disks").checked)
+    dialog.find("check box", "Copy Disks").click()
+    dialog.find("push button", contains="Clone").press()
+    window.find("list item", "linked, Off")
+    info = json.loads(lodgectl("info", "linked", "--json"))
+    assert any(layer["path"] == original for layer in info["disk"][0]["backing"])
 
 
 run(test)

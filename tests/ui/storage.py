@@ -82,6 +82,10 @@ def test(application):
     wait_for("the pool is gone", lambda: not window.has_text("fast"))
     assert os.listdir(f"{HOME}/images") == ["data.qcow2"]
 
+    window.find("page tab", "Networks").click()
+    window.find("list item", contains="Through the host (NAT)")
+    application.screenshot("networks")
+
     lodgectl("delete", "web", "--disks")
     window.find("page tab", "Deleted Guests").click()
     window.find("list item", contains="with 1 disk")

@@ -2,8 +2,8 @@
 //! and nothing in the windows knows sockets, files or processes.
 
 mod editing;
+mod host;
 mod snapshots;
-mod storage;
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use lodge::{
         definition::{Definition, HostLimits, NetworkDefinition},
         drives,
         guests::{Guests, WatchLevel},
-        host::{self, Finding, Root},
+        host::{self as host_facts, Finding, Root},
         library::{Deleted, Library},
         media::{self, Media, MediaError},
         networks,
@@ -34,8 +34,8 @@ use super::progress::Progress;
 
 pub use self::{
     editing::{ImageFacts, Loaded, PoolChoice, Removal, Wanted},
+    host::{PoolView, volume_name},
     snapshots::{Edit, NewSnapshot, Preview, Snapshot, Tree},
-    storage::{PoolView, volume_name},
 };
 pub use lodge::manager::{
     creation::NewDisk,
@@ -208,13 +208,11 @@ impl Backend {
         Ok(())
     }
 
-    /// Makes a guest `new_name` that is like the guest `name`, with copies of its disks.
-    pub async fn clone_guest(&self, name: String, new_name: String, progress: Progress) -> Result<()> {
+    /// Makes a guest that is like the guest `name`.
+    pub async fn clone_guest(&self, name: String, new: NewClone, progress: Progress) -> Result<()> {
         let paths = self.paths.clone();
         blocking(move || {
-            clone::clone(&paths, &name, &NewClone { name: new_name, ..NewClone::default() }, &|done, total| {
-                progress.tell(done, total)
-            })?;
+            clone::clone(&paths, &name, &new, &|done, total| progress.tell(done, total))?;
             Ok(())
         })
         .await
@@ -266,7 +264,7 @@ impl Backend {
     /// What the host check finds.
     pub async fn host_check(&self) -> Result<Vec<Finding>> {
         let paths = self.paths.clone();
-        blocking(move || Ok(host::check(&paths))).await
+        blocking(move || Ok(host_facts::check(&paths))).await
     }
 
     /// What the file at `path` is, and which guests use it as a disk.
@@ -305,7 +303,7 @@ impl Backend {
         let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
         blocking(move || {
             Ok(Surroundings {
-                limits: host::limits(),
+                limits: host_facts::limits(),
                 space: pool.space().ok(),
                 pool: pool.folder().to_owned(),
                 names: library.names()?,

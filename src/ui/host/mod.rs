@@ -1,11 +1,12 @@
-//! The host's window: where disks lie, and the guests that were deleted.
+//! The host's window: where disks lie, what networks there are, and the guests that were deleted.
 
+mod networks;
 mod storage;
 mod trash;
 
 use adw::prelude::*;
 
-use self::{storage::StoragePage, trash::TrashPage};
+use self::{networks::NetworksPage, storage::StoragePage, trash::TrashPage};
 use crate::ui::{actions, backend::Backend, i18n::gettext, operations::Place};
 
 /// A page of the window.
@@ -13,6 +14,8 @@ use crate::ui::{actions, backend::Backend, i18n::gettext, operations::Place};
 pub enum HostPage {
     /// Pools and volumes.
     Storage,
+    /// What guests can be connected to.
+    Networks,
     /// Deleted guests.
     Trash,
 }
@@ -21,6 +24,7 @@ impl HostPage {
     fn name(self) -> &'static str {
         match self {
             Self::Storage => "storage",
+            Self::Networks => "networks",
             Self::Trash => "trash",
         }
     }
@@ -30,8 +34,23 @@ impl HostPage {
 pub struct HostWindow {
     window: adw::Window,
     stack: adw::ViewStack,
+    pages: Pages,
+}
+
+/// What is in it. Clones are the same.
+#[derive(Clone)]
+struct Pages {
     storage: StoragePage,
+    networks: NetworksPage,
     trash: TrashPage,
+}
+
+impl Pages {
+    fn reload(&self) {
+        self.storage.reload();
+        self.networks.reload();
+        self.trash.reload();
+    }
 }
 
 impl HostWindow {
@@ -50,12 +69,17 @@ impl HostWindow {
             .width_request(360)
             .build();
         let place = Place::new(&window, &toasts);
-        let (storage, trash) = (StoragePage::new(backend, &place), TrashPage::new(backend, &place));
+        let pages = Pages {
+            storage: StoragePage::new(backend, &place),
+            networks: NetworksPage::new(backend, &place),
+            trash: TrashPage::new(backend, &place),
+        };
         let page = |widget: &gtk::Widget, page: HostPage, title: &str, icon: &str| {
             stack.add_titled(widget, Some(page.name()), title).set_icon_name(Some(icon));
         };
-        page(storage.widget().upcast_ref(), HostPage::Storage, &gettext("Storage"), "drive-harddisk-symbolic");
-        page(trash.widget().upcast_ref(), HostPage::Trash, &gettext("Deleted Guests"), "user-trash-symbolic");
+        page(pages.storage.widget().upcast_ref(), HostPage::Storage, &gettext("Storage"), "drive-harddisk-symbolic");
+        page(pages.networks.widget().upcast_ref(), HostPage::Networks, &gettext("Networks"), "network-wired-symbolic");
+        page(pages.trash.widget().upcast_ref(), HostPage::Trash, &gettext("Deleted Guests"), "user-trash-symbolic");
         let switcher = adw::ViewSwitcher::builder().stack(&stack).policy(adw::ViewSwitcherPolicy::Wide).build();
         let content = gtk::Box::new(gtk::Orientation::Vertical, 0);
         content.append(&adw::HeaderBar::builder().title_widget(&switcher).build());
@@ -69,37 +93,31 @@ impl HostWindow {
             }
         });
         // Others change what is shown here: it is looked at whenever a person turns to it.
-        let (shown_storage, shown_trash) = (storage.clone(), trash.clone());
+        let shown = pages.clone();
         window.connect_is_active_notify(move |window| {
             if window.is_active() {
-                shown_storage.reload();
-                shown_trash.reload();
+                shown.reload();
             }
         });
-        Self { window, stack, storage, trash }
+        Self { window, stack, pages }
     }
 
     /// Shows the window with this page.
     pub fn present(&self, page: HostPage) {
         self.stack.set_visible_child_name(page.name());
         self.window.present();
-        self.reload();
+        self.pages.reload();
     }
 
     /// Guests have come, gone or changed, and so may have who needs which disk.
     pub fn follow_guests(&self) {
         if self.window.is_visible() {
-            self.reload();
+            self.pages.reload();
         }
     }
 
     /// Hides the window.
     pub fn close(&self) {
         self.window.close();
-    }
-
-    fn reload(&self) {
-        self.storage.reload();
-        self.trash.reload();
     }
 }

@@ -1,10 +1,12 @@
-//! What the windows ask for about the places where disks lie, and about deleted guests.
+//! What the host's window asks for: the places where disks lie, networks, deleted guests.
 
 use std::path::Path;
 
 use anyhow::Result;
 use lodge::manager::{
+    host::Root,
     library::Trashed,
+    networks::{self, NetworkChoice},
     pool::{
         NewVolume, PoolInfo, Pools, Target, Volume,
         volumes::{Import, NewSize},
@@ -95,6 +97,12 @@ impl Backend {
             Ok(disks.check(&image, repair, &|done, total| progress.tell(done, total))?)
         })
         .await
+    }
+
+    /// The networks that guests can be on.
+    pub async fn networks(&self) -> Result<Vec<NetworkChoice>> {
+        let library = self.library.clone();
+        blocking(move || Ok(networks::choices(&library, &Root::default())?)).await
     }
 
     /// The guests that were deleted and can be brought back, the last one first.

@@ -1,0 +1,140 @@
+//! The page of the networks that guests can be on. Who is on which is seen at a glance; networks of the host are made by
+//! an administrator.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use adw::prelude::*;
+use gtk::accessible::Property;
+use lodge::manager::networks::NetworkChoice;
+
+use crate::ui::{
+    backend::Backend,
+    i18n::{gettext, gettext_f},
+    operations::{Place, on_tokio},
+    widgets::names::name_list,
+    wording,
+};
+
+/// The page. Clones are the same one.
+#[derive(Clone)]
+pub struct NetworksPage(Rc<Inner>);
+
+struct Inner {
+    backend: Backend,
+    place: Place,
+    page: adw::PreferencesPage,
+    group: adw::PreferencesGroup,
+    rows: RefCell<Vec<adw::ActionRow>>,
+    shown: RefCell<Vec<NetworkChoice>>,
+    /// Counts what was read, so that an answer that is late is not shown.
+    reading: Cell<u32>,
+}
+
+impl NetworksPage {
+    /// The page; it is empty until [`NetworksPage::reload`].
+    pub fn new(backend: &Backend, place: &Place) -> Self {
+        let group = adw::PreferencesGroup::builder()
+            .title(gettext("Networks"))
+            .description(gettext(
+                "What guests’ network cards can be connected to. An administrator makes more with “lodgectl network create”.",
+            ))
+            .build();
+        let page = adw::PreferencesPage::new();
+        page.add(&group);
+        Self(Rc::new(Inner {
+            backend: backend.clone(),
+            place: place.clone(),
+            page,
+            group,
+            rows: RefCell::default(),
+            shown: RefCell::default(),
+            reading: Cell::default(),
+        }))
+    }
+
+    /// The page's widget.
+    pub fn widget(&self) -> &adw::PreferencesPage {
+        &self.0.page
+    }
+
+    /// Looks at the networks again.
+    pub fn reload(&self) {
+        let reading = self.0.reading.get().wrapping_add(1);
+        self.0.reading.set(reading);
+        let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
+        relm4::spawn_local(async move {
+            let read = on_tokio(async move { backend.networks().await }).await;
+            let Some(page) = weak.upgrade().map(Self).filter(|page| page.0.reading.get() == reading) else { return };
+            match read {
+                Ok(networks) => page.show(networks),
+                Err(error) => page.0.place.complain(&gettext("The Networks Cannot Be Read"), &error),
+            }
+        });
+    }
+
+    fn show(&self, networks: Vec<NetworkChoice>) {
+        let inner = &self.0;
+        if *inner.shown.borrow() == networks {
+            return;
+        }
+        inner.rows.borrow_mut().drain(..).for_each(|row| inner.group.remove(&row));
+        for network in &networks {
+            let row = row(network);
+            inner.group.add(&row);
+            inner.rows.borrow_mut().push(row);
+        }
+        if let Some(row) = inner.rows.borrow().first() {
+            name_list(row, &gettext("Networks"));
+        }
+        inner.shown.replace(networks);
+    }
+}
+
+fn row(network: &NetworkChoice) -> adw::ActionRow {
+    let (title, subtitle) = (wording::network(&network.card), about(network));
+    let row = adw::ActionRow::builder()
+        .use_markup(false)
+        .title(&title)
+        .subtitle(&subtitle)
+        .subtitle_lines(0)
+        .focusable(true)
+        .build();
+    row.update_property(&[Property::Label(&format!("{title}, {subtitle}"))]);
+    let name = if network.problem.is_some() { "dialog-warning-symbolic" } else { "network-wired-symbolic" };
+    let icon = gtk::Image::from_icon_name(name);
+    icon.set_accessible_role(gtk::AccessibleRole::Presentation);
+    row.add_prefix(&icon);
+    row
+}
+
+/// Who is on a network, and what keeps guests from it.
+fn about(network: &NetworkChoice) -> String {
+    let guests = match network.guests.as_slice() {
+        [] => gettext("no guests"),
+        guests => gettext_f("used by {guests}", &[("guests", &guests.join(", "))]),
+    };
+    network.problem.iter().map(String::as_str).chain([guests.as_str()]).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use lodge::manager::definition::NetworkDefinition;
+
+    use super::*;
+
+    #[test]
+    fn a_network_says_who_is_on_it_and_what_is_wrong() {
+        let free = NetworkChoice { card: NetworkDefinition::bridge("br0"), problem: None, guests: Vec::new() };
+        let broken = NetworkChoice {
+            problem: Some("there is no bridge br0. Make it".to_owned()),
+            guests: vec!["mail".to_owned(), "web".to_owned()],
+            ..free.clone()
+        };
+
+        assert_eq!(about(&free), "no guests");
+        assert_eq!(about(&broken), "there is no bridge br0. Make it\nused by mail, web");
+    }
+}
