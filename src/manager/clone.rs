@@ -352,7 +352,7 @@ mod tests {
         let base = Layer { path: original.disks[0].path.clone(), format: DiskFormat::Raw };
         let now = fixture.library.load("web").unwrap().definition;
         for guest in made.iter().chain([&now]) {
-            assert_eq!(guest.disks[0].backing, [base.clone()]);
+            assert_eq!(guest.disks[0].backing, std::slice::from_ref(&base));
         }
         assert_eq!(now.disks[1], original.disks[1], "media are shared");
         let plan = fixture.library.preview_delete("two").unwrap();

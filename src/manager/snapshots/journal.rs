@@ -135,6 +135,10 @@ impl Journal {
 
     /// Removes all that was prepared.
     pub fn undo(&self, folder: &Path) -> io::Result<()> {
+        // The next phase may have been written though that was told as an error. Nothing goes before that is taken back.
+        if Self::read(folder)?.is_some_and(|journal| journal.phase != self.phase) {
+            self.write(folder)?;
+        }
         for (_, next) in REPLACED {
             remove(&folder.join(next))?;
         }
@@ -317,6 +321,23 @@ mod tests {
             assert_eq!(fixture.state(), NEW, "after {done} steps");
             assert_eq!(fixture.settle(), Settled::Clean);
         }
+    }
+
+    #[test]
+    fn a_change_that_is_taken_back_counts_no_more_wherever_that_ends() {
+        let mut fixture = Fixture::new();
+        let taken_back = fixture.journal.clone();
+        fixture.enter(Phase::Done);
+        // It cannot be removed as a file.
+        let image = fixture.folder.path().join("new.qcow2");
+        fs::remove_file(&image).unwrap();
+        fs::create_dir(&image).unwrap();
+
+        assert!(taken_back.undo(fixture.folder.path()).is_err());
+
+        fs::remove_dir(&image).unwrap();
+        assert_eq!(fixture.settle(), Settled::Clean);
+        assert_eq!(fixture.state(), OLD);
     }
 
     #[test]
