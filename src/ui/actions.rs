@@ -287,7 +287,7 @@ impl Action {
             Self::AddDrive => (GuestWindow, "add-drive", gettext("_CD-ROM Drive"), &[]),
             Self::AddCard => (GuestWindow, "add-card", gettext("_Network Card"), &[]),
             Self::RemoveHardware => {
-                (GuestWindow, "remove-hardware", gettext("_Remove Hardware…"), &["<Control><Shift>x"])
+                (GuestWindow, "remove-hardware", gettext("_Remove Hardware…"), &["<Control><Shift>l"])
             }
             Self::MachineMenu => (GuestWindow, "menu", gettext("Window _Menu"), &["<Control><Shift>m"]),
             Self::CloseGuestWindow => (GuestWindow, "close", gettext("_Close Window"), &["<Control><Shift>w"]),

@@ -79,6 +79,9 @@ pub fn judge(definition: &Definition, review: &Review, limits: &HostLimits, fiel
             "memory" => words_about_memory(definition, limits),
             "vcpus" => words_about_vcpus(definition, limits),
             "cpu.topology" => words_about_topology(definition),
+            "kernel.path" if definition.kernel.as_ref().is_some_and(|kernel| kernel.path.as_os_str().is_empty()) => {
+                Some(gettext("Choose a file, or drop one here."))
+            }
             _ => None,
         };
         Some((weight, words.unwrap_or_else(|| message.to_owned())))

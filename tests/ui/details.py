@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 
-from driver import run, wait_for
+from driver import Failure, Widget, run, wait_for
 from guests import lodgectl
+from nameless import nameless
 
 ISO = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
 
@@ -22,6 +24,14 @@ def edit(name, old, new):
     command = [os.environ["LODGECTL"], "edit", name]
     editor = f"sed -i 's/{old}/{new}/'"
     subprocess.run(command, check=True, env={**os.environ, "EDITOR": editor, "VISUAL": editor}, capture_output=True)
+
+
+def details_of(window):
+    """The page of the window; what is looked for in it is found sooner."""
+    page = window.find("list", "Hardware")
+    while next(page.all("push button", "Apply"), None) is None:
+        page = Widget(page.accessible.get_parent())
+    return Widget(page.accessible.get_parent())
 
 
 def choose(window, entry):
@@ -68,7 +78,7 @@ def name_and_text(application, window):
     window.find("text", "Description").enter("For letters")
     application.keys("ctrl+shift+a")
     wait_for("the guest has another name", lambda: "mail" in lodgectl("list", "--all"))
-    window = wait_for("the window has it too", lambda: application.window_of("mail"))
+    wait_for("the window has it too", lambda: application.window_of("mail"))
     assert 'description = "For letters"' in definition()
 
     choose(window, "Definition, As text")
@@ -119,7 +129,7 @@ def disks(application, window):
     wait_for("all is stored", lambda: all(line in definition() for line in
              ['serial = "A-17"', "total_iops_sec = 500", "read_only = true", "# enough"]))
 
-    application.keys("ctrl+shift+x")
+    application.keys("ctrl+shift+l")
     dialog = application.dialog("Remove “Disk disk0”?")
     application.screenshot("remove")
     dialog.find("check box", contains="image too").click()
@@ -137,7 +147,6 @@ def drives(application, window):
         wait_for("the drive is there", lambda: definition().count("[[disk]]") == count + 1)
     window.find("list item", "CD-ROM Drive cdrom1, Empty")
     lodgectl("start", "mail")
-    wait_for("the guest runs", lambda: window.has_text("Running"))
     window.wait_for_text("It is changed at once")
     window.find("push button", "Insert…").press()
     wait_for("the file chooser", lambda: application.has_window("Insert Disc"))
@@ -152,19 +161,91 @@ def drives(application, window):
     window.find("list item", "CD-ROM Drive cdrom1, Empty")
 
 
+def card(application, window):
+    """A port is forwarded and the cable unplugged while the guest runs; then the card is connected with something else."""
+    choose(window, "Network Card 1")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        window.find("push button", "Forward a Port…").press()
+        dialog = application.dialog("New Forwarded Port")
+        port = dialog.find("spin button", "Port of the Host")
+        port.set_value(taken.getsockname()[1])
+        wait_for("a taken port is complained of", lambda: "cannot be had" in port.description)
+        application.screenshot("forward")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = free.getsockname()[1]
+    port.set_value(number)
+    wait_for("a free port is taken", lambda: dialog.find("push button", contains="Forward").sensitive)
+    dialog.find("push button", contains="Forward").press()
+    dialog.wait_gone()
+    window.wait_for_text("This applies at once.")
+    application.screenshot("card")
+    application.keys("ctrl+shift+a")
+    forwards = lambda: json.loads(lodgectl("network", "forward", "list", "mail", "--json"))
+    wait_for("the port is forwarded", lambda: [forward["port"] for forward in forwards()] == [number])
+    assert f"port = {number}" in definition()
+    cable = window.find("check box", "Cable Plugged In")
+    wait_for("it is plugged in", lambda: cable.checked)
+    cable.press()
+    net = lambda: json.loads(lodgectl("qmp", "mail", "x-lodge-statistics"))["networks"][0]
+    wait_for("the cable is out", lambda: not net()["link"])
+
+    mac = window.find("text", "Address (MAC)")
+    usual = mac.entered
+    mac.enter("01:02")
+    wait_for("a wrong address is complained of", lambda: "no address of a card" in mac.description)
+    mac.enter(usual)
+
+
+def boot(application, window):
+    choose(window, "Boot, ")
+    window.find("push button", "Move CD-ROM Drive cdrom1 up").press()
+    window.find("push button", "Move CD-ROM Drive cdrom0 up")
+    window.find("check box", "Boot a Linux Kernel Directly").press()
+    kernel = window.find("text", "Linux kernel")
+    wait_for("a kernel is missed", lambda: "Choose a file" in kernel.description)
+    application.screenshot("boot")
+    window.find("check box", "Boot a Linux Kernel Directly").press()
+    choose(window, "Other Devices")
+    window.find("check box", "vsock").press()
+    cid = window.find("spin button", "Address (CID)")
+    cid.set_value(1)
+    wait_for("an impossible address is complained of", lambda: "no guest" in cid.description)
+    cid.set_value(7)
+    window.wait_for_text("This applies at the guest’s next start.")
+    application.screenshot("others")
+    application.keys("ctrl+shift+a")
+    wait_for("all is stored", lambda: "vsock = 7" in definition() and definition().count("\nboot = ") == 2)
+
+
+def names(window):
+    """Every control of the pages has a name."""
+    faults = nameless(window.find("list", "Hardware"))
+    for entry, control in [("Overview", "Name"), ("Boot, ", "Boot a Linux Kernel Directly"), ("Network Card 1", "Address (MAC)")]:
+        choose(window, entry)
+        page = window.find(name=control).accessible
+        while page.get_role_name() != "scroll pane":
+            page = page.get_parent()
+        faults += nameless(Widget(page))
+    if faults:
+        raise Failure("these have no name:\n" + "\n".join(faults))
+
+
 def test(application):
     lodgectl("create", "web", "--memory", "1GiB")
     application.window("Lodge").find("list item", "web, Off").click()
     application.keys("ctrl+o")
     window = wait_for("the guest's window", lambda: application.window_of("web"))
     application.keys("ctrl+shift+o")
-    processors_and_memory(application, window)
-    name_and_text(application, window)
-    window = application.window_of("mail")
-    disks(application, window)
+    page = details_of(window)
+    processors_and_memory(application, page)
+    name_and_text(application, page)
+    disks(application, page)
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        drives(application, window)
+        drives(application, page)
+        card(application, page)
+        boot(application, page)
         lodgectl("destroy", "mail")
+    names(page)
 
 
 run(test)

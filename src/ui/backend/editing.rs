@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use lodge::manager::{
-    definition::{Definition, DiskBus, DiskFormat, HostLimits, Review},
+    definition::{Definition, DiskBus, DiskFormat, Forward, HostLimits, Protocol, Review},
     editing::{self, Saved, Source},
     library::{Library, LibraryError, Revision},
     pool::{PoolEntry, Pools, Target},
     storage::Disks,
 };
+use tokio::net::{TcpListener, UdpSocket};
 
 use super::{Backend, GuestId, blocking};
 
@@ -33,6 +34,23 @@ pub struct Wanted {
     pub text: Option<String>,
     /// What it was made from.
     pub revision: Revision,
+}
+
+/// What a running guest's card is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardFacts {
+    /// Whether the cable is plugged in.
+    pub link: bool,
+    /// The address in use: the guest can set another one than it was given.
+    pub mac: String,
+    /// The IP address, where it is known.
+    pub address: Option<String>,
+    /// Who carries its frames.
+    pub backend: String,
+    /// The host's interface.
+    pub interface: Option<String>,
+    /// What keeps it from working.
+    pub problem: Option<String>,
 }
 
 /// What an image holds and takes.
@@ -91,6 +109,38 @@ impl Backend {
     /// Asks the running guest to keep so many bytes of its memory and to give the rest back.
     pub async fn keep_memory(&self, id: &GuestId, bytes: u64) -> Result<()> {
         Ok(self.client(id)?.set_balloon(bytes).await?)
+    }
+
+    /// What the running guest's card number `index` is like.
+    pub async fn card(&self, id: &GuestId, index: usize) -> Result<CardFacts> {
+        let (client, name) = (self.client(id)?, format!("net{index}"));
+        let cards = client.statistics().await?.networks;
+        let card = cards.into_iter().find(|card| card.id == name);
+        let card = card.ok_or_else(|| anyhow!("the running guest does not have this card yet"))?;
+        let connection = client.connections().await?.into_iter().find(|connection| connection.id == name);
+        let isolated = connection.as_ref().and_then(|connection| connection.isolated.as_ref());
+        Ok(CardFacts {
+            link: card.link,
+            mac: card.mac,
+            address: isolated.and_then(|network| network.address.clone()),
+            backend: connection.as_ref().map(|connection| connection.backend.clone()).unwrap_or_default(),
+            interface: connection.as_ref().and_then(|connection| connection.interface.clone()),
+            problem: connection.and_then(|connection| connection.problem),
+        })
+    }
+
+    /// Plugs the cable of the running guest's card number `index` in or out.
+    pub async fn plug(&self, id: &GuestId, index: usize, up: bool) -> Result<()> {
+        Ok(self.client(id)?.set_link(&format!("net{index}"), up).await?)
+    }
+
+    /// Whether the host's port that `forward` begins at can be had; why not.
+    pub async fn port_is_free(&self, forward: &Forward) -> Result<()> {
+        match forward.protocol {
+            Protocol::Tcp => drop(TcpListener::bind(forward.host()).await?),
+            Protocol::Udp => drop(UdpSocket::bind(forward.host()).await?),
+        }
+        Ok(())
     }
 
     /// What the image at `path` holds and takes.

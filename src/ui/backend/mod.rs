@@ -33,7 +33,7 @@ use uuid::Uuid;
 use super::progress::Progress;
 
 pub use self::{
-    editing::{ImageFacts, Loaded, PoolChoice, Removal, Wanted},
+    editing::{CardFacts, ImageFacts, Loaded, PoolChoice, Removal, Wanted},
     host::{PoolView, volume_name},
     snapshots::{Edit, NewSnapshot, Preview, Snapshot, Tree},
 };

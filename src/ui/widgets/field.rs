@@ -204,7 +204,7 @@ fn choose_file(row: &adw::EntryRow, filter: &gtk::FileFilter) {
 }
 
 /// The path that a person means: `~/` is the home folder, and a pasted `file://` address is understood.
-fn path_of(text: &str) -> PathBuf {
+pub fn path_of(text: &str) -> PathBuf {
     let text = text.trim();
     if let Some(rest) = text.strip_prefix("~/") {
         return glib::home_dir().join(rest);

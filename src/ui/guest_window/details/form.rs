@@ -164,7 +164,7 @@ impl Form {
         row
     }
 
-    /// A line of text.
+    /// A line of text. Without a `field` nothing is said about it.
     pub fn entry(
         &mut self,
         field: &str,
@@ -174,7 +174,9 @@ impl Form {
     ) -> adw::EntryRow {
         let row = adw::EntryRow::builder().title(title).text(value).build();
         self.group.add(&row);
-        self.note(field, &row);
+        if !field.is_empty() {
+            self.note(field, &row);
+        }
         let send = self.sender(edit);
         row.connect_changed(move |row| send(row.text().into()));
         row

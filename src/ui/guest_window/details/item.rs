@@ -1,6 +1,6 @@
 //! What a guest consists of: the entries beside its details, each with a page of its own.
 
-use lodge::manager::definition::{Definition, DiskDefinition};
+use lodge::manager::definition::{Definition, DiskDefinition, DisplayModel};
 
 use crate::ui::{
     i18n::{gettext, gettext_f, ngettext_f},
@@ -16,12 +16,20 @@ pub enum Item {
     Processors,
     /// The memory.
     Memory,
+    /// What it starts from.
+    Boot,
     /// A disk, by its id.
     Disk(String),
     /// A CD-ROM drive, by its id.
     Drive(String),
     /// A network card, by its number.
     Card(usize),
+    /// The screen.
+    Display,
+    /// The serial ports.
+    Ports,
+    /// The smaller devices.
+    Others,
     /// The definition's text.
     Text,
 }
@@ -40,12 +48,12 @@ pub struct Label {
 /// The entries of a guest, in their order. One whose definition cannot be read has its text only.
 pub fn items(definition: Option<&Definition>) -> Vec<Item> {
     let Some(definition) = definition else { return vec![Item::Text] };
-    let mut items = vec![Item::Overview, Item::Processors, Item::Memory];
+    let mut items = vec![Item::Overview, Item::Processors, Item::Memory, Item::Boot];
     let (drives, disks): (Vec<_>, Vec<_>) = definition.disks.iter().partition(|disk| disk.cdrom);
     items.extend(disks.into_iter().map(|disk| Item::Disk(disk.id.clone())));
     items.extend(drives.into_iter().map(|drive| Item::Drive(drive.id.clone())));
     items.extend((0..definition.networks.len()).map(Item::Card));
-    items.push(Item::Text);
+    items.extend([Item::Display, Item::Ports, Item::Others, Item::Text]);
     items
 }
 
@@ -71,6 +79,20 @@ impl Item {
             Self::Memory => {
                 label(gettext("Memory"), wording::bytes(definition.memory.bytes()), "lodge-memory-symbolic")
             }
+            Self::Boot => {
+                let first = definition.boot_order().first().map(|disk| file_name(disk)).unwrap_or_default();
+                let subtitle = if definition.kernel.is_some() { gettext("A Linux kernel") } else { first };
+                label(gettext("Boot"), subtitle, "system-reboot-symbolic")
+            }
+            Self::Display => {
+                let model = match definition.display.model {
+                    DisplayModel::Vga => "VGA",
+                    DisplayModel::Virtio => "virtio-gpu",
+                };
+                label(gettext("Display"), model.to_owned(), "video-display-symbolic")
+            }
+            Self::Ports => label(gettext("Serial Ports"), String::new(), "utilities-terminal-symbolic"),
+            Self::Others => label(gettext("Other Devices"), String::new(), "preferences-other-symbolic"),
             Self::Disk(id) => {
                 let title = gettext_f("Disk {id}", &[("id", id)]);
                 label(title, disk(id).map(file_name).unwrap_or_default(), "drive-harddisk-symbolic")
@@ -116,8 +138,8 @@ mod tests {
 
         let drive = |id: &str| Item::Drive(id.into());
         let hardware = [Item::Disk("disk0".into()), drive("cdrom0"), drive("cdrom1"), Item::Card(0)];
-        assert_eq!(items[3..7], hardware);
-        assert_eq!(subtitles[3..6], ["web.img", "a.iso", "Empty"]);
+        assert_eq!(items[4..8], hardware);
+        assert_eq!(subtitles[4..7], ["web.img", "a.iso", "Empty"]);
     }
 
     #[test]

@@ -3,13 +3,18 @@
 //!
 //! - [`item`]: the entries. [`sidebar`]: their list.
 //! - [`draft`]: the definition while it is edited. [`form`]: what pages are made of.
-//! - The pages: [`general`] (with [`now`]), [`processors`], [`memory`], [`disk`], [`drive`], [`text`].
+//! - The pages: [`general`] (with [`now`]), [`processors`], [`memory`], [`boot`], [`disk`], [`drive`], [`card`] (with
+//!   [`forward`]), [`devices`], [`text`].
 //! - [`parts`]: hardware that is added and taken out, with the dialogs of [`hardware`].
 
+mod boot;
+mod card;
+mod devices;
 mod disk;
 mod draft;
 mod drive;
 mod form;
+mod forward;
 mod general;
 mod hardware;
 mod item;
@@ -28,7 +33,7 @@ use relm4::prelude::*;
 pub use self::item::Item;
 use self::{
     draft::{Draft, Rebased},
-    form::{Edit, Form, OnEdit, Page, Shown},
+    form::{Edit, OnEdit, Page, Shown},
     item::items,
     sidebar::Sidebar,
     text::TextPage,
@@ -78,6 +83,8 @@ pub struct Context<'a> {
     pub place: &'a Place,
     /// The guest.
     pub guest: &'a GuestView,
+    /// What definitions are judged by.
+    pub around: &'a Surroundings,
     /// Where changes go.
     pub on_edit: &'a OnEdit,
 }
@@ -234,12 +241,8 @@ impl Component for Details {
                         pack_start = &gtk::Label {
                             add_css_class: "caption",
                             set_xalign: 0.0,
-                            set_wrap: true,
-                            set_lines: 2,
                             set_ellipsize: gtk::pango::EllipsizeMode::End,
                             set_width_chars: 12,
-                            set_max_width_chars: 60,
-                            set_hexpand: true,
                             #[watch]
                             set_label: &model.state_of_changes(),
                             #[watch]
@@ -467,7 +470,7 @@ impl Details {
         }
         let input = sender.input_sender().clone();
         let (backend, place, guest, on_edit) = (&self.backend, &self.place, &self.guest, &self.on_edit);
-        let context = Context { backend, place, guest, on_edit };
+        let context = Context { backend, place, guest, around: &self.around, on_edit };
         let page = match (&self.item, draft.definition()) {
             (Item::Overview, Some(definition)) => Shape::Form(general::page(definition, &self.on_edit)),
             (Item::Processors, Some(definition)) => Shape::Form(processors::page(definition, &self.on_edit)),
@@ -477,13 +480,11 @@ impl Details {
             }
             (Item::Disk(id), Some(definition)) => Shape::Form(disk::page(&context, definition, id)),
             (Item::Drive(id), Some(definition)) => Shape::Form(drive::page(&context, definition, id)),
-            (item @ Item::Card(_), Some(definition)) => {
-                let mut form = Form::new(&self.on_edit);
-                let label = item.label(Some(definition));
-                form.group(&label.title);
-                form.fact(&label.subtitle, "");
-                Shape::Form(form.finish())
-            }
+            (Item::Boot, Some(definition)) => Shape::Form(boot::page(&context, definition)),
+            (Item::Card(index), Some(definition)) => Shape::Form(card::page(&context, definition, *index)),
+            (Item::Display, Some(definition)) => Shape::Form(devices::display(&context, definition)),
+            (Item::Ports, Some(definition)) => Shape::Form(devices::ports(&context, definition)),
+            (Item::Others, Some(definition)) => Shape::Form(devices::others(&context, definition)),
             _ => Shape::Text(TextPage::new(&draft.text(), move |text| input.emit(DetailsMsg::EditText(text)))),
         };
         self.bin.set_child(Some(page.root()));
