@@ -162,7 +162,7 @@ impl Keeper {
     /// How the network is.
     fn state(&self) -> State {
         let state = State::new(Carrier::Switch);
-        match self.membership.as_ref().map(|membership| query(membership)) {
+        match self.membership.as_ref().map(query) {
             None => State { problem: self.problem.clone(), ..state },
             Some(Ok(isolated)) => State { isolated: Some(isolated), ..state },
             Some(Err(error)) => {
