@@ -216,10 +216,9 @@ impl SnapshotsPage {
         let doing = gettext_f("Merging the disk images of “{name}”…", &names);
         let (backend, name) = (self.0.backend.clone(), guest.name.clone());
         let call = |progress| async move { backend.merge_snapshots(name, progress).await };
-        match place.run_long(&doing, true, call).await {
-            Some(Err(error)) => place.complain(&gettext("The Disk Images Could Not Be Merged"), &error),
-            // Those that are left say so on the page.
-            Some(Ok(_)) | None => {}
+        // Those that are left say so on the page.
+        if let Some(Err(error)) = place.run_long(&doing, true, call).await {
+            place.complain(&gettext("The Disk Images Could Not Be Merged"), &error);
         }
     }
 
