@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 runtime=(
-    seabios                                             # the firmware of guests
+    seabios ipxe-qemu                                   # the firmware of guests, and what boots them from a network
     passt libslirp0                                     # their network without root
     gsettings-desktop-schemas adwaita-icon-theme librsvg2-common fonts-cantarell fonts-dejavu-core
 )

@@ -73,8 +73,19 @@ pub enum CreationError {
 pub fn create(
     library: &Library,
     pool: &Pool,
+    definition: Definition,
+    disks: &[NewDisk],
+) -> Result<(Definition, Problems), CreationError> {
+    create_with(library, pool, definition, disks, |_| ())
+}
+
+/// Like [`create`], but `arrange` changes the definition when its new disks are in it.
+pub fn create_with(
+    library: &Library,
+    pool: &Pool,
     mut definition: Definition,
     disks: &[NewDisk],
+    arrange: impl FnOnce(&mut Definition),
 ) -> Result<(Definition, Problems), CreationError> {
     let review = definition.review(&host::limits());
     if !review.errors.0.is_empty() {
@@ -91,6 +102,7 @@ pub fn create(
         definition.add_disk(disk);
         Ok(())
     });
+    arrange(&mut definition);
     match result.and_then(|()| Ok(library.create(&definition)?)) {
         Ok(()) => {
             let mut warnings = review.warnings;

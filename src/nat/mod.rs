@@ -19,6 +19,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::RawFd,
+    path::PathBuf,
     str::FromStr,
 };
 
@@ -30,7 +31,7 @@ pub use control::{Control, Reply, Request, Task, read_message, write_message};
 /// The file descriptor on which `lodge-nat` finds its launch description.
 pub const LAUNCH_FD: RawFd = 3;
 /// The version of the description that this program writes and reads.
-pub const LAUNCH_VERSION: u32 = 2;
+pub const LAUNCH_VERSION: u32 = 3;
 /// The longest packet of a card that takes long ones, in bytes. Both back ends take up to 65520, but a guest gives a new connection a window of 64 KiB only: with one
 /// packet in it at a time passt 2023-03 waits in vain for more room now and then.
 pub const MTU: u16 = 32_768;
@@ -55,12 +56,31 @@ pub struct Launch {
     pub backend: Backend,
     /// The host's ports that lead into the guest.
     pub forwards: Vec<Forward>,
+    /// What the guest is told to boot, and the folder whose files it can read by TFTP. Only libslirp can do that.
+    pub boot: BootServer,
     /// The SEQPACKET socket through which the card gets its streams.
     pub feed: RawFd,
     /// The SEQPACKET socket over which the worker's requests come.
     pub control: RawFd,
     /// Where a [`Reply`] tells whoever has started it that it is ready, or why not.
     pub ready: RawFd,
+}
+
+/// What a guest finds to boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootServer {
+    /// The file's name or address.
+    pub bootfile: Option<String>,
+    /// The folder that is served.
+    pub folder: Option<PathBuf>,
+}
+
+impl BootServer {
+    /// Whether there is nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Who translates addresses.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
-pub use throttle::ThrottleLimits;
+pub use throttle::{NetworkLimits, ThrottleLimits};
 
 pub use connection::{ConnectionInfo, Forward, IsolatedInfo};
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};

@@ -64,7 +64,8 @@ use peripherals::PluggedPeripherals;
 pub use saved::SavedMachine;
 
 pub use peripherals::{
-    Connection, ConsoleConfig, MAX_NETWORKS, NetworkConfig, NetworkInfo, NetworkModel, Peripherals, VsockConfig,
+    Connection, ConsoleConfig, MAX_NETWORKS, NetworkBoot, NetworkConfig, NetworkInfo, NetworkModel, Peripherals,
+    VsockConfig,
 };
 
 /// Who is told of [`MachineEvent`]s.
@@ -180,6 +181,8 @@ impl Machine {
 
         let tables = boot::tables(&config);
         let drives = disks::Drives::new(config.disks, config.cdroms, &events);
+        let mut peripherals = config.peripherals;
+        let to_boot_from = drives.to_boot_from().into_iter().chain(peripherals.to_boot_from()).collect();
         let requests = Requests::new(events);
         let facts = Facts {
             memory: &ram,
@@ -189,7 +192,7 @@ impl Machine {
             boot_menu: config.boot_menu,
         };
         let Beginning { starter, fw_cfg, entry } =
-            Beginning::load(config.boot, tables, &facts, &slots, drives.to_boot_from())?;
+            Beginning::load(config.boot, tables, &facts, &slots, to_boot_from, peripherals.take_roms())?;
         let chipset_config = ChipsetConfig {
             layout,
             vcpus: config.vcpus,
@@ -207,7 +210,7 @@ impl Machine {
         let chipset = Chipset::new(&vm, &slots, &requests, &virtio_wiring, chipset_config)?;
         let ide = (&chipset.ports, &chipset.ide_lines);
         let (disks, cdroms) = drives.plug(config.vcpus, &chipset.pci, ide, &virtio_wiring, &requests)?;
-        let peripherals = config.peripherals.plug(&chipset.pci, &virtio_wiring, chipset.input.clone())?;
+        let peripherals = peripherals.plug(&chipset.pci, &virtio_wiring, chipset.input.clone())?;
         let wiring = Wiring {
             ports: chipset.ports.clone(),
             memory: chipset.memory.clone(),

@@ -11,6 +11,7 @@ pub mod display;
 pub mod hex;
 pub mod interrupt;
 pub mod kvm;
+pub mod limits;
 pub mod machine;
 pub mod memory;
 pub mod net;

@@ -165,6 +165,22 @@ pub struct Network {
     pub connection: Connection,
     /// Whether the cable is plugged in.
     pub link: bool,
+    /// How much it may carry.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How it is booted from, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<NetworkBoot>,
+}
+
+/// How a guest boots from a network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkBoot {
+    /// The place in the boot order, the lowest first.
+    pub bootindex: u32,
+    /// The option ROM for the card's model, open for reading.
+    pub rom: RawFd,
 }
 
 /// The host's end of a network card.
@@ -497,6 +513,8 @@ mod tests {
                 source: "tap=tap0".to_owned(),
                 connection: Connection::Tap { interface: "tap0".to_owned(), queues: vec![15, 16] },
                 link: true,
+                limits: Limits { reads: Limit::of(5), ..Limits::default() },
+                boot: Some(NetworkBoot { bootindex: 1, rom: 17 }),
             }],
             entropy: true,
             balloon: true,

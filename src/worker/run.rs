@@ -41,7 +41,7 @@ use crate::{
         boot::linux::LinuxBoot,
         machine::{
             Boot, CdromConfig, Connection, ConsoleConfig, DiskBus, DiskConfig, Firmware, Machine, MachineConfig,
-            NetworkConfig, Peripherals, VsockConfig, disk_queues,
+            NetworkBoot, NetworkConfig, Peripherals, VsockConfig, disk_queues,
         },
         virtio::console::NamedPortConfig,
     },
@@ -183,6 +183,8 @@ impl Files {
                         mac: network.mac,
                         connection,
                         link: network.link,
+                        limits: network.limits,
+                        boot: network_boot(network.boot.as_ref(), &mut take)?,
                     })
                 })
                 .collect::<Result<_, Failure>>()?,
@@ -229,6 +231,15 @@ fn connection(
     };
     connections.set(&network.id, connected);
     Ok(connection)
+}
+
+/// How a network card is booted from, of the descriptors that `take` takes over.
+fn network_boot(
+    boot: Option<&launch::NetworkBoot>,
+    take: &mut impl FnMut(RawFd, &str) -> Result<OwnedFd, DescriptorError>,
+) -> Result<Option<NetworkBoot>, Failure> {
+    let Some(&launch::NetworkBoot { bootindex, rom }) = boot else { return Ok(None) };
+    Ok(Some(NetworkBoot { bootindex, rom: take(rom, "the network boot ROM")?.into() }))
 }
 
 /// Firmware or kernel, of the descriptors that `take` takes over.

@@ -13,7 +13,8 @@ use std::{io, os::fd::OwnedFd, process::ExitCode};
 
 use lodge::{
     nat::{
-        Backend, Forward, LAUNCH_FD, LAUNCH_VERSION, Launch, Reply, Request, State, Task, read_message, write_message,
+        Backend, BootServer, Forward, LAUNCH_FD, LAUNCH_VERSION, Launch, Reply, Request, State, Task, read_message,
+        write_message,
     },
     worker::{
         descriptors::{Inherited, read_launch},
@@ -22,7 +23,7 @@ use lodge::{
 };
 
 use passt::{Passed, Passt};
-use slirp::Slirp;
+use slirp::{Network, Slirp};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -85,15 +86,17 @@ fn begin(launch: &Launch, feed: OwnedFd) -> Result<Active, String> {
         ports::check(forward)?;
     }
     let passt = || Passt::start(feed.try_clone()?, launch.mac, launch.mtu, launch.forwards.clone());
+    let slirp = |feed, strict| {
+        let network = Network { mtu: launch.mtu, forwards: &launch.forwards, boot: &launch.boot };
+        Slirp::start(feed, &network, strict).map(|slirp| Active::Slirp(Box::new(slirp)))
+    };
     match launch.backend {
-        Backend::Slirp => {
-            Slirp::start(feed, launch.mtu, &launch.forwards, true).map(|slirp| Active::Slirp(Box::new(slirp)))
-        }
+        Backend::Slirp => slirp(feed, true),
+        // Only libslirp offers something to boot.
+        Backend::Auto if !launch.boot.is_none() => slirp(feed, true),
         Backend::Auto => match passt() {
             Ok(passt) => Ok(Active::Passt(passt)),
-            Err(_) => {
-                Slirp::start(feed, launch.mtu, &launch.forwards, false).map(|slirp| Active::Slirp(Box::new(slirp)))
-            }
+            Err(_) => slirp(feed, false),
         },
         Backend::Passt => passt().map(Active::Passt).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
@@ -113,8 +116,9 @@ fn translate(mut active: Active, wanted: Backend, control: &OwnedFd) -> Result<(
                 Passed::Time => false,
                 Passed::Unusable if wanted == Backend::Auto => {
                     eprintln!("passt cannot run here: libslirp translates addresses instead");
-                    active =
-                        Active::Slirp(Box::new(Slirp::start(passt.feed()?, passt.mtu(), passt.forwards(), false)?));
+                    let boot = BootServer::default();
+                    let network = Network { mtu: passt.mtu(), forwards: passt.forwards(), boot: &boot };
+                    active = Active::Slirp(Box::new(Slirp::start(passt.feed()?, &network, false)?));
                     false
                 }
                 Passed::Unusable => {

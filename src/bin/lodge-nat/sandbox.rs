@@ -1,6 +1,7 @@
 //! Shuts the translator in when libslirp does the work: it takes apart what a guest sends. `passt` does the same for itself.
 //!
-//! What is left to it: sockets of the Internet, and reading the files about names of hosts. The folder of `/etc/resolv.conf` can
+//! What is left to it: sockets of the Internet, reading the files about names of hosts, and the folder that a guest may read by
+//! TFTP. The folder of `/etc/resolv.conf` can
 //! be read, not that file alone: it is another one when the host has come into another network.
 
 use std::path::{Path, PathBuf};
@@ -81,10 +82,11 @@ const CONDITIONS: &[lodge::worker::sandbox::Condition] = &[
     (libc::SYS_prlimit64, 2, u64::MAX, 0),
 ];
 
-/// Shuts this process in.
-pub fn enter() -> Result<(), SandboxError> {
+/// Shuts this process in, but for reading from `served`.
+pub fn enter(served: Option<&Path>) -> Result<(), SandboxError> {
     let mut readable = vec![PathBuf::from("/etc/hosts"), PathBuf::from("/etc/resolv.conf")];
     let resolved = Path::new("/etc/resolv.conf").canonicalize().ok();
+    readable.extend(served.map(PathBuf::from));
     readable.extend(resolved.as_deref().and_then(Path::parent).map(PathBuf::from));
     enter_as(&Policy { calls: CALLS.to_vec(), conditions: CONDITIONS.to_vec(), readable, network: true })
 }

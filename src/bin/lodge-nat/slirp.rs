@@ -6,10 +6,12 @@ mod timers;
 
 use std::{
     cell::RefCell,
+    ffi::CString,
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
+        unix::ffi::OsStrExt,
         unix::net::UnixStream,
     },
     rc::Rc,
@@ -18,7 +20,7 @@ use std::{
 use libslirp::{Context, Handler, PollEvents};
 use libslirp_sys::{SlirpConfig, in_addr, slirp_add_hostfwd, slirp_remove_hostfwd};
 use lodge::{
-    nat::{Carrier, Forward, Protocol, State},
+    nat::{BootServer, Carrier, Forward, Protocol, State},
     vmm::net::stream::{self, LONGEST, PREFIX},
 };
 
@@ -103,14 +105,30 @@ impl Handler for Wire {
     }
 }
 
+/// What the guest's network is like.
+pub struct Network<'a> {
+    /// The longest packet, in bytes.
+    pub mtu: u16,
+    /// The host's ports that lead into the guest.
+    pub forwards: &'a [Forward],
+    /// What the guest finds to boot.
+    pub boot: &'a BootServer,
+}
+
 impl Slirp {
     /// Hands the card a stream through `feed`, begins to translate and shuts the process in. A port that cannot be had is an error
     /// when `strict`, else it is told of in the state.
-    pub fn start(feed: OwnedFd, mtu: u16, forwards: &[Forward], strict: bool) -> Result<Self, String> {
+    pub fn start(feed: OwnedFd, network: &Network<'_>, strict: bool) -> Result<Self, String> {
         let failed =
             |error: &dyn std::fmt::Display| format!("libslirp cannot be started: {error}. Look at what is said");
         let wire = Rc::new(RefCell::new(Wire { timers: Timers::default(), outgoing: Vec::new(), faults: 0 }));
-        let context = Context::new_with_config(&config(mtu), Rc::clone(&wire));
+        let Network { mtu, forwards, boot } = *network;
+        let text =
+            |bytes: Option<&[u8]>| bytes.map(|bytes| CString::new(bytes).map_err(|error| failed(&error))).transpose();
+        // It makes copies of these.
+        let folder = text(boot.folder.as_ref().map(|folder| folder.as_os_str().as_bytes()))?;
+        let bootfile = text(boot.bootfile.as_ref().map(String::as_bytes))?;
+        let context = Context::new_with_config(&config(mtu, [&folder, &bootfile]), Rc::clone(&wire));
         let stream = connect(&feed).map_err(|error| failed(&error))?;
         let mut slirp = Self {
             context,
@@ -130,7 +148,7 @@ impl Slirp {
                 Ok(()) => {}
             }
         }
-        sandbox::enter().map_err(|error| failed(&error))?;
+        sandbox::enter(boot.folder.as_deref()).map_err(|error| failed(&error))?;
         Ok(slirp)
     }
 
@@ -296,7 +314,8 @@ fn connect(feed: &OwnedFd) -> io::Result<UnixStream> {
     Ok(ours)
 }
 
-fn config(mtu: u16) -> SlirpConfig {
+fn config(mtu: u16, texts: [&Option<CString>; 2]) -> SlirpConfig {
+    let [tftp_path, bootfile] = texts.map(|text| text.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()));
     let prefix = |last| in6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, last));
     SlirpConfig {
         version: CONFIG_VERSION,
@@ -311,8 +330,8 @@ fn config(mtu: u16) -> SlirpConfig {
         vhost6: prefix(2),
         vhostname: std::ptr::null(),
         tftp_server_name: std::ptr::null(),
-        tftp_path: std::ptr::null(),
-        bootfile: std::ptr::null(),
+        tftp_path,
+        bootfile,
         vdhcp_start: Ipv4Addr::new(10, 0, 2, 15).into(),
         vnameserver: Ipv4Addr::new(10, 0, 2, 3).into(),
         vnameserver6: prefix(3),

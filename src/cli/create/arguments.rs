@@ -256,6 +256,43 @@ impl FromStr for EventsArgument {
     }
 }
 
+/// A kind of things to boot from, for `--boot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum BootArgument {
+    /// The first disk
+    Disk,
+    /// The first CD-ROM drive
+    Cdrom,
+    /// The first network card, by iPXE
+    Network,
+}
+
+impl BootArgument {
+    /// Refuses what there is none of; new disks are still to come.
+    pub fn check(self, definition: &Definition, new_disks: usize) -> Result<(), String> {
+        let has_drive = |cdrom| definition.disks.iter().any(|disk| disk.cdrom == cdrom);
+        let (is_there, what, option) = match self {
+            Self::Disk => (has_drive(false) || new_disks > 0, "disk", "--disk"),
+            Self::Cdrom => (has_drive(true), "CD-ROM drive", "--cdrom"),
+            Self::Network => (!definition.networks.is_empty(), "network card", "--network"),
+        };
+        if is_there { Ok(()) } else { Err(format!("there is no {what} to boot from. Give it one with {option}")) }
+    }
+
+    /// Gives the first of its kind place `place` of the boot order.
+    pub fn apply(self, definition: &mut Definition, place: u32) {
+        let mut drives = definition.disks.iter_mut();
+        let boot = match self {
+            Self::Disk => drives.find(|disk| !disk.cdrom).map(|disk| &mut disk.boot),
+            Self::Cdrom => drives.find(|disk| disk.cdrom).map(|disk| &mut disk.boot),
+            Self::Network => definition.networks.first_mut().map(|card| &mut card.boot),
+        };
+        if let Some(boot) = boot {
+            *boot = Some(place);
+        }
+    }
+}
+
 /// What `--network` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkArgument(pub NetworkDefinition);
@@ -266,7 +303,7 @@ impl FromStr for NetworkArgument {
     fn from_str(text: &str) -> Result<Self, String> {
         const HOW: &str = "Write nat, isolated=NAME, network=NAME, tap=NAME, bridge=NAME or none, and if you like ,mac=ADDRESS, \
                            ,queues=COUNT, ,model=e1000, behind nat ,forward=tcp:2222:22 (HOST_PORT:GUEST_PORT) and \
-                           ,backend=passt|slirp, behind isolated ,dhcp=10.55.0.0/24";
+                           ,backend=passt|slirp, ,bootfile=FILE and ,tftp=FOLDER, behind isolated ,dhcp=10.55.0.0/24";
         // The only setting that may be there several times.
         let (forwards, others): (Vec<_>, Vec<_>) = text.split(',').partition(|part| part.starts_with("forward="));
         let mut settings = Settings::read(others.into_iter(), HOW)?;
@@ -287,6 +324,8 @@ impl FromStr for NetworkArgument {
         network.dhcp = settings.take("dhcp").map(subnet).transpose()?;
         network.mac = settings.take("mac").map(str::to_ascii_lowercase);
         network.queues = settings.take_number("queues")?.unwrap_or(network.queues);
+        network.bootfile = settings.take("bootfile").map(str::to_owned);
+        network.tftp = settings.take("tftp").map(PathBuf::from);
         network.model = match settings.take("model") {
             None | Some("virtio") => NetworkModel::Virtio,
             Some("e1000") => NetworkModel::E1000,
@@ -352,6 +391,7 @@ fn unknown_bus(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manager::definition::{BootSource, DiskDefinition};
     use crate::manager::size::GIB;
 
     #[test]
@@ -366,6 +406,14 @@ mod tests {
             Ok(NetworkDefinition { backend: NatBackend::Slirp, forwards, ..NetworkDefinition::nat() })
         );
         assert_eq!(parse("network=default"), Ok(NetworkDefinition::network("default")));
+        assert_eq!(
+            parse("nat,tftp=/srv/tftp,bootfile=http://10.0.2.2:8080/boot.ipxe"),
+            Ok(NetworkDefinition {
+                tftp: Some("/srv/tftp".into()),
+                bootfile: Some("http://10.0.2.2:8080/boot.ipxe".to_owned()),
+                ..NetworkDefinition::nat()
+            })
+        );
         assert_eq!(parse("tap=tap0"), Ok(NetworkDefinition::tap("tap0")));
         assert_eq!(parse("bridge=br0,model=virtio"), Ok(NetworkDefinition::bridge("br0")));
         let dhcp = Some("10.55.0.0/24".parse().unwrap());
@@ -394,6 +442,23 @@ mod tests {
         ] {
             assert!(parse(text).unwrap_err().contains(wrong), "{text}");
         }
+    }
+
+    #[test]
+    fn things_to_boot_from_get_their_places_and_have_to_be_there() {
+        let mut definition = Definition::new("web");
+        definition.add_network(NetworkDefinition::nat());
+        assert!(BootArgument::Cdrom.check(&definition, 1).unwrap_err().contains("--cdrom"));
+        assert!(BootArgument::Disk.check(&definition, 0).is_err());
+        assert_eq!(BootArgument::Disk.check(&definition, 1), Ok(()));
+
+        definition.add_disk(DiskDefinition::new("/web.qcow2", DiskFormat::Qcow2));
+        (1..)
+            .zip([BootArgument::Network, BootArgument::Disk])
+            .for_each(|(place, source)| source.apply(&mut definition, place));
+
+        assert_eq!((definition.networks[0].boot, definition.disks[0].boot), (Some(1), Some(2)));
+        assert_eq!(definition.boot_sources(), [BootSource::Network(0), BootSource::Disk(0)]);
     }
 
     #[test]

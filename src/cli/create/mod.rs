@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 pub(super) use self::arguments::NetworkArgument;
 use self::arguments::{
-    CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, PinArgument, UsualDevice, VcpusArgument,
-    VideoArgument, VsockArgument,
+    BootArgument, CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, PinArgument, UsualDevice,
+    VcpusArgument, VideoArgument, VsockArgument,
 };
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{
@@ -58,6 +58,10 @@ pub(super) struct Create {
     /// A CD-ROM drive with this ISO image, or none for an empty drive; can be repeated
     #[arg(long = "cdrom", value_name = "ISO")]
     cdroms: Vec<PathBuf>,
+    /// What it boots from, the first one first: network (the first card, by iPXE), disk or cdrom, like network,disk. Disks and
+    /// CD-ROMs that are not named come behind
+    #[arg(long, value_name = "WHAT,...", value_delimiter = ',', conflicts_with = "kernel")]
+    boot: Vec<BootArgument>,
     /// A Linux kernel to boot directly (vmlinuz or vmlinux), whatever is on the disks
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -68,10 +72,11 @@ pub(super) struct Create {
     #[arg(long, value_name = "TEXT", requires = "kernel", default_value = "", hide_default_value = true)]
     cmdline: String,
     /// A network card: nat for the host's network by address translation, which is what a guest has when nothing is said, with
-    /// ,forward=[tcp|udp:][ADDRESS:]HOST_PORT:GUEST_PORT (as often as you like) and ,backend=auto|passt|slirp; isolated=NAME for a
-    /// network of your own guests, with ,dhcp=10.55.0.0/24 if they are to get addresses;
-    /// network=NAME for a network of the host that root has made; tap=NAME for a TAP interface that is yours; bridge=NAME for a bridge of the host; or none for a card without a cable; with ,mac=ADDRESS and
-    /// ,queues=COUNT; can be repeated
+    /// ,forward=[tcp|udp:][ADDRESS:]HOST_PORT:GUEST_PORT (as often as you like), ,backend=auto|passt|slirp, and what it finds to
+    /// boot: ,bootfile=http://10.0.2.2:8080/boot.ipxe or a file in ,tftp=FOLDER; isolated=NAME for a
+    /// network of your own guests, with ,dhcp=10.55.0.0/24 if they are to get addresses; network=NAME for a network of the host
+    /// that root has made; tap=NAME for a TAP interface that is yours; bridge=NAME for a bridge of the host; or none for a card
+    /// without a cable; with ,mac=ADDRESS, ,queues=COUNT and ,model=virtio|e1000; can be repeated
     #[arg(long = "network", value_name = "NETWORK")]
     networks: Vec<NetworkArgument>,
     /// Its graphics card
@@ -129,6 +134,9 @@ impl Create {
                 false => creation::insert(absolute(path)?)?.0,
             });
         }
+        for source in &self.boot {
+            source.check(&definition, new.len()).map_err(CliError::Other)?;
+        }
         for disk in &new {
             if let (NewDisk::Empty { size, .. }, Ok(space)) = (disk, context.pool().space())
                 && let Some(warning) = space.warning(*size)
@@ -136,7 +144,11 @@ impl Create {
                 error::say("warning", warning);
             }
         }
-        let (definition, warnings) = creation::create(context.library(), &context.pool(), definition, &new)?;
+        let arrange = |definition: &mut Definition| {
+            (1..).zip(&self.boot).for_each(|(place, source)| source.apply(definition, place));
+        };
+        let (definition, warnings) =
+            creation::create_with(context.library(), &context.pool(), definition, &new, arrange)?;
         for warning in warnings.0 {
             error::say("warning", warning);
         }

@@ -1,8 +1,9 @@
-//! `lodgectl network`: the networks that guests can be on, and the host's ports that lead into them.
+//! `lodgectl network`: the networks that guests can be on, the host's ports that lead into them, and what cards may carry.
 
 mod attach;
 mod forward;
 mod host;
+mod limit;
 
 use clap::Subcommand;
 
@@ -31,6 +32,8 @@ pub(super) enum NetworkVerb {
     /// Lead ports of the host into a guest whose network is address translation, at once and from its next start
     #[command(subcommand)]
     Forward(forward::ForwardVerb),
+    /// Show or change how much a guest's network card may carry, at once and from its next start
+    Limit(limit::Limit),
 }
 
 impl NetworkVerb {
@@ -44,6 +47,7 @@ impl NetworkVerb {
             Self::Delete(names) => names.delete(context),
             Self::Attach(verb) => verb.run(context).await,
             Self::Forward(verb) => verb.run(context).await,
+            Self::Limit(limit) => limit.run(context).await,
         }
     }
 }

@@ -31,8 +31,8 @@ use crate::{
     },
     nat::Forward,
     qmp::types::{
-        AddfdInfo, BalloonInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus, Statistics,
-        StatusInfo, ThrottleLimits,
+        AddfdInfo, BalloonInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus, NetworkLimits,
+        Statistics, StatusInfo, ThrottleLimits,
     },
     worker::launch::Limits,
 };
@@ -112,6 +112,13 @@ impl Client {
     /// Plugs the cable of a network card in (`true`) or out (`set_link`).
     pub async fn set_link(&self, card: &str, up: bool) -> Result<(), ClientError> {
         self.execute("set_link", json!({ "name": card, "up": up })).await.map(drop)
+    }
+
+    /// Limits what a network card may carry (`x-lodge-set-network-limits`).
+    pub async fn limit_card(&self, card: &str, limits: &Limits) -> Result<(), ClientError> {
+        let mut arguments = json!(NetworkLimits::from(limits));
+        arguments["id"] = card.into();
+        self.execute("x-lodge-set-network-limits", arguments).await.map(drop)
     }
 
     /// Limits what a disk may move, and how often it may be asked (`block_set_io_throttle`).

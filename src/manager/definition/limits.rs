@@ -96,6 +96,65 @@ impl LimitsDefinition {
     }
 }
 
+/// The limits of a network card; none by default. What comes in is what the guest receives. Those with `_max` are for bursts of a
+/// second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkLimitsDefinition {
+    /// Bytes a second that the guest receives.
+    pub inbound_bytes_sec: Option<Size>,
+    /// Bytes a second that the guest sends.
+    pub outbound_bytes_sec: Option<Size>,
+    /// Frames a second that the guest receives.
+    pub inbound_packets_sec: Option<u64>,
+    /// Frames a second that the guest sends.
+    pub outbound_packets_sec: Option<u64>,
+    /// As `inbound_bytes_sec`, in a burst.
+    pub inbound_bytes_sec_max: Option<Size>,
+    /// As `outbound_bytes_sec`, in a burst.
+    pub outbound_bytes_sec_max: Option<Size>,
+    /// As `inbound_packets_sec`, in a burst.
+    pub inbound_packets_sec_max: Option<u64>,
+    /// As `outbound_packets_sec`, in a burst.
+    pub outbound_packets_sec_max: Option<u64>,
+}
+
+impl NetworkLimitsDefinition {
+    /// Whether nothing is limited.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The limits as the engine knows them.
+    pub fn limits(&self) -> Limits {
+        let limit = |rate: Option<u64>, burst: Option<u64>| Limit {
+            rate: rate.unwrap_or(0),
+            burst: burst.unwrap_or(0),
+            ..Limit::default()
+        };
+        let bytes = |rate: Option<Size>, burst: Option<Size>| limit(rate.map(Size::bytes), burst.map(Size::bytes));
+        Limits {
+            read_bytes: bytes(self.inbound_bytes_sec, self.inbound_bytes_sec_max),
+            written_bytes: bytes(self.outbound_bytes_sec, self.outbound_bytes_sec_max),
+            reads: limit(self.inbound_packets_sec, self.inbound_packets_sec_max),
+            writes: limit(self.outbound_packets_sec, self.outbound_packets_sec_max),
+            ..Limits::default()
+        }
+    }
+
+    /// What is wrong with them.
+    pub fn problem(&self) -> Option<String> {
+        let error = self.limits().check().err()?;
+        let what = match error.what {
+            "the bytes read" => "inbound_bytes_sec",
+            "the bytes written" => "outbound_bytes_sec",
+            "the reads" => "inbound_packets_sec",
+            _ => "outbound_packets_sec",
+        };
+        Some(format!("{}. Correct {what}", error.reason))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::manager::definition::Definition;
@@ -115,6 +174,21 @@ mod tests {
         assert!(guest.disks[1].limits.limits().is_none());
         assert_eq!(written.matches("limits").count(), 1, "{written}");
         assert_eq!(Definition::from_toml(&written, "web").unwrap(), guest);
+    }
+
+    #[test]
+    fn a_cards_limits_are_those_of_both_directions() {
+        let text = "version = 1\nuuid = \"abcd1234-0000-4000-8000-000000000001\"\nmemory = \"1GiB\"\n\
+                    [[network]]\nkind = \"none\"\n[network.limits]\ninbound_bytes_sec = \"1 MiB\"\noutbound_packets_sec = 50\n";
+        let mut guest = Definition::from_toml(text, "web").unwrap();
+
+        let limits = guest.networks[0].limits.limits();
+        guest.networks[0].limits.outbound_packets_sec_max = Some(49);
+
+        assert_eq!((limits.read_bytes.rate, limits.writes.rate, limits.bytes.rate), (1 << 20, 50, 0));
+        let problems = guest.validate().unwrap_err();
+        let problem = problems.about("network[0].limits").unwrap();
+        assert!(problem.contains("slower") && problem.contains("outbound_packets_sec"), "{problem}");
     }
 
     #[test]

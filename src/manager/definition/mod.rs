@@ -25,7 +25,7 @@ use uuid::Uuid;
 pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, ReadErrors, Topology, WriteErrors};
 pub use cpu::CpuDefinition;
 pub use devices::{AGENT_PORT, DevicesDefinition};
-pub use limits::LimitsDefinition;
+pub use limits::{LimitsDefinition, NetworkLimitsDefinition};
 pub use network::{Forward, MAX_NETWORKS, NatBackend, NetworkDefinition, NetworkKind, NetworkModel, Protocol};
 pub(super) use network::{is_interface_name, is_private_subnet};
 pub use text::DefinitionError;
@@ -118,6 +118,15 @@ pub enum Lifecycle {
     Restart,
     /// The guest stays as it is, paused, for a look.
     Preserve,
+}
+
+/// Something that the firmware may boot from, by its number among its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootSource {
+    /// A disk or CD-ROM drive.
+    Disk(usize),
+    /// A network card.
+    Network(usize),
 }
 
 /// A kernel for direct boot.
@@ -315,9 +324,29 @@ impl Definition {
 
     /// The disks in the order in which the firmware tries them.
     pub fn boot_order(&self) -> Vec<&DiskDefinition> {
-        let mut order: Vec<_> = self.disks.iter().collect();
-        order.sort_by_key(|disk| (disk.boot.unwrap_or(u32::MAX), disk.cdrom));
-        order
+        let sources = self.boot_sources().into_iter();
+        let disks = sources.filter_map(|source| match source {
+            BootSource::Disk(index) => self.disks.get(index),
+            BootSource::Network(_) => None,
+        });
+        disks.collect()
+    }
+
+    /// What the firmware tries, in its order: all disks, and the network cards that have a place.
+    pub fn boot_sources(&self) -> Vec<BootSource> {
+        let disks = self.disks.iter().enumerate();
+        let disks = disks.map(|(index, disk)| (disk.boot.unwrap_or(u32::MAX), disk.cdrom, BootSource::Disk(index)));
+        let cards = self.networks.iter().enumerate();
+        let cards = cards.filter_map(|(index, card)| Some((card.boot?, false, BootSource::Network(index))));
+        let mut order: Vec<_> = disks.chain(cards).collect();
+        order.sort_by_key(|(place, is_cdrom, _)| (*place, *is_cdrom));
+        order.into_iter().map(|(_, _, source)| source).collect()
+    }
+
+    /// The place of something in [`Definition::boot_sources`], from 0; `None` when it is not booted from.
+    pub fn boot_place(&self, source: BootSource) -> Option<u32> {
+        let place = self.boot_sources().into_iter().position(|other| other == source)?;
+        u32::try_from(place).ok()
     }
 
     /// Older versions attached CD-ROMs as virtio disks, and wrote so.

@@ -27,13 +27,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Definition, Problem};
+use super::{Definition, NetworkLimitsDefinition, Problem};
 use crate::switch;
 pub use crate::{
     nat::{Backend as NatBackend, Forward, Protocol},
@@ -46,6 +46,8 @@ pub const MAX_NETWORKS: usize = 8;
 const MAX_FORWARDS: usize = 64;
 /// Most pairs of queues of a card.
 const MAX_QUEUES: u32 = 8;
+/// The longest name of a file to boot: BOOTP's field has 128 bytes with the closing zero.
+const BOOTFILE_MAX: usize = 127;
 /// What an interface's name can have at most: IFNAMSIZ is 16 with the closing zero.
 const INTERFACE_MAX: usize = 15;
 /// What addresses of KVM's guests begin with.
@@ -84,6 +86,19 @@ pub struct NetworkDefinition {
     /// The host's ports that lead into the guest, for [`NetworkKind::Nat`].
     #[serde(default, rename = "forward")]
     pub forwards: Vec<Forward>,
+    /// Its place in the boot order, from 1, which it shares with the disks. A card without one is not booted from.
+    #[serde(default)]
+    pub boot: Option<u32>,
+    /// What a guest is told to boot, for [`NetworkKind::Nat`] by libslirp: a file in `tftp`, or an address like
+    /// `http://10.0.2.2:8080/boot.ipxe`, with which iPXE can do something.
+    #[serde(default)]
+    pub bootfile: Option<String>,
+    /// A folder whose files the guest can read by TFTP, for [`NetworkKind::Nat`] by libslirp.
+    #[serde(default)]
+    pub tftp: Option<PathBuf>,
+    /// How much it may carry.
+    #[serde(default, skip_serializing_if = "NetworkLimitsDefinition::is_none")]
+    pub limits: NetworkLimitsDefinition,
 }
 
 /// What a network card is connected to.
@@ -120,6 +135,10 @@ impl NetworkDefinition {
             queues: 1,
             backend,
             forwards,
+            boot: None,
+            bootfile: None,
+            tftp: None,
+            limits: NetworkLimitsDefinition::default(),
         }
     }
 
@@ -209,6 +228,9 @@ impl NetworkDefinition {
         } else if self.queues > 1 && self.model == NetworkModel::E1000 {
             problems.push(Problem::new(field("queues"), "a card of this model has one pair only. Write queues = 1"));
         }
+        if let Some(message) = self.limits.problem() {
+            problems.push(Problem::new(field("limits"), message));
+        }
         self.validate_name(field, problems);
         self.validate_addresses(field, problems);
         self.validate_translation(field, problems);
@@ -245,7 +267,12 @@ impl NetworkDefinition {
 
     fn validate_translation(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
         if self.kind != NetworkKind::Nat {
-            let wrong = [("backend", self.backend != NatBackend::default()), ("forward", !self.forwards.is_empty())];
+            let wrong = [
+                ("backend", self.backend != NatBackend::default()),
+                ("forward", !self.forwards.is_empty()),
+                ("bootfile", self.bootfile.is_some()),
+                ("tftp", self.tftp.is_some()),
+            ];
             let wrong = wrong.into_iter().filter(|(_, is_there)| *is_there);
             problems.extend(wrong.map(|(name, _)| Problem::new(field(name), "only kind = \"nat\" has one. Remove it")));
             return;
@@ -253,6 +280,7 @@ impl NetworkDefinition {
         if self.queues > 1 {
             problems.push(Problem::new(field("queues"), "address translation has one only. Write queues = 1"));
         }
+        self.validate_boot_server(field, problems);
         if self.forwards.len() > MAX_FORWARDS {
             let message = format!("{} are too many. Keep at most {MAX_FORWARDS}", self.forwards.len());
             problems.push(Problem::new(field("forward"), message));
@@ -268,6 +296,25 @@ impl NetworkDefinition {
                 let message = "backend = \"slirp\" forwards nothing from IPv6. Write an IPv4 address, like 127.0.0.1";
                 problems.push(Problem::new(field("address"), message));
             }
+        }
+    }
+
+    fn validate_boot_server(&self, field: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+        for (name, is_there) in [("bootfile", self.bootfile.is_some()), ("tftp", self.tftp.is_some())] {
+            if is_there && self.backend == NatBackend::Passt {
+                let message = "passt offers guests nothing to boot. Write backend = \"slirp\", or remove the line";
+                problems.push(Problem::new(field(name), message));
+            }
+        }
+        let is_possible =
+            |file: &str| (1..=BOOTFILE_MAX).contains(&file.len()) && file.chars().all(|c| c.is_ascii_graphic());
+        if let Some(file) = self.bootfile.as_ref().filter(|file| !is_possible(file)) {
+            let message =
+                format!("{file:?} is no file to boot. Write at most {BOOTFILE_MAX} characters without blanks");
+            problems.push(Problem::new(field("bootfile"), message));
+        }
+        if self.tftp.as_ref().is_some_and(|folder| !folder.is_absolute()) {
+            problems.push(Problem::new(field("tftp"), "the path has to begin at the root. Write it like /srv/tftp"));
         }
     }
 }

@@ -253,6 +253,16 @@ impl Definition {
                 problems.push(Problem::new(field("path"), message));
             }
         }
+        for (index, network) in self.networks.iter().enumerate() {
+            let message = match network.boot {
+                Some(0) => "places count from 1. Write 1 for the first".to_owned(),
+                Some(place) if !places.insert(place) => {
+                    format!("place {place} is taken by another card or by a disk. Change it")
+                }
+                _ => continue,
+            };
+            problems.push(Problem::new(format!("network[{index}].boot"), message));
+        }
         for (index, disk) in self.disks.iter().enumerate() {
             if let Some(layer) = disk.backing.iter().find(|layer| writable.contains(&layer.path)) {
                 let message = format!("the guest writes to {}. Remove one of them", layer.path.display());

@@ -12,16 +12,25 @@ pub const BIOS: &str = "bios-256k.bin";
 pub const VGA_BIOS: &str = "vgabios-stdvga.bin";
 /// SeaVGABIOS for virtio-gpu.
 pub const VIRTIO_VGA_BIOS: &str = "vgabios-virtio.bin";
+/// iPXE's option ROMs for network cards.
+pub const VIRTIO_NETWORK_ROM: &str = "pxe-virtio.rom";
+/// That for the e1000.
+pub const E1000_NETWORK_ROM: &str = "pxe-e1000.rom";
+/// The package that has them in Debian and Ubuntu; Fedora's is `ipxe-roms-qemu`, openSUSE's `qemu-ipxe`.
+pub const NETWORK_PACKAGE: &str = "ipxe-qemu";
 /// The package that has both in Debian, Ubuntu and openSUSE; Fedora's second one is `seavgabios-bin`.
 pub const PACKAGE: &str = "seabios";
 
-/// Debian and Ubuntu; Fedora (two packages); openSUSE, Arch and those who build QEMU.
+/// Debian and Ubuntu, whose ROMs for network cards are in a folder of their own; Fedora (two packages); openSUSE, Arch and those who build QEMU.
 const FOLDERS: &[&str] = &[
     "/usr/share/seabios",
     "/usr/share/seavgabios",
     "/usr/share/qemu",
     "/usr/local/share/qemu",
     "/usr/local/share/seabios",
+    "/usr/lib/ipxe/qemu",
+    "/usr/share/ipxe/qemu",
+    "/usr/share/ipxe",
 ];
 
 /// Finds a firmware file by its name. `LODGE_FIRMWARE` may name a folder that is looked at first.
@@ -35,7 +44,13 @@ pub fn find(root: &Root, file: &str) -> Option<PathBuf> {
 pub fn missing(file: &str) -> (String, String) {
     (
         format!("the firmware file {file} is missing"),
-        format!("Install the package \"{PACKAGE}\" (Fedora: \"seabios-bin\" and \"seavgabios-bin\")"),
+        if [VIRTIO_NETWORK_ROM, E1000_NETWORK_ROM].contains(&file) {
+            format!(
+                "Install the package \"{NETWORK_PACKAGE}\" (Fedora: \"ipxe-roms-qemu\"), or do not boot from the network"
+            )
+        } else {
+            format!("Install the package \"{PACKAGE}\" (Fedora: \"seabios-bin\" and \"seavgabios-bin\")")
+        },
     )
 }
 

@@ -99,6 +99,7 @@ pub(super) fn prepare(
         _ => {
             let (backend, forwards) = (network.backend, network.forwards.clone());
             let version = nat::LAUNCH_VERSION;
+            let boot = nat::BootServer { bootfile: network.bootfile.clone(), folder: network.tftp.clone() };
             let launch = |Numbers { feed, control, ready }| nat::Launch {
                 version,
                 guest,
@@ -107,6 +108,7 @@ pub(super) fn prepare(
                 mtu,
                 backend,
                 forwards,
+                boot,
                 feed,
                 control,
                 ready,

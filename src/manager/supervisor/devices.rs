@@ -13,17 +13,17 @@ use super::{
 use crate::{
     manager::{
         definition::{
-            AGENT_PORT, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, NetworkKind, Problem,
-            Problems,
+            AGENT_PORT, BootSource, Definition, DiskBus, DiskDefinition, DiskFormat, KernelDefinition, NetworkKind,
+            NetworkModel, Problem, Problems,
         },
-        host::Root,
+        host::{Root, firmware},
         network::{self, Tap},
         paths::Paths,
         storage,
     },
     worker::launch::{
         BackingImage, Cdrom, Connection, Disk, DiskBus as LaunchBus, DiskFormat as LaunchFormat, Kernel, Medium,
-        Network, Port, Vsock,
+        Network, NetworkBoot, Port, Vsock,
     },
 };
 
@@ -62,11 +62,9 @@ pub(super) fn open_disks(
     definition: &Definition,
     inherited: &mut Inherited,
 ) -> Result<(Vec<Disk>, Vec<Cdrom>), Problems> {
-    let order = definition.boot_order();
     let (mut disks, mut cdroms, mut problems) = (Vec::new(), Vec::new(), Problems::default());
     for (index, disk) in definition.disks.iter().enumerate() {
-        let place = order.iter().position(|other| other.id == disk.id);
-        let bootindex = place.and_then(|place| u32::try_from(place).ok());
+        let bootindex = definition.boot_place(BootSource::Disk(index));
         if !disk.has_medium() {
             cdroms.push(Cdrom { id: disk.id.clone(), medium: None, bootindex });
             continue;
@@ -167,19 +165,45 @@ pub(super) fn open_networks(
                 })
                 .map_err(|error| (error.field, error.message)),
         };
-        match connection {
-            Ok(connection) => networks.push(Network {
+        let boot = network_boot(definition, index, root, inherited).map_err(|message| ("boot", message));
+        match connection.and_then(|connection| Ok((connection, boot?))) {
+            Ok((connection, boot)) => networks.push(Network {
                 id: format!("net{index}"),
                 model: network.model,
                 mac: network.mac_bytes().unwrap_or_default(),
                 link: network.kind != NetworkKind::None,
                 source: network.source(),
                 connection,
+                limits: network.limits.limits(),
+                boot,
             }),
             Err((field, message)) => problems.0.push(Problem::new(format!("network[{index}].{field}"), message)),
         }
     }
     if problems.0.is_empty() { Ok((networks, carriers)) } else { Err(problems) }
+}
+
+/// Opens what card number `index` is booted from with, if it is.
+fn network_boot(
+    definition: &Definition,
+    index: usize,
+    root: &Root,
+    inherited: &mut Inherited,
+) -> Result<Option<NetworkBoot>, String> {
+    let place = definition.boot_place(BootSource::Network(index)).filter(|_| definition.kernel.is_none());
+    let Some((bootindex, network)) = place.zip(definition.networks.get(index)) else { return Ok(None) };
+    let file = match network.model {
+        NetworkModel::Virtio => firmware::VIRTIO_NETWORK_ROM,
+        NetworkModel::E1000 => firmware::E1000_NETWORK_ROM,
+    };
+    let missing = || {
+        let (what, mend) = firmware::missing(file);
+        format!("{what}. {mend}")
+    };
+    let path = firmware::find(root, file).ok_or_else(missing)?;
+    let rom = File::open(&path)
+        .map_err(|error| format!("{} cannot be read: {error}. Install its package again", path.display()))?;
+    Ok(Some(NetworkBoot { bootindex, rom: inherited.add(rom) }))
 }
 
 /// The sockets that the guest's devices need.

@@ -58,3 +58,26 @@ pub struct ThrottleLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iops_size: Option<u64>,
 }
+
+/// What a network card may carry: `x-lodge-set-network-limits`. What comes in is what the guest receives. What is left out is not
+/// limited; those with `-max` are for bursts of a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct NetworkLimits {
+    /// Bytes a second.
+    pub inbound_bytes: u64,
+    /// Bytes a second, in a burst.
+    pub inbound_bytes_max: u64,
+    /// Frames a second.
+    pub inbound_packets: u64,
+    /// Frames a second, in a burst.
+    pub inbound_packets_max: u64,
+    /// Bytes a second.
+    pub outbound_bytes: u64,
+    /// Bytes a second, in a burst.
+    pub outbound_bytes_max: u64,
+    /// Frames a second.
+    pub outbound_packets: u64,
+    /// Frames a second, in a burst.
+    pub outbound_packets_max: u64,
+}

@@ -7,7 +7,6 @@ mod barrier;
 pub mod drive;
 pub mod errors;
 mod image;
-pub mod limits;
 pub mod place;
 mod raw;
 pub mod ring;
@@ -18,6 +17,8 @@ mod tests;
 mod vectored;
 
 use std::{fmt, fs::File, io, os::fd::BorrowedFd};
+
+pub use super::limits;
 
 pub use self::{
     image::Base,

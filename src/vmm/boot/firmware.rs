@@ -42,7 +42,7 @@ pub enum FirmwareError {
         source: io::Error,
     },
     /// The image cannot be what it should be.
-    #[error("the {what} image cannot be firmware: it has {len} bytes. install the package `seabios` anew")]
+    #[error("the {what} image cannot be firmware: it has {len} bytes. install the package that it is from anew")]
     Size {
         /// Which image.
         what: &'static str,
@@ -97,6 +97,8 @@ impl Bios {
 /// Where there is something to boot from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BootPlace {
+    /// A PCI function that is a network card.
+    Network(PciAddress),
     /// A PCI function that is a disk.
     Function(PciAddress),
     /// A drive of an IDE controller.
@@ -126,6 +128,8 @@ pub struct FirmwareConfig<'a> {
     pub vga_bios: File,
     /// The name under which SeaBIOS looks for it.
     pub vga_rom_name: &'a str,
+    /// What boots from network cards, by the names under which SeaBIOS looks for it.
+    pub network_roms: Vec<(&'static str, File)>,
     /// The ACPI tables.
     pub acpi: &'a AcpiTables,
     /// What the SMBIOS tables say.
@@ -134,11 +138,6 @@ pub struct FirmwareConfig<'a> {
 
 /// Makes the fw_cfg device that tells it.
 pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<FwCfg, FirmwareError> {
-    let read = |source| FirmwareError::Read { what: "VGA BIOS", source };
-    let len = config.vga_bios.metadata().map_err(read)?.len();
-    if len == 0 || len > MAX_OPTION_ROM {
-        return Err(FirmwareError::Size { what: "VGA BIOS", len });
-    }
     // What SeaBIOS calls the most CPUs are their APIC IDs.
     let last_id = config.smbios.topology.apic_id(u32::from(config.vcpus).saturating_sub(1));
     let ids = u16::try_from(last_id).unwrap_or(u16::MAX).saturating_add(1);
@@ -150,8 +149,11 @@ pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<Fw
     ];
     let mut files = vec![
         ("etc/e820".to_owned(), Content::Bytes(e820(&config.layout))),
-        (config.vga_rom_name.to_owned(), Content::File { file: config.vga_bios, len: len as u32 }),
+        (config.vga_rom_name.to_owned(), option_rom("VGA BIOS", config.vga_bios)?),
     ];
+    for (name, rom) in config.network_roms {
+        files.push((name.to_owned(), option_rom("network boot", rom)?));
+    }
     let tables = smbios::tables(config.smbios);
     let tables = [
         (acpi::TABLES_FILE, config.acpi.tables.clone()),
@@ -168,6 +170,14 @@ pub fn fw_cfg(config: FirmwareConfig<'_>, memory: Arc<GuestMemory>) -> Result<Fw
         files.push(("bootorder".to_owned(), Content::Made { make: Box::new(move || boot_order(&order())), len }));
     }
     Ok(FwCfg::new(memory, items, files))
+}
+
+fn option_rom(what: &'static str, file: File) -> Result<Content, FirmwareError> {
+    let len = file.metadata().map_err(|source| FirmwareError::Read { what, source })?.len();
+    match u32::try_from(len) {
+        Ok(length @ 1..) if len <= MAX_OPTION_ROM => Ok(Content::File { file, len: length }),
+        _ => Err(FirmwareError::Size { what, len }),
+    }
 }
 
 /// The memory map: address, length and type of each range. SeaBIOS itself cuts out the window of the VGA and the BIOS.
@@ -195,6 +205,7 @@ fn boot_order(places: &[BootPlace]) -> Vec<u8> {
     let mut lines = String::new();
     for &place in places {
         lines += &match place {
+            BootPlace::Network(function) => format!("/pci@i0cf8/ethernet@{}/ethernet-phy@0\n", at(function)),
             BootPlace::Function(function) => format!("/pci@i0cf8/scsi@{}/disk@0,0\n", at(function)),
             BootPlace::IdeDrive { controller, channel, unit } => {
                 format!("/pci@i0cf8/ide@{}/drive@{channel:x}/disk@{unit:x}\n", at(controller))
@@ -224,14 +235,16 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_order_names_disks_by_their_functions_and_ide_drives_by_their_places() {
+    fn the_boot_order_names_disks_and_cards_by_their_functions_and_ide_drives_by_their_places() {
         let order = boot_order(&[
+            BootPlace::Network(PciAddress::new(0x19, 0)),
             BootPlace::Function(PciAddress::new(4, 0)),
             BootPlace::IdeDrive { controller: PciAddress::new(1, 1), channel: 1, unit: 0 },
             BootPlace::Function(PciAddress::new(0x1f, 2)),
         ]);
 
-        let paths = "/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/ide@1,1/drive@1/disk@0\n/pci@i0cf8/scsi@1f,2/disk@0,0\n\0";
+        let paths = "/pci@i0cf8/ethernet@19/ethernet-phy@0\n/pci@i0cf8/scsi@4/disk@0,0\n\
+                     /pci@i0cf8/ide@1,1/drive@1/disk@0\n/pci@i0cf8/scsi@1f,2/disk@0,0\n\0";
         assert_eq!(String::from_utf8(order).unwrap(), paths);
     }
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{ops::Range, sync::Arc};
+use std::{fs::File, ops::Range, sync::Arc};
 
 use super::{
     Boot, MachineConfig, MachineError,
@@ -85,13 +85,15 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// Loads firmware or kernel. `drives` are what the machine may boot from.
+    /// Loads firmware or kernel. `drives` are what the machine may boot from, `network_roms` what does so from
+    /// its network cards.
     pub fn load(
         boot: Boot,
         tables: Tables,
         machine: &Facts<'_>,
         slots: &Arc<MemorySlots>,
         drives: Vec<BootDrive>,
+        network_roms: Vec<(&'static str, File)>,
     ) -> Result<Self, MachineError> {
         let memory = machine.memory.clone();
         match boot {
@@ -105,6 +107,7 @@ impl Beginning {
                     boot_order: Box::new(move || boot_order::now(&drives)),
                     vga_bios: images.vga_bios,
                     vga_rom_name: machine.graphics.rom_name(),
+                    network_roms,
                     acpi: &tables.acpi,
                     smbios: &tables.smbios,
                 };

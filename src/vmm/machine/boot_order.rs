@@ -36,12 +36,15 @@ pub enum Content {
     Disk(Arc<dyn Disk>),
     /// The CD of the moment, if any.
     Cdrom(Tray),
+    /// A network, of which only trying tells.
+    Network,
 }
 
 impl Content {
     /// Whether there is something to boot. This says nothing of an image's format, which its definition knows.
     fn boots(&self) -> bool {
         match self {
+            Self::Network => true,
             Self::Disk(disk) => sector(&**disk, 0).is_some_and(|sector| sector.ends_with(&BOOT_SIGNATURE)),
             Self::Cdrom(tray) => tray
                 .medium()
@@ -99,6 +102,15 @@ mod tests {
     #[test]
     fn disks_are_tried_by_their_index() {
         assert_eq!(now(&[drive(4, 2, true), drive(5, 1, true)]), [place(5), place(4)]);
+    }
+
+    #[test]
+    fn a_network_comes_in_its_place_but_before_an_empty_disk() {
+        let network = |bootindex| BootDrive { place: place(25), bootindex, content: Content::Network };
+
+        assert_eq!(now(&[drive(4, 0, true), network(1)]), [place(4), place(25)]);
+        assert_eq!(now(&[drive(4, 1, true), network(0)]), [place(25), place(4)]);
+        assert_eq!(now(&[drive(4, 0, false), network(1)]), [place(25), place(4)]);
     }
 
     #[test]

@@ -12,14 +12,21 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{MachineError, input::InputRouter, virtio::VirtioWiring};
+use super::{
+    MachineError,
+    boot_order::{BootDrive, Content},
+    input::InputRouter,
+    virtio::VirtioWiring,
+};
 use crate::{
     input::InputSink,
     vmm::{
+        boot::firmware::BootPlace,
         devices::{
             e1000::E1000,
             serial::{SerialInput, SerialOutput},
         },
+        limits::Limits,
         net::{
             NetBackend,
             card::{MacAddress, NetHandle},
@@ -112,12 +119,43 @@ pub struct NetworkConfig {
     pub connection: Connection,
     /// Whether the cable is plugged in.
     pub link: bool,
+    /// How much it may carry.
+    pub limits: Limits,
+    /// What the firmware boots from it with, if it is to.
+    pub boot: Option<NetworkBoot>,
+}
+
+/// How a machine boots from a network card.
+#[derive(Debug)]
+pub struct NetworkBoot {
+    /// The card's place in the boot order, the lowest first.
+    pub bootindex: u32,
+    /// The option ROM for its model: iPXE.
+    pub rom: File,
+}
+
+impl NetworkModel {
+    /// The name under which SeaBIOS looks for the option ROM of such a card: its PCI IDs.
+    fn rom_name(self) -> &'static str {
+        match self {
+            Self::Virtio => "pci1af4,1041.rom",
+            Self::E1000 => "pci8086,100e.rom",
+        }
+    }
 }
 
 impl NetworkConfig {
     /// A virtio card whose cable is plugged in.
     pub fn new(id: &str, mac: MacAddress, connection: Connection) -> Self {
-        Self { id: id.to_owned(), model: NetworkModel::default(), mac, connection, link: true }
+        Self {
+            id: id.to_owned(),
+            model: NetworkModel::default(),
+            mac,
+            connection,
+            link: true,
+            limits: Limits::default(),
+            boot: None,
+        }
     }
 }
 
@@ -172,6 +210,34 @@ impl Peripherals {
         places.into_iter().filter(|(there, _)| *there).map(|(_, slot)| slot).min().unwrap_or(PCI_SLOTS)
     }
 
+    /// Network cards with their places.
+    fn placed_networks(&mut self) -> impl Iterator<Item = (PciAddress, &mut NetworkConfig)> {
+        (0..=NETWORK).rev().map(|slot| PciAddress::new(slot, 0)).zip(&mut self.networks)
+    }
+
+    /// The cards to boot from.
+    pub(super) fn to_boot_from(&mut self) -> Vec<BootDrive> {
+        let drive = |(address, network): (_, &mut NetworkConfig)| {
+            let bootindex = network.boot.as_ref()?.bootindex;
+            Some(BootDrive { place: BootPlace::Network(address), bootindex, content: Content::Network })
+        };
+        self.placed_networks().filter_map(drive).collect()
+    }
+
+    /// The option ROMs, one for each model that is booted from.
+    pub(super) fn take_roms(&mut self) -> Vec<(&'static str, File)> {
+        let mut roms = Vec::new();
+        for network in &mut self.networks {
+            let name = network.model.rom_name();
+            if let Some(NetworkBoot { rom, .. }) = network.boot.take()
+                && roms.iter().all(|(other, _)| *other != name)
+            {
+                roms.push((name, rom));
+            }
+        }
+        roms
+    }
+
     /// Plugs them in; `legacy` is where keys and pointer go as long as the guest does not drive ours.
     pub fn plug(
         self,
@@ -220,7 +286,7 @@ impl Peripherals {
 
 impl NetworkConfig {
     fn make(self, wiring: &VirtioWiring) -> Result<(SharedFunction, NetHandle), MachineError> {
-        let Self { id, model, mac, connection, link } = self;
+        let Self { id, model, mac, connection, link, limits, boot: _ } = self;
         let is_connected = !matches!(connection, Connection::Nothing);
         let mut backends = connection.open().map_err(failed(&id))?;
         let (function, card): (SharedFunction, _) = match model {
@@ -238,6 +304,7 @@ impl NetworkConfig {
             }
         };
         card.set_link(link && is_connected);
+        card.set_limits(limits);
         Ok((function, card))
     }
 }

@@ -9,11 +9,13 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use rustix::event::EventfdFlags;
 
 use super::NetBackend;
+use crate::vmm::limits::{Limits, Throttle};
 
 /// An Ethernet address.
 pub type MacAddress = [u8; 6];
@@ -93,7 +95,8 @@ pub struct Card {
     mac: Mutex<MacAddress>,
     link: AtomicBool,
     statistics: NetStatistics,
-    /// Signalled when the link or the back end changes, one for each thread.
+    throttle: Throttle,
+    /// Signalled when the link, the limits or the back end change, one for each thread.
     wake: Vec<Wake>,
     /// Back ends that the threads are to take instead of theirs.
     exchange: Mutex<Vec<Option<Box<dyn NetBackend>>>>,
@@ -107,8 +110,10 @@ impl Card {
     /// A card with its link up, which so many threads work for.
     pub fn new(mac: MacAddress, threads: usize) -> io::Result<NetHandle> {
         let wake = (0..threads).map(|_| Wake::new()).collect::<io::Result<_>>()?;
-        let (mac, link, statistics) = (Mutex::new(mac), AtomicBool::new(true), NetStatistics::default());
-        Ok(Arc::new(Self { mac, link, statistics, wake, exchange: Mutex::default(), observer: Mutex::new(None) }))
+        let (link, observer) = (AtomicBool::new(true), Mutex::new(None));
+        let (statistics, throttle) = (NetStatistics::default(), Throttle::new(Limits::default(), Instant::now()));
+        let (mac, exchange) = (Mutex::new(mac), Mutex::default());
+        Ok(Arc::new(Self { mac, link, statistics, throttle, wake, exchange, observer }))
     }
 
     /// Whether the link is up.
@@ -156,6 +161,17 @@ impl Card {
     /// What wakes thread `thread`.
     pub(in crate::vmm) fn wake(&self, thread: usize) -> Option<&Wake> {
         self.wake.get(thread)
+    }
+
+    /// Keeps the card within other limits from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.throttle.set(limits);
+        self.wake.iter().for_each(Wake::signal);
+    }
+
+    /// What keeps the card within its limits.
+    pub fn throttle(&self) -> &Throttle {
+        &self.throttle
     }
 
     /// The counters.

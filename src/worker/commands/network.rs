@@ -1,4 +1,4 @@
-//! Commands for the network cards: `set_link`, `x-lodge-query-netstats`.
+//! Commands for the network cards: `set_link`, `x-lodge-set-network-limits`, `x-lodge-query-netstats`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,8 +7,12 @@ use serde_json::{Map, Value};
 
 use super::{Driver, Error, answer, no_arguments, nothing};
 use crate::{
-    qmp::{arguments, message::ErrorClass, types::NetworkStatistics},
-    vmm::{machine::NetworkInfo, net::card::NetHandle},
+    qmp::{
+        arguments,
+        message::ErrorClass,
+        types::{NetworkLimits, NetworkStatistics},
+    },
+    vmm::{limits::Limits, machine::NetworkInfo, net::card::NetHandle},
 };
 
 /// The arguments of `set_link`.
@@ -27,11 +31,30 @@ pub(super) fn set_link(driver: &mut Driver, arguments: Map<String, Value>) -> Re
     nothing()
 }
 
+/// The arguments of `x-lodge-set-network-limits`.
+#[derive(Deserialize)]
+struct LimitArguments {
+    /// The card.
+    #[serde(default)]
+    id: String,
+    /// What remains must be limits: [`NetworkLimits`].
+    #[serde(flatten)]
+    limits: Map<String, Value>,
+}
+
+pub(super) fn set_limits(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    let LimitArguments { id, limits } = arguments::parse(arguments)?;
+    let limits = Limits::from(&arguments::parse::<NetworkLimits>(limits)?);
+    limits.check().map_err(|error| Error::generic(error.to_string()))?;
+    find(driver, &id)?.set_limits(limits);
+    nothing()
+}
+
 /// The card of this name.
 pub(super) fn find(driver: &Driver, name: &str) -> Result<NetHandle, Error> {
     let found = driver.machine().networks().into_iter().find(|network| network.id == name);
-    let not_found = || Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{name}' not found") };
-    found.map(|network| network.card).ok_or_else(not_found)
+    let missing = || Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{name}' not found") };
+    Ok(found.ok_or_else(missing)?.card)
 }
 
 pub(super) fn query_netstats(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {

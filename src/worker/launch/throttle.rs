@@ -1,7 +1,7 @@
-//! A disk's limits as the control protocol writes them, and back: for the worker, and for the manager that asks it.
+//! Limits of disks and network cards as the control protocol writes them, and back: for the worker, and for the manager that asks it.
 
 use crate::{
-    qmp::types::ThrottleLimits,
+    qmp::types::{NetworkLimits, ThrottleLimits},
     vmm::block::limits::{Limit, Limits},
 };
 
@@ -51,6 +51,34 @@ impl From<&ThrottleLimits> for Limits {
     }
 }
 
+impl From<&Limits> for NetworkLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            inbound_bytes: limits.read_bytes.rate,
+            inbound_bytes_max: limits.read_bytes.burst,
+            inbound_packets: limits.reads.rate,
+            inbound_packets_max: limits.reads.burst,
+            outbound_bytes: limits.written_bytes.rate,
+            outbound_bytes_max: limits.written_bytes.burst,
+            outbound_packets: limits.writes.rate,
+            outbound_packets_max: limits.writes.burst,
+        }
+    }
+}
+
+impl From<&NetworkLimits> for Limits {
+    fn from(wanted: &NetworkLimits) -> Self {
+        let limit = |rate, burst| Limit { rate, burst, ..Limit::default() };
+        Self {
+            read_bytes: limit(wanted.inbound_bytes, wanted.inbound_bytes_max),
+            reads: limit(wanted.inbound_packets, wanted.inbound_packets_max),
+            written_bytes: limit(wanted.outbound_bytes, wanted.outbound_bytes_max),
+            writes: limit(wanted.outbound_packets, wanted.outbound_packets_max),
+            ..Self::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +99,19 @@ mod tests {
         let back = Limits::from(&ThrottleLimits::from(&limits));
 
         assert_eq!(back, limits);
+    }
+
+    #[test]
+    fn those_of_a_card_do_too() {
+        let limit = |n| Limit { rate: n, burst: n + 1, burst_seconds: 0 };
+        let limits = Limits {
+            read_bytes: limit(20),
+            written_bytes: limit(30),
+            reads: limit(50),
+            writes: limit(60),
+            ..Limits::default()
+        };
+
+        assert_eq!(Limits::from(&NetworkLimits::from(&limits)), limits);
     }
 }

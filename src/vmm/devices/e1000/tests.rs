@@ -1,4 +1,8 @@
-use std::{os::unix::net::UnixDatagram, sync::atomic::Ordering};
+use std::{
+    os::unix::net::UnixDatagram,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -8,6 +12,7 @@ use super::{
 };
 use crate::vmm::{
     interrupt::testing::FakeLine,
+    limits::{Limit, Limits},
     net::{HEADER_SIZE, Offloads, checksum, testing::Wire},
     virtio::testing::wait_for,
 };
@@ -349,6 +354,31 @@ fn the_driver_is_told_of_the_cable() {
     bench.go();
     bench.handle.set_link(true);
     assert_eq!(bench.sent().len(), HEADER_SIZE + 60);
+}
+
+#[test]
+fn frames_beyond_the_limits_wait_in_both_directions_until_it_is_time() {
+    let mut bench = Bench::started(Offloads::default());
+    bench.handle.set_limits(Limits { reads: Limit::of(10), writes: Limit::of(10), ..Limits::default() });
+    let begun = Instant::now();
+
+    for _ in 0..6 {
+        bench.come(&frame_to(MAC, 60));
+        bench.put(TRANSMIT_BUFFERS, 60 | u64::from(WHOLE) << 24);
+    }
+    bench.go();
+    (0..6).for_each(|_| drop(bench.sent()));
+    bench.received(5);
+
+    // Two at once, and the others a tenth of a second apart.
+    assert!(begun.elapsed() > Duration::from_millis(350), "{:?}", begun.elapsed());
+    bench.handle.set_limits(Limits { writes: Limit::of(1), ..Limits::default() });
+    for _ in 0..9 {
+        bench.put(TRANSMIT_BUFFERS, 60 | u64::from(WHOLE) << 24);
+    }
+    bench.go();
+    bench.handle.set_limits(Limits::default());
+    (0..9).for_each(|_| drop(bench.sent()));
 }
 
 #[test]

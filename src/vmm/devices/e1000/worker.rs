@@ -14,6 +14,7 @@ use super::{
     receive::Received,
 };
 use crate::vmm::{
+    limits::Way,
     memory::GuestSlice,
     net::{FRAME_MAX, HEADER_SIZE, NetBackend, Offloads, Sent, card::NetHandle, unfinished::Unfinished},
 };
@@ -63,6 +64,14 @@ pub struct Worker {
     full: bool,
     /// The back end is gone: frames go nowhere.
     broken: bool,
+    /// When the card's limits let frames through again, from the guest and to it.
+    limited: Limited,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Limited {
+    send: Option<Instant>,
+    receive: Option<Instant>,
 }
 
 impl Worker {
@@ -77,6 +86,7 @@ impl Worker {
             incoming: Vec::new(),
             full: false,
             broken: false,
+            limited: Limited::default(),
         }
     }
 
@@ -97,13 +107,16 @@ impl Worker {
             if core.is_ending() {
                 return;
             }
-            let sleep = Sleep { listening: core.has_room() && !self.broken, full: self.full };
-            let has_more = core.has_frame() && !self.full || sleep.listening && self.backend.holds_frames();
+            let Limited { send, receive } = self.limited;
+            let listening = core.has_room() && !self.broken && receive.is_none();
+            let sleep = Sleep { listening, full: self.full || send.is_some() };
+            let has_more = core.has_frame() && !sleep.full || sleep.listening && self.backend.holds_frames();
             if is_busy || has_more {
                 continue;
             }
             core.fall_asleep(sleep);
-            let due = core.interrupts.due();
+            // Whoever waits for its limits need not be woken for buffers.
+            let due = [core.interrupts.due(), send, receive].into_iter().flatten().min();
             drop(core);
             self.wait(sleep, due);
         }
@@ -124,8 +137,13 @@ impl Worker {
 
     /// Sends some of the frames that wait. Returns whether there may be more to be sent now.
     fn send(&mut self) -> bool {
+        self.limited.send = None;
         for _ in 0..BATCH {
             if self.frame.is_empty() && !self.make_frame() {
+                return false;
+            }
+            self.limited.send = self.later(Way::Write);
+            if self.limited.send.is_some() {
                 return false;
             }
             if !self.broken {
@@ -133,6 +151,7 @@ impl Worker {
                     Ok(Sent::Taken) => {
                         let frame = self.frame.get(HEADER_SIZE..).unwrap_or_default();
                         self.shared.card.statistics().sent(frame.len());
+                        self.shared.card.throttle().count(Way::Write, frame.len() as u64);
                         self.shared.lock().count_sent(frame);
                     }
                     Ok(Sent::Full) => {
@@ -174,9 +193,14 @@ impl Worker {
 
     /// Receives some of the frames that wait. Returns whether there may be more to be taken now.
     fn receive(&mut self) -> bool {
+        self.limited.receive = None;
         self.incoming.resize(FRAME_MAX, 0);
         for _ in 0..BATCH {
             if self.broken || !self.shared.lock().has_room() {
+                return false;
+            }
+            self.limited.receive = self.later(Way::Read);
+            if self.limited.receive.is_some() {
                 return false;
             }
             let length = match self.backend.receive(&[GuestSlice::from(self.incoming.as_mut_slice())]) {
@@ -192,6 +216,7 @@ impl Worker {
                 self.shared.card.statistics().dropped();
                 continue;
             };
+            self.shared.card.throttle().count(Way::Read, frame.len() as u64);
             let received = self.shared.lock().deliver(&mut frame.to_vec(), header[0] & IS_RIGHT != 0);
             match received {
                 Received::Delivered => self.shared.card.statistics().received(frame.len()),
@@ -200,6 +225,12 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// When the card's limits let the next frame through, if that is not now.
+    fn later(&self, way: Way) -> Option<Instant> {
+        let throttle = self.shared.card.throttle();
+        if throttle.is_on() { throttle.look(way, Instant::now()).err() } else { None }
     }
 
     fn lose(&mut self, error: &io::Error) {
@@ -211,14 +242,14 @@ impl Worker {
     fn wait(&mut self, sleep: Sleep, due: Option<Instant>) {
         let Some(wake) = self.shared.card.wake(0) else { return };
         let mut sources = vec![PollFd::new(wake, PollFlags::IN)];
-        let room = self.backend.room().filter(|_| sleep.full);
+        let room = self.backend.room().filter(|_| self.full);
         let listening = sleep.listening.then(|| self.backend.descriptor());
         sources.extend(room.iter().chain(&listening).map(|source| PollFd::from_borrowed_fd(*source, PollFlags::IN)));
         let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(Instant::now())).ok());
         // An interrupted wait is one that has ended.
         let _ = poll(&mut sources, left.as_ref());
         wake.clear();
-        if sleep.full {
+        if self.full {
             match self.backend.flush() {
                 Ok(has_room) => self.full = !has_room,
                 Err(error) => {

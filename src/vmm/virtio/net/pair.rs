@@ -5,17 +5,19 @@ use std::{
     io,
     os::fd::{AsRawFd, RawFd},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
 };
-use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::{epoll::EventSet, timerfd::TimerFd};
 
 use super::{Shared, control};
 use crate::vmm::{
+    limits::Way,
     memory::{GuestMemory, GuestSlice},
-    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent, card::NetStatistics, finishing::Finishing},
+    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent, card::Card, finishing::Finishing},
     virtio::{
         queue::{Buffers, QueueError, Virtqueue},
         worker::{Handler, Io},
@@ -32,6 +34,7 @@ const BATCH: usize = 64;
 const SOURCE_BACKEND: u16 = 0;
 const SOURCE_WAKE: u16 = 1;
 const SOURCE_ROOM: u16 = 2;
+const SOURCE_TIMER: u16 = 3;
 
 /// What the thread owns.
 pub struct QueuePair {
@@ -46,6 +49,8 @@ pub struct QueuePair {
     full: bool,
     /// The back end is gone: frames go nowhere.
     broken: bool,
+    /// Rings when the card's limits let frames through again.
+    timer: Option<TimerFd>,
 }
 
 /// Why receiving has stopped.
@@ -58,6 +63,8 @@ enum Pause {
     MoreBuffers,
     /// It is the other direction's turn.
     Turn,
+    /// The card's limits let nothing through until then.
+    Limit(Instant),
 }
 
 struct Descriptor(RawFd);
@@ -72,7 +79,7 @@ impl QueuePair {
     /// Pair `index` of `pairs`.
     pub fn new(index: u16, pairs: u16, backend: Box<dyn NetBackend>, shared: Arc<Shared>) -> Self {
         let (receive, transmit) = (2 * index, 2 * index + 1);
-        Self { receive, transmit, pairs, backend, shared, listening: false, full: false, broken: false }
+        Self { receive, transmit, pairs, backend, shared, listening: false, full: false, broken: false, timer: None }
     }
 
     fn link(&self) -> bool {
@@ -105,7 +112,7 @@ impl QueuePair {
                 return self.listen(false, io);
             }
             let Some(queue) = io.queue(self.receive) else { return Ok(()) };
-            let outcome = receive_batch(queue, memory, features, self.backend.as_mut(), self.shared.card.statistics());
+            let outcome = receive_batch(queue, memory, features, self.backend.as_mut(), &self.shared.card);
             let pause = match outcome {
                 Ok(pause) => pause,
                 Err(QueueError::Device(error)) => return self.lost(error, io),
@@ -121,6 +128,10 @@ impl QueuePair {
                 }
                 Pause::NoFrame | Pause::Turn => return self.listen(true, io),
                 Pause::NoBuffers => return self.listen(false, io),
+                Pause::Limit(later) => {
+                    self.wait_until(later)?;
+                    return self.listen(false, io);
+                }
                 Pause::MoreBuffers => {}
             }
         }
@@ -130,8 +141,9 @@ impl QueuePair {
     fn transmit(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         let memory = io.memory;
         let sending = self.link() && !self.broken;
-        let statistics = self.shared.card.statistics();
+        let (statistics, throttle) = (self.shared.card.statistics(), self.shared.card.throttle());
         let backend = &mut self.backend;
+        let mut limit = None;
         if self.full && sending {
             return Ok(());
         }
@@ -143,14 +155,35 @@ impl QueuePair {
                 statistics.dropped();
                 return Ok(Some(0));
             }
+            if throttle.is_on()
+                && let Err(later) = throttle.look(Way::Write, Instant::now())
+            {
+                limit = Some(later);
+                return Ok(None);
+            }
             match backend.send(chain.readable.slices()) {
-                Ok(Sent::Taken) => statistics.sent(length - HEADER_SIZE),
+                Ok(Sent::Taken) => {
+                    throttle.count(Way::Write, (length - HEADER_SIZE) as u64);
+                    statistics.sent(length - HEADER_SIZE);
+                }
                 Ok(Sent::Full) => return Ok(None),
                 Err(error) => lost = Some(error),
             }
             Ok(Some(0))
         })?;
+        if let Some(later) = limit {
+            self.wait_until(later)?;
+        }
         lost.map_or(Ok(()), |error| self.lost(error, io))
+    }
+
+    /// Has the timer ring then, for both directions.
+    fn wait_until(&mut self, time: Instant) -> Result<(), QueueError> {
+        let left = time.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+        match &mut self.timer {
+            Some(timer) => Ok(timer.reset(left, None).map_err(io::Error::from)?),
+            None => Ok(()),
+        }
     }
 
     /// The back end may have room again.
@@ -216,6 +249,9 @@ impl Handler for QueuePair {
     fn started(&mut self, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
         self.adopt(io.features);
         self.begin(io)?;
+        let timer = self.timer.insert(TimerFd::new().map_err(io::Error::from)?);
+        // Each expiry wakes, and nothing has to be read.
+        io.add_source(timer, SOURCE_TIMER, EventSet::IN | EventSet::EDGE_TRIGGERED)?;
         if let Some(wake) = self.shared.card.wake(self.thread()) {
             io.add_source(wake, SOURCE_WAKE, EventSet::IN)?;
         }
@@ -244,6 +280,11 @@ impl Handler for QueuePair {
             wake.clear();
             self.exchange(io)?;
         }
+        // The limits may be others, or have let enough time pass.
+        if self.full && matches!(source, SOURCE_TIMER | SOURCE_WAKE) {
+            self.full = false;
+            self.transmit(io)?;
+        }
         self.receive(io)
     }
 }
@@ -260,7 +301,7 @@ fn receive_batch(
     memory: &GuestMemory,
     features: u64,
     backend: &mut dyn NetBackend,
-    statistics: &NetStatistics,
+    card: &Card,
 ) -> Result<Pause, QueueError> {
     let mergeable = control::has(features, VIRTIO_NET_F_MRG_RXBUF);
     let long = [VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MTU];
@@ -287,12 +328,19 @@ fn receive_batch(
         }
         pieces.clear();
         pieces.extend(waiting.iter().flat_map(|chain| chain.buffers.slices()).cloned());
+        if card.throttle().is_on()
+            && let Err(later) = card.throttle().look(Way::Read, Instant::now())
+        {
+            pause = Pause::Limit(later);
+            break;
+        }
         match backend.receive(&pieces)? {
             Some(length) if length >= HEADER_SIZE => {
                 room -= deliver(queue, memory, &mut waiting, length)?;
-                statistics.received(length - HEADER_SIZE);
+                card.throttle().count(Way::Read, (length - HEADER_SIZE) as u64);
+                card.statistics().received(length - HEADER_SIZE);
             }
-            Some(_) => statistics.dropped(),
+            Some(_) => card.statistics().dropped(),
             None => {
                 pause = Pause::NoFrame;
                 break;

@@ -1,7 +1,12 @@
-use std::{os::unix::net::UnixDatagram, sync::Mutex};
+use std::{
+    os::unix::net::UnixDatagram,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::vmm::{
+    limits::{Limit, Limits},
     net::{HEADER_SIZE, testing::Wire},
     virtio::testing::{Bench, EVENT_INDEX, TestQueue, wait_for},
 };
@@ -151,6 +156,33 @@ fn frames_of_impossible_lengths_are_dropped_and_the_card_goes_on() {
     let mut bytes = [0; 64];
     assert_eq!(card.wire.recv(&mut bytes).unwrap(), HEADER_SIZE + 4);
     assert_eq!(card.handle.statistics().dropped_frames.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn frames_beyond_the_limits_wait_in_both_directions_until_it_is_time() {
+    let mut card = card(&[], 64);
+    let ten = Limits { reads: Limit::of(10), writes: Limit::of(10), ..Limits::default() };
+    card.handle.set_limits(ten);
+    let begun = Instant::now();
+    let sent: Vec<_> = (0..6).map(|_| card.queues[1].send(&[&frame(b"out")], &[])).collect();
+    let buffers: Vec<_> = (0..6).map(|_| card.queues[0].send(&[], &[2048])).collect();
+    for _ in 0..6 {
+        card.wire.send(&frame(b"in")).unwrap();
+    }
+    (0..2).for_each(|queue| card.bench.kick(queue));
+
+    sent.iter().for_each(|one| assert_eq!(card.queues[1].wait().0, one.head));
+    buffers.iter().for_each(|one| assert_eq!(card.queues[0].wait().0, one.head));
+
+    // Two at once, and the others a tenth of a second apart.
+    assert!(begun.elapsed() > Duration::from_millis(350), "{:?}", begun.elapsed());
+    card.handle.set_limits(Limits { writes: Limit::of(1), ..Limits::default() });
+    (0..20).for_each(|_| drop(card.queues[1].send(&[&frame(b"out")], &[])));
+    card.bench.kick(1);
+    card.handle.set_limits(Limits::default());
+    for _ in 0..20 {
+        card.queues[1].wait();
+    }
 }
 
 #[test]

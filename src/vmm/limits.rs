@@ -1,4 +1,4 @@
-//! Limits on what a disk may move and how often it may be asked, as leaky buckets: what is served fills a bucket, time empties it,
+//! Limits on what a disk or a network card may move and how often it may be asked, as leaky buckets: what is served fills a bucket, time empties it,
 //! and a request waits while the bucket is too full. A request of any size is served whole once its turn has come, and those
 //! behind it wait for it.
 //!
@@ -60,7 +60,7 @@ impl Limit {
     }
 }
 
-/// The limits of a disk.
+/// The limits of a disk, or of a network card: what it receives counts as read, what it sends as written, and a frame is an operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -138,9 +138,9 @@ impl Limits {
 /// Which way data go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// From the disk.
+    /// From the disk, or to the guest over a network.
     Read,
-    /// To the disk.
+    /// To the disk, or from the guest.
     Write,
 }
 
@@ -179,7 +179,7 @@ impl Bucket {
     }
 }
 
-/// Keeps a disk within its limits. Several threads may ask.
+/// Keeps a disk or a network card within its limits. Several threads may ask.
 #[derive(Debug)]
 pub struct Throttle {
     /// Whether there is any limit: nearly always there is none.
@@ -224,12 +224,35 @@ impl Throttle {
             return Ok(());
         }
         let mut state = self.state();
-        let State { limits, buckets, leaked } = &mut *state;
-        let seconds = now.saturating_duration_since(*leaked).as_secs_f64();
-        *leaked = (*leaked).max(now);
-        let cost = limits.cost(way, bytes);
+        state.look(way, bytes, now)?;
+        state.count(way, bytes);
+        Ok(())
+    }
+
+    /// Whether something would be let through, of which nobody knows yet how large it is. Otherwise says when to ask again.
+    pub fn look(&self, way: Way, now: Instant) -> Result<(), Instant> {
+        if self.is_on() { self.state().look(way, 1, now) } else { Ok(()) }
+    }
+
+    /// Counts what was let through after [`Throttle::look`].
+    pub fn count(&self, way: Way, bytes: u64) {
+        if self.is_on() {
+            self.state().count(way, bytes);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn look(&mut self, way: Way, bytes: u64, now: Instant) -> Result<(), Instant> {
+        let seconds = now.saturating_duration_since(self.leaked).as_secs_f64();
+        self.leaked = self.leaked.max(now);
+        let cost = self.limits.cost(way, bytes);
         let mut wait: f64 = 0.0;
-        for ((bucket, limit), cost) in buckets.iter_mut().zip(limits.all()).zip(cost) {
+        for ((bucket, limit), cost) in self.buckets.iter_mut().zip(self.limits.all()).zip(cost) {
             bucket.leak(limit, seconds);
             if cost > 0.0 {
                 wait = wait.max(bucket.wait(limit));
@@ -240,16 +263,16 @@ impl Throttle {
             let wait = Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_WAIT) + Duration::from_micros(1);
             return Err(now + wait.min(LONGEST_WAIT));
         }
-        for ((bucket, limit), cost) in buckets.iter_mut().zip(limits.all()).zip(cost) {
+        Ok(())
+    }
+
+    fn count(&mut self, way: Way, bytes: u64) {
+        let cost = self.limits.cost(way, bytes);
+        for ((bucket, limit), cost) in self.buckets.iter_mut().zip(self.limits.all()).zip(cost) {
             if limit.rate != 0 {
                 bucket.fill(cost);
             }
         }
-        Ok(())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
