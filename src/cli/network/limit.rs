@@ -41,13 +41,16 @@ struct Changes {
     /// Frames a second that the guest sends
     #[arg(long, value_name = "COUNT")]
     outbound_packets_sec: Option<u64>,
-    /// The same in a burst of a second, here and below
+    /// Bytes a second that the guest receives, in a burst of a second
     #[arg(long, value_name = "SIZE")]
     inbound_bytes_sec_max: Option<Size>,
+    /// Bytes a second that the guest sends, in a burst of a second
     #[arg(long, value_name = "SIZE")]
     outbound_bytes_sec_max: Option<Size>,
+    /// Frames a second that the guest receives, in a burst of a second
     #[arg(long, value_name = "COUNT")]
     inbound_packets_sec_max: Option<u64>,
+    /// Frames a second that the guest sends, in a burst of a second
     #[arg(long, value_name = "COUNT")]
     outbound_packets_sec_max: Option<u64>,
 }

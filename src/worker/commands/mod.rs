@@ -110,10 +110,10 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("x-lodge-network-attach", Handler::Session(connection::attach)),
     ("x-lodge-network-forward-add", Handler::Session(connection::add)),
     ("x-lodge-network-forward-remove", Handler::Session(connection::remove)),
-    ("x-lodge-set-network-limits", Handler::Driver(network::set_limits)),
     ("x-lodge-query-netstats", Handler::Driver(network::query_netstats)),
     ("x-lodge-query-networks", Handler::Session(connection::query)),
     ("x-lodge-save", Handler::Session(migration::x_lodge_save)),
+    ("x-lodge-set-network-limits", Handler::Driver(network::set_limits)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
 ];
 
