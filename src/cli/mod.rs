@@ -125,7 +125,7 @@ enum Verb {
     ChangeMedia(drive::ChangeMedia),
     /// List, make and remove the networks that guests can be on; lead ports of the host into guests
     #[command(subcommand)]
-    Network(network::NetworkVerb),
+    Network(Box<network::NetworkVerb>),
     /// Set how much of its memory a running guest keeps; the host has the rest
     #[command(alias = "setmem")]
     SetMemory(devices::SetMemory),

@@ -210,18 +210,14 @@ impl Peripherals {
         places.into_iter().filter(|(there, _)| *there).map(|(_, slot)| slot).min().unwrap_or(PCI_SLOTS)
     }
 
-    /// Network cards with their places.
-    fn placed_networks(&mut self) -> impl Iterator<Item = (PciAddress, &mut NetworkConfig)> {
-        (0..=NETWORK).rev().map(|slot| PciAddress::new(slot, 0)).zip(&mut self.networks)
-    }
-
     /// The cards to boot from.
-    pub(super) fn to_boot_from(&mut self) -> Vec<BootDrive> {
-        let drive = |(address, network): (_, &mut NetworkConfig)| {
+    pub(super) fn to_boot_from(&self) -> Vec<BootDrive> {
+        let drive = |(slot, network): (u8, &NetworkConfig)| {
             let bootindex = network.boot.as_ref()?.bootindex;
-            Some(BootDrive { place: BootPlace::Network(address), bootindex, content: Content::Network })
+            let place = BootPlace::Network(PciAddress::new(slot, 0));
+            Some(BootDrive { place, bootindex, content: Content::Network })
         };
-        self.placed_networks().filter_map(drive).collect()
+        (0..=NETWORK).rev().zip(&self.networks).filter_map(drive).collect()
     }
 
     /// The option ROMs, one for each model that is booted from.

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn cut_off_frames_are_looked_at_without_harm() {
-        let mut frame = vec![0; 60];
+        let mut frame = [0; 60];
         (frame[12], frame[14], frame[17]) = (8, 0x4f, 46);
         for length in 0..frame.len() {
             verify(&frame[..length]);

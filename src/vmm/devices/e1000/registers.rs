@@ -243,7 +243,7 @@ fn writable(offset: u32) -> u32 {
         _ if any(Ring::length) => 0xf_ff80,
         _ if any(Ring::head) || any(Ring::tail) => 0xffff,
         _ if within(MTA, TABLE, 4) || within(VFTA, TABLE, 4) => u32::MAX,
-        _ if within(RAL, ADDRESSES, 8) && offset % 8 == 0 => u32::MAX,
+        _ if within(RAL, ADDRESSES, 8) && offset.is_multiple_of(8) => u32::MAX,
         _ if within(RAL, ADDRESSES, 8) => ADDRESS_VALID | 0x3_ffff,
         _ => 0,
     }
