@@ -587,8 +587,10 @@ fn viewers_that_know_only_tcp_are_relayed_on_this_computer_alone() {
     let mut relay = home.command(&["vnc", "web", "--listen", "0", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();
     BufReader::new(relay.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    let address = serde_json::from_str::<serde_json::Value>(&said).unwrap()["address"].as_str().unwrap().to_owned();
+    let said = serde_json::from_str::<serde_json::Value>(&said).unwrap();
+    let address = said["address"].as_str().unwrap().to_owned();
     assert!(address.starts_with("127.0.0.1:"), "{address}");
+    assert_eq!(said["password"].as_str().map(str::len), Some(8), "{said}");
 
     let mut greetings = [[0; 12]; 2];
     let mut viewers = [TcpStream::connect(&address).unwrap(), TcpStream::connect(&address).unwrap()];
@@ -597,6 +599,12 @@ fn viewers_that_know_only_tcp_are_relayed_on_this_computer_alone() {
     }
 
     assert_eq!(&greetings, &[*b"RFB 003.008\n"; 2]);
+    let mut offered = [0; 2];
+    viewers[0].write_all(b"RFB 003.008\n").unwrap();
+    viewers[0].read_exact(&mut offered).unwrap();
+    assert_eq!(offered, [1, 2], "nothing but the password leads in");
+    let refused = home.refused(&["vnc", "web", "--listen", "[::]:0", "--no-password"]);
+    assert!(refused.contains("need a password"), "{refused}");
     home.done(&["destroy", "web"]);
     assert!(relay.wait().unwrap().success(), "the relay ends with its guest");
 }

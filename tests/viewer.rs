@@ -6,9 +6,13 @@ mod common;
 
 use common::picture::decode_png;
 use lodge::input::{InputEvent, InputSink, keys};
+use lodge::manager::{certificate::Certificate, paths::Paths};
+use lodge::rfb::gate::{Gate, Password, Rules};
 use lodge::rfb::server::Server;
 use lodge::screen::Surface;
 use lodge::screen::canvas::Canvas;
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -253,10 +257,22 @@ fn find(screen: &Surface, picture: &Surface) -> Option<(usize, usize)> {
 
 /// TigerVNC's viewer, which is told how to ask for pixels.
 fn vncviewer(served: &Served, display: &Display, options: &[&str]) -> Running {
+    vncviewer_at(served.socket().as_os_str(), served, display, options)
+}
+
+/// As [`vncviewer`], of the screen at another place.
+fn vncviewer_at(place: &OsStr, served: &Served, display: &Display, options: &[&str]) -> Running {
     let mut command = Command::new("vncviewer");
     command.env("DISPLAY", &display.name).env("HOME", served.folder.path());
-    command.args(["-Shared", "-AutoSelect=0", "-RemoteResize=0", "-DotWhenNoCursor=0", "-AlertOnFatalError=0"]);
-    command.args(options).arg(served.socket());
+    command.args([
+        "-Shared",
+        "-AutoSelect=0",
+        "-RemoteResize=0",
+        "-DotWhenNoCursor=0",
+        "-AlertOnFatalError=0",
+        "-ReconnectOnError=0",
+    ]);
+    command.args(options).arg(place);
     Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
@@ -303,4 +319,69 @@ fn what_is_done_in_tigervncs_window_arrives() {
     served.devices.wait_for("+a -a");
     served.devices.wait_for("+ctrl +alt +t");
     served.devices.wait_for("+up -up");
+}
+
+/// A gate before a screen: a port of this computer. Its task ends with the runtime.
+fn open_gate(runtime: &tokio::runtime::Runtime, served: &Served, rules: Rules) -> u16 {
+    let gate = Arc::new(Gate::new(rules));
+    let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let socket = served.socket();
+    runtime.spawn(async move {
+        while let Ok((viewer, address)) = listener.accept().await {
+            let (gate, socket) = (Arc::clone(&gate), socket.clone());
+            tokio::spawn(async move {
+                let screen = tokio::net::UnixStream::connect(&socket);
+                if let Err(error) = gate.serve(viewer, address.ip(), screen).await {
+                    println!("a viewer has gone: {error}");
+                }
+            });
+        }
+    });
+    port
+}
+
+/// A password as `vncpasswd` puts it into a file: encrypted, with a key that everybody knows.
+fn password_file(served: &Served, name: &str, password: &str) -> PathBuf {
+    let known = Password::new("\x17Rk\x06#NX\x07").unwrap();
+    let mut padded = [0; 16];
+    padded[..password.len()].copy_from_slice(password.as_bytes());
+    let path = served.folder.path().join(name);
+    std::fs::write(&path, &known.answer(&padded)[..8]).unwrap();
+    path
+}
+
+#[test]
+fn tigervnc_comes_through_the_gate_with_a_password_and_over_tls_and_not_without() {
+    if lacks_programs(&["vncviewer", "Xvfb"]) {
+        return;
+    }
+    let (served, display) = (Served::new(640, 400), Display::start());
+    served.canvas.paint(|surface| *surface = picture(3, 640, 400));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let paths = Paths::new(served.folder.path(), served.folder.path());
+    let certificate = Certificate::own(&paths).unwrap();
+    let password = || Some(Password::new("secret").unwrap());
+    let plain = open_gate(&runtime, &served, Rules { password: password(), ..Rules::default() });
+    let tls = Some(certificate.acceptor().unwrap());
+    let encrypted = open_gate(&runtime, &served, Rules { password: password(), tls, ..Rules::default() });
+    let right = format!("-PasswordFile={}", password_file(&served, "right", "secret").display());
+    let wrong = format!("-PasswordFile={}", password_file(&served, "wrong", "guess").display());
+    let trust = format!("-X509CA={}", certificate.certificate.display());
+    let encryption = "-SecurityTypes=X509Vnc";
+
+    for (port, options) in [(plain, vec![right.as_str()]), (encrypted, vec![encryption, &trust, &right])] {
+        let place = format!("localhost::{port}");
+        let viewer = vncviewer_at(place.as_ref(), &served, &display, &options);
+        display.wait_for(&served.canvas.picture());
+        assert_eq!(served.canvas.viewers(), 1);
+        drop(viewer);
+    }
+
+    for (port, options) in [(plain, vec![wrong.as_str()]), (encrypted, vec![encryption, &trust, &wrong])] {
+        let place = format!("localhost::{port}");
+        let mut viewer = vncviewer_at(place.as_ref(), &served, &display, &options);
+        viewer.0.wait().unwrap();
+        assert_eq!(find(&display.screen(), &served.canvas.picture()), None);
+    }
 }

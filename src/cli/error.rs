@@ -5,9 +5,10 @@ use std::{fmt::Display, io, process::ExitCode};
 use crate::{
     input::keys::UnknownKey,
     manager::{
-        client::ClientError, clone::CloneError, creation::CreationError, drives::DriveError, editing::EditError,
-        library::LibraryError, paths::PathsError, pool::PoolsError, snapshots::SnapshotError, storage::StorageError,
-        supervisor::SupervisorError, virtual_networks::VirtualNetworkError,
+        certificate::CertificateError, client::ClientError, clone::CloneError, creation::CreationError,
+        drives::DriveError, editing::EditError, library::LibraryError, paths::PathsError, pool::PoolsError,
+        snapshots::SnapshotError, storage::StorageError, supervisor::SupervisorError,
+        virtual_networks::VirtualNetworkError,
     },
 };
 
@@ -17,6 +18,9 @@ pub enum CliError {
     /// There is no place for guests.
     #[error(transparent)]
     Paths(#[from] PathsError),
+    /// There is no certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The library refused.
     #[error(transparent)]
     Library(#[from] LibraryError),

@@ -1,32 +1,108 @@
-//! `lodgectl vnc`: where a viewer finds the screen, and a relay for viewers that know only TCP.
+//! `lodgectl vnc`: where a viewer finds the screen, and a gate for viewers that come over TCP.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    io::Read,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
 use super::{CliError, Result, context::Context, error};
-use crate::manager::{paths::RunningPaths, socket};
+use crate::{
+    manager::{
+        certificate::Certificate,
+        paths::{Paths, RunningPaths},
+        socket,
+    },
+    rfb::gate::{Gate, Password, Rules},
+};
+
+/// More viewers than anybody has; those that still log in count, too.
+const MAX_VIEWERS: usize = 64;
+/// How long nobody is taken after one could not be.
+const RECOVERY: Duration = Duration::from_millis(200);
+/// A password file is not longer, in bytes: a password and the end of its line.
+const PASSWORD_FILE: u64 = 64;
 
 #[derive(Debug, Args)]
 pub(super) struct Vnc {
     /// The guest
     name: String,
-    /// Relay this port of this computer to the screen until Ctrl+C; 0 chooses a free one. Everybody who is logged in to this
-    /// computer can then see and drive the guest
-    #[arg(long, value_name = "PORT")]
-    listen: Option<u16>,
+    /// Let viewers in by TCP until Ctrl+C or the guest's end. Without an address only those on this computer; port 0 chooses a
+    /// free one
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    listen: Option<Listen>,
+    #[command(flatten)]
+    gate: GateOptions,
     /// Write JSON, for programs
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Args)]
+struct GateOptions {
+    /// The first line of this file, at most 8 bytes, is the password; "-" is the standard input. Without it a new one is made
+    /// and written
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    password_file: Option<PathBuf>,
+    /// Ask for no password: everybody who is logged in to this computer can see and drive the guest
+    #[arg(long, requires = "listen", conflicts_with = "password_file")]
+    no_password: bool,
+    /// Encrypt with TLS, as is always done for viewers on other computers. Without --certificate with a certificate of your own,
+    /// which is made the first time
+    #[arg(long, requires = "listen")]
+    tls: bool,
+    /// The certificate for TLS, with those that vouch for it (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["listen", "key"])]
+    certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Encrypt nothing, though viewers come from other computers: others on the network can see what they see and type
+    #[arg(long, requires = "listen", conflicts_with_all = ["tls", "certificate"])]
+    no_tls: bool,
+    /// For viewers in web browsers, as noVNC: RFB inside of a WebSocket
+    #[arg(long, requires = "listen")]
+    websocket: bool,
+    /// Viewers see the screen, and their keys, pointer and clipboard go nowhere
+    #[arg(long, requires = "listen")]
+    view_only: bool,
+}
+
+/// Where viewers come in.
+#[derive(Debug, Clone, Copy)]
+struct Listen(SocketAddr);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let port = text.parse().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let address = port.or_else(|_| text.parse());
+        address
+            .map(Self)
+            .map_err(|_| "write a port, or an address and a port: 5900, 192.0.2.1:5900, [::]:5900".to_owned())
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
 struct Place {
     socket: String,
-    /// The relay's.
+    /// The gate's.
     address: Option<SocketAddr>,
+    /// The one that was made.
+    password: Option<String>,
+    /// The certificate that viewers may have.
+    certificate: Option<PathBuf>,
 }
 
 impl Vnc {
@@ -34,49 +110,115 @@ impl Vnc {
         let guest = context.attach(&self.name).await?;
         let uuid = context.library().load(&guest.name)?.definition.uuid;
         let running = context.paths().running(uuid);
-        let socket = running.vnc().display().to_string();
-        let Some(port) = self.listen else {
-            let place = Place { socket, address: None };
+        let mut place = Place { socket: running.vnc().display().to_string(), ..Place::default() };
+        let Some(Listen(address)) = self.listen else {
             return if self.json { context.output.json(&place) } else { context.output.line(place.socket) };
         };
+        let gate = Arc::new(Gate::new(self.gate.rules(address.ip(), context.paths(), &mut place)?));
         let bind = async {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+            let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
-        let (listener, address) = bind.await.map_err(CliError::io(format!("port {port}"), "Choose another one"))?;
+        let (listener, address) = bind.await.map_err(CliError::io(address, "Choose another address or port"))?;
+        place.address = Some(address);
         if self.json {
-            context.output.json_line(&Place { socket, address: Some(address) })?;
+            context.output.json_line(&place)?;
         } else {
-            context.output.line(format!("{address}"))?;
+            context.output.line(place.for_people(address))?;
         }
         tokio::select! {
             () = guest.client.closed() => Ok(()),
-            () = relay_all(listener, running) => Ok(()),
+            () = admit_all(listener, gate, running) => Ok(()),
         }
     }
+}
+
+impl Place {
+    fn for_people(&self, address: SocketAddr) -> String {
+        let password = self.password.iter().map(|password| format!("\nPassword: {password}"));
+        let certificate = self.certificate.iter().map(|file| format!("\nCertificate: {}", file.display()));
+        std::iter::once(address.to_string()).chain(password).chain(certificate).collect()
+    }
+}
+
+impl GateOptions {
+    /// What viewers must do that come to an address. What a person must know of it is noted in `place`.
+    fn rules(&self, address: IpAddr, paths: &Paths, place: &mut Place) -> Result<Rules> {
+        let is_here = address.to_canonical().is_loopback();
+        if self.no_password && !is_here {
+            let refused = "viewers on other computers need a password. Leave --no-password or the address out";
+            return Err(CliError::Other(refused.to_owned()));
+        }
+        let password = match &self.password_file {
+            _ if self.no_password => None,
+            Some(file) => Some(password_in(file)?),
+            None => {
+                let (password, text) = Password::random().map_err(|error| CliError::Other(error.to_string()))?;
+                place.password = Some(text);
+                Some(password)
+            }
+        };
+        let certificate = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => Some(Certificate { certificate: certificate.clone(), key: key.clone() }),
+            _ if self.tls || !(is_here || self.no_tls) => Some(Certificate::own(paths)?),
+            _ => None,
+        };
+        if certificate.is_none() && !is_here {
+            error::say("warning", "others on the network can see what viewers see and type, and find the password out");
+        }
+        let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+        place.certificate = certificate.map(|certificate| certificate.certificate);
+        Ok(Rules { password, tls, websocket: self.websocket, view_only: self.view_only })
+    }
+}
+
+fn password_in(file: &Path) -> Result<Password> {
+    let read = || {
+        let mut text = String::new();
+        if file == Path::new("-") {
+            std::io::stdin().take(PASSWORD_FILE).read_to_string(&mut text)?;
+        } else {
+            std::fs::File::open(file)?.take(PASSWORD_FILE).read_to_string(&mut text)?;
+        }
+        Ok(text)
+    };
+    let text = read().map_err(CliError::io(file.display(), "Name a file with a password"))?;
+    Password::new(text.lines().next().unwrap_or_default())
+        .map_err(|error| CliError::Other(format!("{}: {error}. Choose another password", file.display())))
 }
 
 /// Serves every viewer that comes.
-async fn relay_all(listener: TcpListener, running: RunningPaths) {
+async fn admit_all(listener: TcpListener, gate: Arc<Gate>, running: RunningPaths) {
+    let room = Arc::new(Semaphore::new(MAX_VIEWERS));
     loop {
-        match listener.accept().await {
-            Ok((viewer, _)) => {
-                tokio::spawn(relay(viewer, running.clone()));
-            }
+        let (viewer, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             // The next viewer may have more luck; this one has gone.
-            Err(error) => error::say("warning", format!("a viewer could not be served: {error}")),
-        }
+            Err(error) => {
+                error::say("warning", format!("a viewer could not be served: {error}"));
+                tokio::time::sleep(RECOVERY).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let (gate, running) = (Arc::clone(&gate), running.clone());
+        tokio::spawn(async move {
+            if let Err(error) = admit(viewer, address, &gate, &running).await {
+                error::say("note", format!("the viewer at {address} has gone: {error}"));
+            }
+            drop(place);
+        });
     }
 }
 
-async fn relay(mut viewer: TcpStream, running: RunningPaths) {
-    let relayed = async {
-        viewer.set_nodelay(true)?;
-        let mut screen = socket::connect_async(&running.vnc()).await?;
-        tokio::io::copy_bidirectional(&mut viewer, &mut screen).await
-    };
-    if let Err(error) = relayed.await {
-        tracing::debug!("a viewer has gone: {error}");
-    }
+async fn admit(
+    viewer: TcpStream,
+    address: SocketAddr,
+    gate: &Gate,
+    running: &RunningPaths,
+) -> std::result::Result<(), crate::rfb::gate::GateError> {
+    viewer.set_nodelay(true)?;
+    let screen = running.vnc();
+    gate.serve(viewer, address.ip(), async { socket::connect_async(&screen).await }).await
 }

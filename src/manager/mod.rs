@@ -10,10 +10,12 @@
 //! - [`creation`]: guests together with their disks. [`clone`]: copies of guests. [`storage`]: disk images outside of guests. [`pool`]: disk images. [`media`]: what a file that a person chose is.
 //! - [`snapshots`]: moments that a guest can go back to.
 //! - [`editing`]: changes of a definition, at once where that is possible.
+//! - [`certificate`]: by whom a screen is shown on a network.
 //! - [`network`]: the host's end of network cards. [`drives`]: media in CD-ROM drives.
 //! - [`testcard`]: the built-in guest.
 
 pub mod atomic_file;
+pub mod certificate;
 pub mod client;
 pub mod clone;
 pub mod creation;

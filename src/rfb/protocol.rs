@@ -115,6 +115,10 @@ pub mod security {
     pub const INVALID: u8 = 0;
     /// Nothing to check.
     pub const NONE: u8 = 1;
+    /// A challenge is encrypted with a password (RFC 6143 section 7.2.2).
+    pub const VNC_AUTHENTICATION: u8 = 2;
+    /// TLS, and inside of it one of its own types: VeNCrypt.
+    pub const VENCRYPT: u8 = 19;
 }
 
 /// A rectangle on the wire.
