@@ -424,8 +424,9 @@ fn an_operation_that_is_killed_was_done_or_was_not() {
 }
 
 /// The guest counts on and on in both of its disks, first in one and then in the other.
-const COUNT: &str = "count() { i=0; while :; do i=$((i+1)); for disk in vdb vdc; do \
-                     printf '%-512s' $i | dd of=/dev/$disk bs=512 seek=100000 iflag=fullblock oflag=direct conv=notrunc 2>/tmp/dd \
+const COUNT: &str = "count() { i=0; while :; do i=$((i+1)); printf '%-512s' $i >/tmp/count; for disk in vdb vdc; do \
+                     dd if=/tmp/count of=/dev/$disk bs=512 seek=100000 oflag=direct conv=notrunc 2>/tmp/dd \
+                     && dd if=/dev/$disk of=/tmp/back bs=512 skip=100000 count=1 iflag=direct 2>>/tmp/dd && cmp /tmp/count /tmp/back \
                      || { echo count failed on vd; cat /tmp/dd; }; \
                      done; done; }; count & echo counting$((1+1))";
 /// It writes and reads back what it has written, elsewhere in both disks. `$1` says what is done.

@@ -120,6 +120,12 @@ pub enum NetworkKind {
 }
 
 impl NetworkDefinition {
+    /// This card, connected to what `other` is connected to: what the guest sees of it and what limits it stays.
+    pub fn connected_to(&self, other: Self) -> Self {
+        let Self { model, mac, queues, boot, limits, .. } = self.clone();
+        Self { model, mac, queues, boot, limits, ..other }
+    }
+
     /// A card with one pair of queues.
     pub fn new(kind: NetworkKind) -> Self {
         let (backend, forwards) = (NatBackend::default(), Vec::new());
@@ -408,6 +414,20 @@ mod tests {
         let mut guest = Definition::new("web");
         guest.networks.extend(networks);
         guest.validate().err().map(|problems| problems.0).unwrap_or_default().into_iter().map(|p| p.field).collect()
+    }
+
+    #[test]
+    fn a_card_that_is_connected_to_something_else_stays_the_card_it_is() {
+        let limits = NetworkLimitsDefinition { inbound_packets_sec: Some(1000), ..NetworkLimitsDefinition::default() };
+        let mac = Some("52:54:00:12:34:56".to_owned());
+        let card =
+            NetworkDefinition { model: NetworkModel::E1000, mac, boot: Some(2), limits, ..NetworkDefinition::nat() };
+
+        let moved = card.connected_to(NetworkDefinition::bridge("br0"));
+
+        assert_eq!((moved.kind, moved.bridge.as_deref()), (NetworkKind::Bridge, Some("br0")));
+        assert_eq!((moved.model, moved.mac, moved.boot, moved.limits), (card.model, card.mac, card.boot, card.limits));
+        assert_eq!(moved.forwards, []);
     }
 
     #[test]

@@ -23,8 +23,7 @@ pub async fn attach(
     let Some(place) = definition.networks.get_mut(card) else {
         return Err(EditError::NoCard { name: name.to_owned(), card, count });
     };
-    let NetworkDefinition { mac, model, queues, .. } = place.clone();
-    *place = NetworkDefinition { mac, model, queues, ..network };
+    *place = place.connected_to(network);
     let source = place.source();
     definition.validate().map_err(LibraryError::from)?;
     if is_running {

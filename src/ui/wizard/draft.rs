@@ -101,7 +101,7 @@ pub enum Edit {
     /// How the vCPUs are arranged.
     Topology(Topology),
     /// The network that it is in, if any.
-    Network(Option<NetworkDefinition>),
+    Network(Option<Box<NetworkDefinition>>),
     /// What kind of disk.
     Storage(Storage),
     /// The new disk's size, in bytes.
@@ -216,7 +216,7 @@ impl Draft {
                 self.topology_edited |= topology != self.topology;
                 self.topology = topology;
             }
-            Edit::Network(network) => self.network = network,
+            Edit::Network(network) => self.network = network.map(|network| *network),
             Edit::Storage(storage) => self.storage = storage,
             Edit::DiskSize(bytes) => self.disk_size = bytes,
             Edit::DiskFormat(format) => self.disk_format = format,
@@ -458,7 +458,7 @@ mod tests {
 
     #[test]
     fn a_network_makes_a_card_with_an_address() {
-        let draft = draft_with([Edit::Network(Some(NetworkDefinition::bridge("br0")))]);
+        let draft = draft_with([Edit::Network(Some(Box::new(NetworkDefinition::bridge("br0"))))]);
 
         let cards = draft.definition().networks;
 

@@ -96,7 +96,7 @@ impl ResourcesPage {
             move |row| {
                 // A new list selects its first entry, which nobody has chosen.
                 if !offering.get() {
-                    on_edit(Edit::Network(chosen(row.selected(), &networks.borrow())));
+                    on_edit(Edit::Network(chosen(row.selected(), &networks.borrow()).map(Box::new)));
                 }
             }
         });

@@ -60,8 +60,7 @@ fn name_of(card: &mut NetworkDefinition) -> Option<&mut Option<String>> {
 
 /// Connects a card with something else: what belongs to the old kind goes.
 fn connect(card: &mut NetworkDefinition, to: NetworkDefinition) {
-    let (model, mac) = (card.model, card.mac.take());
-    *card = NetworkDefinition { model, mac, ..to };
+    *card = card.connected_to(to);
 }
 
 /// The likeliest connection of a kind.

@@ -131,6 +131,9 @@ struct DiskFields {
     notes: [NoteLine; 2],
 }
 
+/// Takes over what is in a field.
+type Change = dyn Fn(&DiskFields, &mut Entered);
+
 impl DiskFields {
     fn new(pools: &[PoolChoice]) -> Self {
         let root = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(18).width_request(420).build();
@@ -192,7 +195,7 @@ impl DiskFields {
                 }
             }
         });
-        let on = |change: Box<dyn Fn(&Self, &mut Entered)>| {
+        let on = |change: Box<Change>| {
             let (fields, entered, refresh) = (Rc::downgrade(self), entered.clone(), refresh.clone());
             move || {
                 if let Some(fields) = fields.upgrade() {
