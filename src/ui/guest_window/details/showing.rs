@@ -1,0 +1,131 @@
+//! What is shown of the details: the page of the chosen entry, and what can be done and said about the changes.
+
+use adw::prelude::*;
+use relm4::prelude::*;
+
+use super::{
+    Can, Context, Details, DetailsMsg, DetailsOutput, Shape, boot, card, devices, disk,
+    draft::Draft,
+    drive,
+    form::Shown,
+    general,
+    item::{Item, items},
+    memory, processors,
+    text::TextPage,
+};
+use crate::ui::{
+    backend::GuestState,
+    dialogs::complaint_about_name,
+    i18n::gettext,
+    widgets::info_bar::{InfoBarMsg, Notice},
+};
+
+impl Details {
+    /// Makes the page of the chosen entry anew.
+    pub(super) fn build_page(&mut self, sender: &ComponentSender<Self>) {
+        let Some(draft) = &self.draft else { return };
+        let entries = items(draft.definition());
+        if !entries.contains(&self.item) {
+            self.item = entries[0].clone();
+        }
+        let input = sender.input_sender().clone();
+        let (backend, place, guest, on_edit) = (&self.backend, &self.place, &self.guest, &self.on_edit);
+        let context = Context { backend, place, guest, around: &self.around, on_edit };
+        let page = match (&self.item, draft.definition()) {
+            (Item::Overview, Some(definition)) => Shape::Form(general::page(definition, &self.on_edit)),
+            (Item::Processors, Some(definition)) => Shape::Form(processors::page(definition, &self.on_edit)),
+            (Item::Memory, Some(definition)) => {
+                let keep = move |bytes| input.emit(DetailsMsg::Keep(bytes));
+                Shape::Form(memory::page(definition, &self.on_edit, keep))
+            }
+            (Item::Disk(id), Some(definition)) => Shape::Form(disk::page(&context, definition, id)),
+            (Item::Drive(id), Some(definition)) => Shape::Form(drive::page(&context, definition, id)),
+            (Item::Boot, Some(definition)) => Shape::Form(boot::page(&context, definition)),
+            (Item::Card(index), Some(definition)) => Shape::Form(card::page(&context, definition, *index)),
+            (Item::Display, Some(definition)) => Shape::Form(devices::display(&context, definition)),
+            (Item::Ports, Some(definition)) => Shape::Form(devices::ports(&context, definition)),
+            (Item::Others, Some(definition)) => Shape::Form(devices::others(&context, definition)),
+            _ => Shape::Text(TextPage::new(&draft.text(), move |text| input.emit(DetailsMsg::EditText(text)))),
+        };
+        self.bin.set_child(Some(page.root()));
+        self.page = Some(page);
+        self.judge(sender);
+    }
+
+    /// Brings what is shown up to date.
+    pub(super) fn show_page(&self) {
+        let Some(draft) = &self.draft else { return };
+        let definition = draft.definition();
+        let entries = items(definition).into_iter().map(|item| {
+            let label = item.label(definition);
+            (item, label)
+        });
+        self.sidebar.show(entries.collect(), &self.item);
+        match &self.page {
+            Some(Shape::Form(page)) => {
+                page.root().set_sensitive(draft.problem_with_text().is_none() && !self.busy);
+                let Some(definition) = definition else { return };
+                page.show(&Shown {
+                    backend: &self.backend,
+                    guest: &self.guest,
+                    definition,
+                    review: &self.review,
+                    around: &self.around,
+                });
+            }
+            Some(Shape::Text(page)) => page.show(draft.problem_with_text()),
+            None => {}
+        }
+    }
+
+    /// Tells what can be done now.
+    pub(super) fn tell(&mut self, sender: &ComponentSender<Self>) {
+        let changed = self.draft.as_ref().is_some_and(Draft::is_changed) && !self.busy;
+        let apply = changed && self.judging == 0 && self.hindrance().is_none();
+        let can = Can { apply, revert: changed, remove: self.can_remove() };
+        if can != self.can {
+            self.can = can;
+            let _ = sender.output(DetailsOutput::Can(can));
+        }
+        let stale = self.draft.as_ref().is_some_and(Draft::is_stale);
+        self.notice.emit(InfoBarMsg::Set(stale.then(|| Notice {
+            text: gettext("Somebody else has changed the same. What you have changed here cannot be applied any more."),
+            button: gettext("_Reload"),
+            grave: false,
+        })));
+    }
+
+    /// What keeps the changes from being applied.
+    pub(super) fn hindrance(&self) -> Option<String> {
+        let draft = self.draft.as_ref()?;
+        if let Some(problem) = draft.problem_with_text() {
+            return Some(problem.to_owned());
+        }
+        if draft.is_stale() {
+            return Some(gettext("Reload the definition first."));
+        }
+        let definition = draft.definition()?;
+        let name = complaint_about_name(&definition.name, &self.guest.name, &self.around.names);
+        name.or_else(|| self.review.errors.0.first().map(|problem| problem.message.clone()))
+    }
+
+    /// What can be said about the changes.
+    pub(super) fn state_of_changes(&self) -> String {
+        let Some(draft) = &self.draft else { return String::new() };
+        if let Some(hindrance) = self.hindrance() {
+            return hindrance;
+        }
+        let effects = draft.effects();
+        match (&self.guest.state, effects.at_once(), effects.next_start) {
+            (GuestState::Saved, _, true) => gettext("The guest may not be able to go on from its saved state then."),
+            (state, ..) if !state.is_active() => String::new(),
+            (_, true, true) => gettext("Limits and forwarded ports apply at once, the rest at the guest’s next start."),
+            (_, _, true) => gettext("This applies at the guest’s next start."),
+            (_, _, false) => gettext("This applies at once."),
+        }
+    }
+
+    pub(super) fn title(&self) -> String {
+        self.item.label(self.draft.as_ref().and_then(Draft::definition)).title
+    }
+}
