@@ -3,7 +3,10 @@
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
+    path::Path,
 };
+
+use lodge::manager::socket;
 
 use super::home::Home;
 
@@ -19,7 +22,7 @@ impl Shell {
     /// Connects to the guest `name`, which runs.
     pub fn new(home: &Home, name: &str) -> Self {
         let info = home.json(&["info", name, "--json"]);
-        let stream = UnixStream::connect(info["sockets"]["serial"].as_str().unwrap()).unwrap();
+        let stream = socket::connect(Path::new(info["sockets"]["serial"].as_str().unwrap())).unwrap();
         stream.set_read_timeout(Some(super::machine::PATIENCE)).unwrap();
         Self { stream, said: String::new(), asked: 1000 }
     }
