@@ -176,6 +176,13 @@ impl Library {
         self.entries().iter().filter(|entry| entry.guest().is_dir()).map(Entry::describe).collect()
     }
 
+    /// What deleted guests consist of that can come back: the folder of each, and where its disks were that went with it. What is
+    /// there now is another's.
+    pub fn deleted_guests(&self) -> Vec<(PathBuf, Vec<PathBuf>)> {
+        let parts = |entry: Entry| (entry.guest(), entry.record.disks.into_iter().map(|disk| disk.from).collect());
+        self.entries().into_iter().map(parts).collect()
+    }
+
     /// Brings a deleted guest back, with its disks, and returns its name. `word` is its name (the last one of that name),
     /// or an id of [`Library::trash`]; with `new_name` it comes back under another name.
     pub fn restore(&self, word: &str, new_name: Option<&str>) -> Result<String, LibraryError> {
@@ -335,6 +342,18 @@ mod tests {
         fs::rename(fixture.disk(), fixture.folder.path().join("other.raw")).unwrap();
         assert_eq!(fixture.library.restore("web", Some("old")).unwrap(), "old");
         assert!(matches!(fixture.library.restore("web", None), Err(LibraryError::NotDeleted(_))));
+    }
+
+    #[test]
+    fn a_disk_in_the_place_of_one_that_was_deleted_is_nobody_elses() {
+        let fixture = Fixture::new();
+        fixture.library.delete("web", true).unwrap();
+        fixture.add();
+
+        fixture.library.delete("web", true).unwrap();
+
+        assert!(!fixture.disk().exists());
+        assert_eq!(fixture.library.trash().len(), 2);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Foreign {
     files: HashMap<(u64, u64), String>,
     /// A guest that cannot be read: it may need any file.
     unreadable: Option<String>,
+    /// Where files of the guest that is being added are no longer.
+    moved: Vec<PathBuf>,
 }
 
 impl Foreign {
@@ -52,13 +54,14 @@ impl Foreign {
     /// The files that deleted guests need, which can come back.
     pub fn of_deleted(library: &Library) -> Self {
         let mut foreign = Self::default();
-        for deleted in fs::read_dir(library.paths().trash()).into_iter().flatten().flatten() {
-            let folder = deleted.path().join("guest");
+        for (folder, moved) in library.deleted_guests() {
+            foreign.moved = moved;
             let definition = atomic_file::read_text(&folder.join("guest.toml")).ok();
             if let Some(Ok(definition)) = definition.map(|text| Definition::from_toml(&text, "deleted")) {
                 foreign.add(&definition, &folder, "a deleted guest");
             }
         }
+        foreign.moved.clear();
         foreign
     }
 
@@ -85,7 +88,7 @@ impl Foreign {
     }
 
     fn insert(&mut self, path: &Path, owner: &str) {
-        if let Some(identity) = identity(path) {
+        if let Some(identity) = identity(path).filter(|_| !self.moved.iter().any(|moved| moved == path)) {
             self.files.entry(identity).or_insert_with(|| owner.to_owned());
         }
     }

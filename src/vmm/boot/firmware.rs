@@ -42,7 +42,9 @@ pub enum FirmwareError {
         source: io::Error,
     },
     /// The image cannot be what it should be.
-    #[error("the {what} image cannot be firmware: it has {len} bytes. install the package that it is from anew")]
+    #[error(
+        "the {what} image cannot be firmware: it has {len} bytes. install the package that it is from (seabios, ipxe-qemu) anew"
+    )]
     Size {
         /// Which image.
         what: &'static str,
