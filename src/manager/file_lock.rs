@@ -3,7 +3,14 @@
 //!
 //! Specification: fcntl_locking(2), "Open file description locks (non-POSIX)".
 
-use std::{fs::File, io, ops::Range, os::fd::AsRawFd};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::fd::AsRawFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// What kind of lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +21,10 @@ pub enum Kind {
     Exclusive,
 }
 
+/// How long a lock of somebody else is waited for, and how often it is looked at.
+const GRACE: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// The whole file, however long it gets.
 pub const WHOLE: Range<i64> = 0..i64::MAX;
 
@@ -23,6 +34,19 @@ pub fn acquire(file: &File, kind: Kind, bytes: Range<i64>) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Attempts to take locks until `attempt` has what it wants or half a second is over. Between its fork and its execve a process
+/// that is being started has a copy of every descriptor of its parent, and so holds for a moment what the parent has just
+/// given back.
+pub fn within_grace<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+    let deadline = Instant::now() + GRACE;
+    loop {
+        match attempt()? {
+            None if Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+            outcome => return Ok(outcome),
+        }
     }
 }
 

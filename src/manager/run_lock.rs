@@ -23,8 +23,14 @@ use super::file_lock::{self, Kind, WHOLE};
 pub struct RunLock(File);
 
 impl RunLock {
-    /// Takes the lock at `path`, making the file when it is not there. `None` when somebody else holds it.
+    /// Takes the lock at `path`, making the file when it is not there. `None` when somebody else holds it, and for longer than a
+    /// moment.
     pub fn acquire(path: &Path) -> io::Result<Option<Self>> {
+        file_lock::within_grace(|| Self::acquire_now(path))
+    }
+
+    /// As [`RunLock::acquire`], but waits for nobody.
+    pub fn acquire_now(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if !file_lock::acquire(&file, Kind::Exclusive, WHOLE)? {
             return Ok(None);

@@ -228,7 +228,7 @@ pub fn settle(folder: &Path) -> io::Result<Settled> {
     if !folder.join(JOURNAL).try_exists()? {
         return Ok(Settled::Clean);
     }
-    match lock(folder)? {
+    match RunLock::acquire_now(&folder.join(LOCK))? {
         Some(_lock) => settle_locked(folder).map(|()| Settled::Clean),
         None => Ok(Settled::Busy),
     }

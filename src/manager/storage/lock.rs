@@ -42,10 +42,10 @@ impl Access {
 
 /// Takes the locks for `access`. `false`: somebody else uses the image in a way that does not go with that.
 pub fn acquire(image: &File, access: Access) -> io::Result<bool> {
-    match try_acquire(image, access) {
+    match file_lock::within_grace(|| Ok(try_acquire(image, access)?.then_some(()))) {
         // Some network file systems have no locks.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::EINVAL)) => Ok(true),
-        other => other,
+        other => Ok(other?.is_some()),
     }
 }
 
