@@ -19,8 +19,8 @@ use lodge::vmm::{
 };
 use uuid::Uuid;
 
-/// Longer than anything here takes on a busy host. A stock kernel takes minutes where KVM has no VT-x or AMD-V.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+/// Longer than anything here takes on a busy host. A stock kernel takes minutes where KVM has no VT-x or AMD-V, and GRUB before it.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Bytes that a guest has written, which a test can wait for.
 #[derive(Clone, Default)]

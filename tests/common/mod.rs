@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod code;
+pub mod grub;
 pub mod guest;
 pub mod home;
 pub mod kernel_log;

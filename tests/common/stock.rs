@@ -13,8 +13,10 @@ use super::{
     machine::{TestMachine, machine},
 };
 
-/// What a command line begins with. The emulator that runs the kernel where KVM has no VT-x or AMD-V lacks these features.
-pub const COMMAND_LINE: &str = "console=ttyS0 panic=-1 noxsave clearcpuid=xsave,smap,popcnt,cx16,erms,fsrm";
+/// What a command line begins with. The emulator that runs the kernel where KVM has no VT-x or AMD-V lacks these features, and takes
+/// longer for some steps than the kernel's watchdog allows (tests/guest/README.md).
+pub const COMMAND_LINE: &str = "console=ttyS0 panic=-1 noxsave clearcpuid=xsave,smap,popcnt,cx16,erms,fsrm \
+                                rcupdate.rcu_cpu_stall_suppress=1";
 
 /// What it needs, in bytes. More takes longer to begin with.
 pub const MEMORY: u64 = 128 << 20;

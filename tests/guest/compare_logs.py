@@ -45,7 +45,7 @@ KERNELS = {
     "stock": {
         "file": "stock-kernel/vmlinux",
         "end": "Run /init as init process",
-        "cmdline": "init=/init panic=-1 noxsave clearcpuid=xsave,smap,popcnt,cx16,erms,fsrm",
+        "cmdline": "init=/init panic=-1 noxsave clearcpuid=xsave,smap,popcnt,cx16,erms,fsrm rcupdate.rcu_cpu_stall_suppress=1",
     },
 }
 
@@ -102,6 +102,9 @@ REASONS = {
     ],
     "virtio transport": [
         r"pci 0000:00:\w\w.0: BAR [0124] \[mem|/proc/interrupts: (MSI-X|10:)",
+    ],
+    "calls to KVM": [
+        r"kvm-guest: (setup PV (IPIs|sched yield)|APIC: send_IPI_mask)",
     ],
     "processor leaves": [
         r"Last level [id]TLB|/proc/cpuinfo:(flags|TLB size)",
