@@ -242,6 +242,7 @@ fn every_verb_names_a_guest_that_is_not_there() {
         &["delete", "nobody"],
         &["rename", "nobody", "somebody"],
         &["edit", "nobody"],
+        &["tag", "nobody", "web"],
         &["screenshot", "nobody", "x.png"],
         &["send-key", "nobody", "a"],
         &["type", "nobody", "a"],

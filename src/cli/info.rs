@@ -137,6 +137,9 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     if let Some(reason) = details.reason {
         pairs.insert(3, ("Reason", reason.to_owned()));
     }
+    if !definition.tags.is_empty() {
+        pairs.push(("Tags", definition.tags.join(", ")));
+    }
     if !definition.description.is_empty() {
         pairs.push(("Description", definition.description.replace('\n', " ")));
     }

@@ -13,6 +13,9 @@ pub(super) struct List {
     /// List those that do not run, too
     #[arg(long)]
     all: bool,
+    /// List only those with this tag; several: with all of them
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
     /// Write JSON, for programs
     #[arg(long)]
     json: bool,
@@ -33,6 +36,7 @@ struct Row {
     /// In bytes.
     memory: Option<u64>,
     vcpus: Option<u32>,
+    tags: Vec<String>,
 }
 
 impl Row {
@@ -48,6 +52,7 @@ impl Row {
                     reason: state.reason().map(str::to_owned),
                     memory: Some(stored.definition.memory.bytes()),
                     vcpus: Some(stored.definition.vcpus),
+                    tags: stored.definition.tags,
                 }
             }
             Err(error) => Self {
@@ -58,6 +63,7 @@ impl Row {
                 reason: Some(error.to_string()),
                 memory: None,
                 vcpus: None,
+                tags: Vec::new(),
             },
         }
     }
@@ -76,7 +82,9 @@ impl Row {
 
 impl List {
     pub async fn run(self, context: &Context) -> Result {
-        let entries = context.library().list()?;
+        let mut entries = context.library().list()?;
+        let has_tag = |entry: &Entry, tag: &str| entry.definition.as_ref().is_ok_and(|it| it.definition.has_tag(tag));
+        entries.retain(|entry| self.tag.iter().all(|tag| has_tag(entry, tag)));
         // All at once, so that workers that hang cost the time of one.
         let mut asked = JoinSet::new();
         for (index, entry) in entries.iter().enumerate() {

@@ -29,6 +29,7 @@ mod saved;
 mod screen;
 mod snapshot;
 mod stats;
+mod tag;
 mod vnc;
 mod volume;
 mod vsock;
@@ -98,6 +99,8 @@ enum Verb {
     Rename(manage::Rename),
     /// Copy a guest that is off, with its disks
     Clone(manage::Clone),
+    /// Show the tags of a guest, give it more, or take some from it
+    Tag(tag::Tag),
     /// Edit a guest's definition in $EDITOR; it applies from its next start
     Edit(edit::Edit),
     /// Make, examine, resize, convert and check disk images; limit disks of guests
@@ -185,6 +188,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Trash(verb) => verb.run(&context),
         Verb::Rename(verb) => verb.run(&context),
         Verb::Clone(verb) => verb.run(&context).await,
+        Verb::Tag(verb) => verb.run(&context),
         Verb::Edit(verb) => verb.run(&context),
         Verb::Disk(verb) => verb.run(&context).await,
         Verb::Snapshot(verb) => verb.run(&context).await,

@@ -1,10 +1,10 @@
 //! A guest's screen and keyboard: `lodgectl screenshot`, `send-key` and `type`.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
 use clap::Args;
 
-use super::{CliError, Result, context::Context};
+use super::{CliError, Result, context::Context, long};
 use crate::input::keys;
 
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(super) struct SendKey {
 pub(super) struct Type {
     /// The guest
     name: String,
-    /// What to type, as on a US keyboard; a line break is the Enter key
+    /// What to type, as on a US keyboard; a line break is the Enter key; - for what stdin says
     text: String,
     /// Press Enter afterwards
     #[arg(long)]
@@ -67,7 +67,17 @@ impl SendKey {
 impl Type {
     pub async fn run(self, context: &Context) -> Result {
         let guest = context.attach(&self.name).await?;
-        let end = if self.enter { "\n" } else { "" };
-        guest.told(guest.client.type_text(&format!("{}{end}", self.text)).await)
+        let mut text = self.text;
+        if text == "-" {
+            text = io::read_to_string(io::stdin()).map_err(CliError::io("stdin", "Write text to it, in UTF-8"))?;
+        }
+        if self.enter {
+            text.push('\n');
+        }
+        let typed = long::wait("Typing", async |watch| guest.told(guest.client.type_text(&text, watch).await)).await?;
+        match typed {
+            true => Ok(()),
+            false => Err(CliError::Other("stopped before all was typed. Look what has reached the guest".to_owned())),
+        }
     }
 }

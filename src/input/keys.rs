@@ -148,6 +148,17 @@ pub fn text_to_keys(text: &str) -> Result<Vec<Stroke>, char> {
     Ok(strokes)
 }
 
+/// The characters of a text that the US layout lacks: each once, in the order in which they come.
+pub fn untypeable(text: &str) -> Vec<char> {
+    let mut lacking = Vec::new();
+    for character in text.chars().filter(|&character| from_char(character).is_none()) {
+        if !lacking.contains(&character) {
+            lacking.push(character);
+        }
+    }
+    lacking
+}
+
 /// The keys of a combination as people write it, `ctrl-alt-delete` or `Ctrl+Alt+F1`, in the order in which they go
 /// down. Names are QEMU's, or common others (`enter`, `space`, `win`, …).
 pub fn parse_combination(text: &str) -> Result<Vec<Key>, UnknownKey> {
@@ -304,6 +315,12 @@ mod tests {
     fn a_character_that_the_layout_lacks_is_named() {
         assert_eq!(text_to_keys("für"), Err('ü'));
         assert_eq!(text_to_keys("a\u{7}"), Err('\u{7}'));
+    }
+
+    #[test]
+    fn all_characters_that_the_layout_lacks_are_named_once() {
+        assert_eq!(untypeable("für wen, ü? €"), ['ü', '€']);
+        assert_eq!(untypeable("a\r\n\tb"), ['\0'; 0]);
     }
 
     #[test]

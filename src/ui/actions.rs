@@ -115,6 +115,8 @@ pub enum Action {
     TakeSnapshot,
     /// Presses Ctrl+Alt+Delete in the guest.
     SendCtrlAltDelete,
+    /// Types what the clipboard holds into the guest.
+    TypeClipboard,
     /// Saves a picture of the guest's screen.
     Screenshot,
     /// Puts a disc into the guest's CD-ROM drive.
@@ -170,7 +172,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -206,6 +208,7 @@ impl Action {
         Self::MachineClone,
         Self::TakeSnapshot,
         Self::SendCtrlAltDelete,
+        Self::TypeClipboard,
         Self::Screenshot,
         Self::InsertDisc,
         Self::EjectDisc,
@@ -269,6 +272,9 @@ impl Action {
             Self::TakeSnapshot => (GuestWindow, "take-snapshot", gettext("Take S_napshot…"), &["<Control><Shift>k"]),
             Self::SendCtrlAltDelete => {
                 (GuestWindow, "ctrl-alt-delete", gettext("Send _Ctrl+Alt+Delete"), &["<Control><Shift>Delete"])
+            }
+            Self::TypeClipboard => {
+                (GuestWindow, "type-clipboard", gettext("T_ype Clipboard as Keys"), &["<Control><Shift>Insert"])
             }
             Self::Screenshot => (GuestWindow, "screenshot", gettext("_Save Screenshot…"), &["<Control><Shift>s"]),
             Self::InsertDisc => (GuestWindow, "insert-disc", gettext("_Insert Disc…"), &["<Control><Shift>i"]),

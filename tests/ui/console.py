@@ -10,6 +10,10 @@ MAGENTA = (255, 0, 255)
 def test(application):
     window = application.window("Lodge")
     window.wait_for_text("No Guests Yet")
+    # A text for the clipboard, with a character that no key of a US keyboard types.
+    application.keys("ctrl+f")
+    window.find(("entry", "text"), "Search guests").enter("hIé")
+    application.keys("ctrl+a", "ctrl+c", "Escape")
     window.find("push button", "Try the Test Card").press()
     serial = Serial()
     serial.wait_for("ready")
@@ -41,6 +45,19 @@ def test(application):
     console.click()
     application.keys("b")
     serial.wait_for("key 30 down", before)
+
+    # The clipboard is typed, after a word about what cannot be.
+    before = serial.mark()
+    application.keys("ctrl+shift+Insert")
+    question = application.dialog("Type 2 Characters into “testcard”?")
+    question.wait_for_text("é. They are left out")
+    application.screenshot("type")
+    question.find("push button", contains="Type").press()
+    for key in ("23 down", "23 up", "2a down", "17 down", "17 up"):
+        serial.wait_for(f"key {key}", before)
+    console.click()
+    application.keys("c")
+    serial.wait_for("key 2e down", before)
 
     # The serial page shows what was said before it was opened, and takes a line.
     application.keys("ctrl+shift+e")

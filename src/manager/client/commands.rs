@@ -19,10 +19,6 @@ use tokio::{
 
 use super::{Client, ClientError, DEFAULT_TIMEOUT, Event};
 use crate::{
-    input::{
-        Key,
-        keys::{self, Stroke},
-    },
     manager::{
         definition::{DiskFormat, Layer},
         drives::Media,
@@ -49,8 +45,6 @@ const TRANSLATION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long disks may take until all that was written is in their images.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a key is held when typing, in milliseconds: long enough for a guest that polls its keyboard.
-const TYPING_HOLD: u64 = 20;
 
 /// The host's end of a network card, to be handed over.
 #[derive(Debug)]
@@ -274,39 +268,6 @@ impl Client {
     /// What the guest keeps of its memory, in bytes (`query-balloon`).
     pub async fn balloon(&self) -> Result<u64, ClientError> {
         Ok(self.query::<BalloonInfo>("query-balloon", DEFAULT_TIMEOUT).await?.actual)
-    }
-
-    /// Presses keys together and lets them go (`send-key`).
-    pub async fn send_keys(&self, keys: &[Key]) -> Result<(), ClientError> {
-        self.press(keys, None).await
-    }
-
-    /// Types a text, as on a US keyboard. Characters that such a keyboard lacks are refused before anything is typed.
-    pub async fn type_text(&self, text: &str) -> Result<(), ClientError> {
-        let strokes = keys::text_to_keys(text).map_err(|character| ClientError::Refused {
-            class: super::ErrorClass::GenericError,
-            description: format!("{character:?} is on no key of a US keyboard. Leave it out"),
-        })?;
-        for stroke in strokes {
-            let keys: Vec<Key> = Stroke::keys(stroke).collect();
-            self.press(&keys, Some(TYPING_HOLD)).await?;
-            // The worker types them one after the other; its queue is long, but not endless.
-            tokio::time::sleep(Duration::from_millis(TYPING_HOLD)).await;
-        }
-        Ok(())
-    }
-
-    async fn press(&self, keys: &[Key], hold: Option<u64>) -> Result<(), ClientError> {
-        let keys: Vec<Value> = keys
-            .iter()
-            .filter_map(|&key| keys::qcode(key))
-            .map(|name| json!({ "type": "qcode", "data": name }))
-            .collect();
-        let mut arguments = json!({ "keys": keys });
-        if let Some(hold) = hold {
-            arguments["hold-time"] = hold.into();
-        }
-        self.execute("send-key", arguments).await.map(drop)
     }
 
     /// The screen as a PNG file's bytes. The worker opens nothing by name, so it is handed memory to write to.

@@ -5,6 +5,7 @@
 
 mod commands;
 mod connection;
+mod typing;
 
 use std::{
     io,
@@ -23,6 +24,7 @@ use tokio::{
 pub use crate::qmp::message::{ErrorClass, Event};
 pub use commands::{DiskSnapshot, HostEnd};
 use connection::{Outgoing, Pending};
+pub use typing::TYPING_INTERVAL;
 
 use super::socket;
 use crate::qmp::{codec, message::Command};

@@ -198,3 +198,30 @@ async fn another_protocol_is_refused() {
 
     assert!(matches!(result, Err(ClientError::Protocol(_))));
 }
+
+#[tokio::test]
+async fn typing_sends_one_stroke_after_the_other_and_stops_when_it_is_told_to() {
+    let (client, mut stream, _server) = pair().await;
+
+    let worker = async {
+        for keys in [json!(["shift", "h"]), json!(["i"])] {
+            let request = hear(&mut stream).await;
+            let sent: Vec<_> =
+                request["arguments"]["keys"].as_array().unwrap().iter().map(|key| key["data"].clone()).collect();
+            assert_eq!((request["execute"].as_str(), Value::from(sent)), (Some("send-key"), keys));
+            answer(&mut stream, &request, json!({})).await;
+        }
+    };
+    let (typed, ()) = tokio::join!(client.type_text("Hi, there", &|done, total| (done, total) < (2, 9)), worker);
+
+    assert!(!typed.unwrap());
+}
+
+#[tokio::test]
+async fn a_text_with_characters_that_cannot_be_typed_is_refused_as_a_whole() {
+    let (client, _stream, _server) = pair().await;
+
+    let error = client.type_text("für 5 €", &|_, _| true).await.unwrap_err();
+
+    assert!(error.to_string().contains("'ü', '€' are on no key"), "{error}");
+}

@@ -14,6 +14,7 @@ mod devices;
 mod limits;
 mod network;
 mod rewrite;
+mod tags;
 mod text;
 mod validate;
 
@@ -28,6 +29,7 @@ pub use devices::{AGENT_PORT, DevicesDefinition};
 pub use limits::{LimitsDefinition, NetworkLimitsDefinition};
 pub use network::{Forward, MAX_NETWORKS, NatBackend, NetworkDefinition, NetworkKind, NetworkModel, Protocol};
 pub(super) use network::{is_interface_name, is_private_subnet};
+pub use tags::{check_tag, is_same_tag, parse_tags};
 pub use text::DefinitionError;
 pub use validate::{
     HostLimits, MAX_DISKS, MAX_IDE_DRIVES, MAX_LAYERS, MAX_VCPUS, NAME_MAX_BYTES, NAME_MAX_CHARACTERS, Problem,
@@ -58,6 +60,9 @@ pub struct Definition {
     /// What runs in it, a short word that chooses the icon: `linux`, `debian`, `windows`, `testcard`, …
     #[serde(default)]
     pub os: Option<String>,
+    /// Words by which guests are grouped and found, `web` or `production`; their case does not matter.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// The guest's RAM, in whole MiB.
     pub memory: Size,
     /// Virtual CPUs.
@@ -300,6 +305,7 @@ impl Definition {
             name: name.into(),
             description: String::new(),
             os: None,
+            tags: Vec::new(),
             memory: Size::gib(1),
             vcpus: 1,
             firmware: FirmwareKind::default(),

@@ -119,6 +119,7 @@ impl Definition {
         {
             problems.push(Problem::new("os", "it is not a short word. Write one like debian, or remove it"));
         }
+        self.validate_tags(&mut problems);
         self.validate_memory(&mut problems);
         if self.vcpus == 0 || self.vcpus > MAX_VCPUS {
             problems.push(Problem::new("vcpus", format!("{} is not possible. Choose 1 to {MAX_VCPUS}", self.vcpus)));

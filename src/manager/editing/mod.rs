@@ -80,6 +80,7 @@ impl Effects {
         reached.name.clone_from(&after.name);
         reached.description.clone_from(&after.description);
         reached.os.clone_from(&after.os);
+        reached.tags.clone_from(&after.tags);
         for disk in &mut reached.disks {
             let wanted = after.disks.iter().find(|other| other.id == disk.id).map_or(disk.limits, |other| other.limits);
             if wanted != disk.limits {
@@ -220,7 +221,9 @@ mod tests {
 
     #[test]
     fn words_about_a_guest_do_nothing_to_it() {
-        let told = effects(|guest| (guest.description, guest.os) = ("mail".into(), Some("debian".into())));
+        let told = effects(|guest| {
+            (guest.description, guest.os, guest.tags) = ("mail".into(), Some("debian".into()), vec!["web".into()]);
+        });
 
         assert_eq!(told, Effects::default());
     }

@@ -181,6 +181,17 @@ impl Backend {
         Ok(self.client(id)?.send_keys(&keys).await?)
     }
 
+    /// Types a text in the guest, as on a US keyboard.
+    pub async fn type_text(&self, id: &GuestId, text: &str, progress: Progress) -> Result<()> {
+        let client = self.client(id)?;
+        // The shortcut that asked for it may be down there still.
+        client.lift_modifiers().await?;
+        match client.type_text(text, &|done, total| progress.tell(done, total)).await? {
+            true => Ok(()),
+            false => Err(anyhow!("it was stopped")),
+        }
+    }
+
     /// Puts an ISO image into a CD-ROM drive of the guest, or takes out what is in it.
     pub async fn change_medium(&self, name: &str, change: &drives::Change) -> Result<()> {
         drives::change(self.guests.supervisor(), name, change).await?;

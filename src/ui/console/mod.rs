@@ -131,7 +131,8 @@ impl Console {
         }
     }
 
-    fn capture(&self) {
+    /// Takes the keyboard to the guest.
+    pub fn capture(&self) {
         let imp = self.imp();
         if imp.captured.get() || imp.client.borrow().is_none() {
             return;

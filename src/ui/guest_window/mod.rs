@@ -7,6 +7,7 @@ mod screen_page;
 mod screenshot;
 mod serial;
 mod snapshots;
+mod typing;
 
 use adw::prelude::*;
 use gtk::accessible::Property;
@@ -26,6 +27,7 @@ use machine_actions::MachineActions;
 use screen_page::ScreenPage;
 use serial::SerialPage;
 use snapshots::SnapshotsPage;
+use typing::Typing;
 
 const CONSOLE: &str = "console";
 const SERIAL: &str = "serial";
@@ -42,6 +44,7 @@ pub struct GuestWindow {
     serial: SerialPage,
     snapshots: SnapshotsPage,
     details: Controller<Details>,
+    typing: Typing,
     stack: adw::ViewStack,
     captured: bool,
     scaled: bool,
@@ -78,6 +81,8 @@ pub enum GuestWindowMsg {
     Page,
     /// What can be done with what was changed in the details.
     Can(Can),
+    /// No text is typed into the guest any more.
+    Typed,
 }
 
 /// What a guest's window tells.
@@ -213,6 +218,7 @@ impl Component for GuestWindow {
             serial,
             snapshots,
             details,
+            typing: Typing::default(),
             stack,
             captured: false,
             scaled: true,
@@ -249,11 +255,17 @@ impl Component for GuestWindow {
                 self.screen.set_full_screen(full);
                 self.actions.set_on(Action::FullScreen, full);
             }
-            GuestWindowMsg::Page => self.focus_page(),
+            GuestWindowMsg::Page | GuestWindowMsg::Typed => self.focus_page(),
             GuestWindowMsg::Can(can) => self.actions.enable_changes(can),
             GuestWindowMsg::Action(Action::MachineMenu) => {
                 self.screen.let_go();
                 widgets.menu_button.popup();
+            }
+            GuestWindowMsg::Action(Action::TypeClipboard) => {
+                self.screen.let_go();
+                let input = sender.input_sender().clone();
+                let ended = move || input.emit(GuestWindowMsg::Typed);
+                self.typing.type_clipboard(&self.backend, &self.place, &self.guest, ended);
             }
             GuestWindowMsg::Action(action) => self.act(action, root),
         }

@@ -79,7 +79,11 @@ impl ScreenPage {
 
     /// Gives the console the keyboard.
     pub fn focus(&self) {
-        self.console.grab_focus();
+        if self.console.has_focus() {
+            self.console.capture();
+        } else {
+            self.console.grab_focus();
+        }
     }
 
     /// Takes the keyboard from the guest.

@@ -2,7 +2,7 @@
 
 use adw::prelude::*;
 use gtk::accessible::Property;
-use lodge::manager::definition::{Definition, Lifecycle};
+use lodge::manager::definition::{Definition, Lifecycle, parse_tags};
 
 use super::{
     form::{Form, OnEdit, Page},
@@ -41,6 +41,14 @@ pub fn page(definition: &Definition, on_edit: &OnEdit) -> Page {
         &gettext("Operating system (a word like debian)"),
         definition.os.as_deref().unwrap_or_default(),
         |definition, text| definition.os = Some(text).filter(|text| !text.is_empty()),
+    );
+    form.entry(
+        "tags",
+        &gettext("Tags (words to group and search by)"),
+        &definition.tags.join(", "),
+        |definition, text| {
+            definition.tags = parse_tags(&text);
+        },
     );
     form.fact("UUID", &definition.uuid.to_string());
     description(&mut form, definition);

@@ -1,0 +1,77 @@
+//! The guest's keyboard: keys that are pressed together, and text that is typed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Client, ClientError, ErrorClass};
+use crate::{
+    input::{
+        Key,
+        keys::{self, Stroke},
+    },
+    manager::storage::progress::Watch,
+};
+
+/// How long a key is held when typing, in milliseconds: long enough for a guest that polls its keyboard.
+const HOLD: u64 = 20;
+/// The time from one typed stroke to the next.
+pub const TYPING_INTERVAL: Duration = Duration::from_millis(30);
+/// The keys that make others mean something else, by QEMU's names.
+const MODIFIERS: [&str; 8] = ["shift", "shift_r", "ctrl", "ctrl_r", "alt", "alt_r", "meta_l", "meta_r"];
+
+impl Client {
+    /// Presses keys together and lets them go (`send-key`).
+    pub async fn send_keys(&self, keys: &[Key]) -> Result<(), ClientError> {
+        self.press(keys, None).await
+    }
+
+    /// Types a text, as on a US keyboard. Characters that such a keyboard lacks are refused before anything is typed. `watch` is
+    /// told how many strokes of how many are done; whether it was never told to stop is returned.
+    pub async fn type_text(&self, text: &str, watch: Watch<'_>) -> Result<bool, ClientError> {
+        let strokes = keys::text_to_keys(text).map_err(|_| ClientError::Refused {
+            class: ErrorClass::GenericError,
+            description: not_on_the_keyboard(&keys::untypeable(text)),
+        })?;
+        let total = strokes.len() as u64;
+        for (done, stroke) in (0..).zip(strokes) {
+            if !watch(done, total) {
+                return Ok(false);
+            }
+            let keys: Vec<Key> = Stroke::keys(stroke).collect();
+            self.press(&keys, Some(HOLD)).await?;
+            // One at a time, so that nothing waits anywhere when it is stopped and the keyboard's queue is never full.
+            tokio::time::sleep(TYPING_INTERVAL).await;
+        }
+        Ok(true)
+    }
+
+    /// Lets go of the keys that make others mean something else, should the guest believe them to be down.
+    pub async fn lift_modifiers(&self) -> Result<(), ClientError> {
+        let key =
+            |name: &str| json!({ "type": "key", "data": { "down": false, "key": { "type": "qcode", "data": name } } });
+        let events: Vec<Value> = MODIFIERS.into_iter().map(key).collect();
+        self.execute("input-send-event", json!({ "events": events })).await.map(drop)
+    }
+
+    async fn press(&self, keys: &[Key], hold: Option<u64>) -> Result<(), ClientError> {
+        let keys: Vec<Value> = keys
+            .iter()
+            .filter_map(|&key| keys::qcode(key))
+            .map(|name| json!({ "type": "qcode", "data": name }))
+            .collect();
+        let mut arguments = json!({ "keys": keys });
+        if let Some(hold) = hold {
+            arguments["hold-time"] = hold.into();
+        }
+        self.execute("send-key", arguments).await.map(drop)
+    }
+}
+
+fn not_on_the_keyboard(characters: &[char]) -> String {
+    let named: Vec<_> = characters.iter().map(|character| format!("{character:?}")).collect();
+    match named.as_slice() {
+        [one] => format!("{one} is on no key of a US keyboard. Leave it out"),
+        several => format!("{} are on no key of a US keyboard. Leave them out", several.join(", ")),
+    }
+}
