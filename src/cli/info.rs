@@ -10,8 +10,6 @@ use super::{Result, context::Context, stats};
 use crate::{
     manager::{
         definition::{Definition, DevicesDefinition, DiskBus, NetworkDefinition, NetworkKind, NetworkModel},
-        host::Root,
-        network,
         paths::RunningPaths,
         size::Size,
         supervisor::ExitReport,
@@ -117,12 +115,7 @@ async fn figures(context: &Context, name: &str) -> (Option<Statistics>, Vec<Conn
     };
     let statistics = client.statistics_within(FIGURES_WITHIN).await.ok();
     let connections = time::timeout(FIGURES_WITHIN, client.connections()).await;
-    let mut connections = connections.ok().and_then(|told| told.ok()).unwrap_or_default();
-    let root = Root::default();
-    for info in connections.iter_mut().filter(|info| info.problem.is_none()) {
-        info.problem = network::trouble(info, &root);
-    }
-    (statistics, connections)
+    (statistics, connections.ok().and_then(|told| told.ok()).unwrap_or_default())
 }
 
 fn pairs(details: &Details) -> Vec<(&'static str, String)> {

@@ -1,12 +1,21 @@
 //! `lodgectl list`.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time};
 use uuid::Uuid;
 
 use super::{Result, context::Context};
-use crate::manager::{library::Entry, size::Size, supervisor::GuestState};
+use crate::manager::{
+    library::Entry,
+    size::Size,
+    supervisor::{GuestState, Supervisor},
+};
+
+/// How long a running guest may take to tell how its network is.
+const NETWORK_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -33,23 +42,50 @@ struct Row {
     word: &'static str,
     /// Why it is in this state, where that is not as it should be.
     reason: Option<String>,
+    /// What keeps its network cards from working, each with the card's name before it.
+    #[serde(rename = "network-problems", skip_serializing_if = "Vec::is_empty")]
+    network_problems: Vec<String>,
     /// In bytes.
     memory: Option<u64>,
     vcpus: Option<u32>,
     tags: Vec<String>,
 }
 
+/// What is seen of a guest at this moment.
+#[derive(Debug, Clone, Default)]
+struct Seen {
+    state: GuestState,
+    network_problems: Vec<String>,
+}
+
+impl Seen {
+    async fn look(supervisor: &Supervisor, name: &str) -> Option<Self> {
+        let state = supervisor.state(name).await.ok()?;
+        let problems = async {
+            let connections = supervisor.attach(name).await.ok()?.connections().await.ok()?;
+            let problems = connections.into_iter().filter_map(|card| Some(format!("{}: {}", card.id, card.problem?)));
+            Some(problems.collect())
+        };
+        let network_problems = match state.is_active() {
+            true => time::timeout(NETWORK_WITHIN, problems).await.ok().flatten().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        Some(Self { state, network_problems })
+    }
+}
+
 impl Row {
-    fn new(entry: Entry, state: Option<GuestState>) -> Self {
+    fn new(entry: Entry, seen: Option<Seen>) -> Self {
         match entry.definition {
             Ok(stored) => {
-                let state = state.unwrap_or_default();
+                let Seen { state, network_problems } = seen.unwrap_or_default();
                 Self {
                     name: entry.name,
                     uuid: Some(stored.definition.uuid),
                     state: state.id(),
                     word: state.word(),
                     reason: state.reason().map(str::to_owned),
+                    network_problems,
                     memory: Some(stored.definition.memory.bytes()),
                     vcpus: Some(stored.definition.vcpus),
                     tags: stored.definition.tags,
@@ -61,6 +97,7 @@ impl Row {
                 state: "broken",
                 word: "broken",
                 reason: Some(error.to_string()),
+                network_problems: Vec::new(),
                 memory: None,
                 vcpus: None,
                 tags: Vec::new(),
@@ -72,7 +109,7 @@ impl Row {
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         [
             self.name.clone(),
-            self.word.to_owned(),
+            if self.network_problems.is_empty() { self.word.to_owned() } else { format!("{}, no network", self.word) },
             text(self.memory.map(|memory| Size(memory).to_string())),
             text(self.vcpus.map(|vcpus| vcpus.to_string())),
             text(self.uuid.map(|uuid| uuid.to_string())),
@@ -90,21 +127,21 @@ impl List {
         for (index, entry) in entries.iter().enumerate() {
             if entry.definition.is_ok() {
                 let (supervisor, name) = (context.supervisor.clone(), entry.name.clone());
-                asked.spawn(async move { (index, supervisor.state(&name).await.ok()) });
+                asked.spawn(async move { (index, Seen::look(&supervisor, &name).await) });
             }
         }
-        let mut states: Vec<Option<GuestState>> = vec![None; entries.len()];
+        let mut all: Vec<Option<Seen>> = vec![None; entries.len()];
         while let Some(answer) = asked.join_next().await {
-            if let Ok((index, state)) = answer
-                && let Some(slot) = states.get_mut(index)
+            if let Ok((index, seen)) = answer
+                && let Some(slot) = all.get_mut(index)
             {
-                *slot = state;
+                *slot = seen;
             }
         }
-        let listed = entries.into_iter().zip(states);
+        let listed = entries.into_iter().zip(all);
         let rows: Vec<_> = listed
-            .filter(|(_, state)| self.all || state.as_ref().is_some_and(GuestState::is_active))
-            .map(|(entry, state)| Row::new(entry, state))
+            .filter(|(_, seen)| self.all || seen.as_ref().is_some_and(|seen| seen.state.is_active()))
+            .map(|(entry, seen)| Row::new(entry, seen))
             .collect();
         if self.json {
             return context.output.json(&rows);
@@ -112,7 +149,7 @@ impl List {
         let cells: Vec<_> = rows.iter().map(Row::cells).collect();
         context.output.table(["NAME", "STATE", "MEMORY", "VCPUS", "UUID"], &cells)?;
         for row in &rows {
-            if let Some(reason) = &row.reason {
+            for reason in row.reason.iter().chain(&row.network_problems) {
                 context.output.line(format!("\n{}: {reason}", row.name))?;
             }
         }

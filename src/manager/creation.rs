@@ -106,6 +106,9 @@ pub fn create_with(
     match result.and_then(|()| Ok(library.create(&definition)?)) {
         Ok(()) => {
             let mut warnings = review.warnings;
+            let new = definition.boot_warnings().into_iter().filter(|warning| !warnings.0.contains(warning));
+            let new: Vec<_> = new.collect();
+            warnings.0.extend(new);
             // They can be made before the guest is started.
             let missing =
                 definition.networks.iter().map(|card| network::look(card, &Root::default()).err()).enumerate();

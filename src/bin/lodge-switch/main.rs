@@ -2,6 +2,8 @@
 //! hand; [`lodge::switch`] tells how its two roles belong together.
 
 mod dhcp;
+#[cfg(test)]
+mod hostile;
 mod keeper;
 mod port;
 mod sandbox;

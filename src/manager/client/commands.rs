@@ -22,7 +22,8 @@ use crate::{
     manager::{
         definition::{DiskFormat, Layer},
         drives::Media,
-        network::Tap,
+        host::Root,
+        network::{self, Tap},
         storage::progress::Watch,
     },
     nat::Forward,
@@ -136,9 +137,14 @@ impl Client {
         changed.and(self.take_back(file).await).map(drop)
     }
 
-    /// What each network card is connected to, and what is forwarded (`x-lodge-query-networks`).
+    /// What each network card is connected to, what is forwarded (`x-lodge-query-networks`), and what is not as it should be: there
+    /// or at the host's end.
     pub async fn connections(&self) -> Result<Vec<ConnectionInfo>, ClientError> {
-        self.query("x-lodge-query-networks", TRANSLATION_TIMEOUT).await
+        let mut infos: Vec<ConnectionInfo> = self.query("x-lodge-query-networks", TRANSLATION_TIMEOUT).await?;
+        for info in infos.iter_mut().filter(|info| info.problem.is_none()) {
+            info.problem = network::trouble(info, &Root::default());
+        }
+        Ok(infos)
     }
 
     /// Forwards another port of the host to a network card (`x-lodge-network-forward-add`), or no longer does

@@ -342,6 +342,25 @@ impl Definition {
         }
     }
 
+    /// What is likely a slip: a guest is to boot from a network where nobody tells it what.
+    pub fn boot_warnings(&self) -> Vec<Problem> {
+        let is_in_vain =
+            |card: &NetworkDefinition| card.kind == NetworkKind::Nat && card.boot.is_some() && card.bootfile.is_none();
+        let cards = self.networks.iter().enumerate().filter(|(_, card)| is_in_vain(card));
+        let warning = |(index, card): (usize, &NetworkDefinition)| {
+            let (who, mend) = match card.backend {
+                NatBackend::Passt => ("passt does not tell guests", "Write backend = \"slirp\" and"),
+                _ => ("nobody on it tells guests", "Write"),
+            };
+            let message = format!(
+                "{who} what to boot: iPXE gets an address and no more. {mend} bootfile = \"http://10.0.2.2:8080/boot.ipxe\" or a file \
+                 of a tftp folder"
+            );
+            Problem::new(format!("network[{index}].boot"), message)
+        };
+        cards.map(warning).collect()
+    }
+
     pub(super) fn validate_networks(&self, problems: &mut Vec<Problem>) {
         if self.networks.len() > MAX_NETWORKS {
             let message = format!("{} cards are too many. Keep at most {MAX_NETWORKS}", self.networks.len());
@@ -504,6 +523,21 @@ mod tests {
         assert_eq!(complaints([several]), ["network[0].queues"]);
         let tap = NetworkDefinition { kind: NetworkKind::None, ..card("lab", "10.0.0.0/24") };
         assert_eq!(complaints([tap]), ["network[0].network", "network[0].dhcp"]);
+    }
+
+    #[test]
+    fn booting_from_a_network_that_offers_nothing_is_told_of() {
+        let warnings = |card: NetworkDefinition| {
+            let mut guest = Definition::new("web");
+            guest.add_network(NetworkDefinition { boot: Some(1), ..card });
+            guest.boot_warnings()
+        };
+        let passt = NetworkDefinition { backend: NatBackend::Passt, ..NetworkDefinition::nat() };
+        let served = NetworkDefinition { bootfile: Some("a.ipxe".into()), ..NetworkDefinition::nat() };
+
+        assert!(warnings(NetworkDefinition::nat())[0].to_string().contains("nobody on it tells guests what to boot"));
+        assert!(warnings(passt)[0].to_string().contains("backend = \"slirp\" and bootfile"));
+        assert_eq!([warnings(served), warnings(NetworkDefinition::bridge("br0"))], [[], []]);
     }
 
     #[test]

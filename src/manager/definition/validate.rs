@@ -182,6 +182,7 @@ impl Definition {
                 warnings.0.push(Problem::new(format!("disk[{index}].path"), message));
             }
         }
+        warnings.0.extend(self.boot_warnings());
         Review { errors, warnings }
     }
 

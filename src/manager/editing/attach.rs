@@ -2,7 +2,8 @@
 
 use super::{EditError, blocking};
 use crate::manager::{
-    definition::NetworkDefinition,
+    client::Client,
+    definition::{Definition, NetworkDefinition},
     library::LibraryError,
     supervisor::{Supervisor, SupervisorError},
 };
@@ -24,13 +25,10 @@ pub async fn attach(
         return Err(EditError::NoCard { name: name.to_owned(), card, count });
     };
     *place = place.connected_to(network);
-    let source = place.source();
     definition.validate().map_err(LibraryError::from)?;
     if is_running {
-        let end = supervisor.connect(&definition, card).await?;
         let client = supervisor.attach(name).await?;
-        let attached = client.attach_network(&format!("net{card}"), &source, end).await;
-        attached.map_err(|source| EditError::Refused { name: name.to_owned(), source })?;
+        switch(supervisor, &client, &definition, card).await?;
     } else if live_only {
         return Err(SupervisorError::NotRunning { name: name.to_owned() }.into());
     }
@@ -39,4 +37,17 @@ pub async fn attach(
         blocking(move || library.save(&definition, &stored.revision).map(drop)).await?;
     }
     Ok(())
+}
+
+/// Switches card number `card` of the running guest to what `definition` says.
+pub(super) async fn switch(
+    supervisor: &Supervisor,
+    client: &Client,
+    definition: &Definition,
+    card: usize,
+) -> Result<(), EditError> {
+    let source = definition.networks.get(card).map(NetworkDefinition::source).unwrap_or_default();
+    let end = supervisor.connect(definition, card).await?;
+    let attached = client.attach_network(&format!("net{card}"), &source, end).await;
+    attached.map_err(|source| EditError::Refused { name: definition.name.clone(), source })
 }

@@ -9,7 +9,7 @@ mod merge;
 
 use super::{
     client::{Client, ClientError},
-    definition::{Definition, Forward, NetworkKind},
+    definition::{Definition, Forward, NetworkDefinition, NetworkKind},
     library::{LibraryError, Revision, Stored},
     supervisor::{Supervisor, SupervisorError},
 };
@@ -65,6 +65,10 @@ fn cards(count: usize) -> String {
 pub struct Effects {
     /// The disks whose limits are others, by name.
     pub limits: Vec<(String, Limits)>,
+    /// The network cards whose limits are others, by name.
+    pub card_limits: Vec<(String, Limits)>,
+    /// The network cards that are connected to something else, by number.
+    pub attached: Vec<usize>,
     /// The ports that are forwarded no longer (`false`) or from now on (`true`), with their card's name.
     pub forwards: Vec<(String, Forward, bool)>,
     /// Whether something can only change at its next start.
@@ -89,29 +93,65 @@ impl Effects {
             }
         }
         for (index, (card, wanted)) in reached.networks.iter_mut().zip(&after.networks).enumerate() {
-            if (card.kind, wanted.kind) != (NetworkKind::Nat, NetworkKind::Nat) || card.mac != wanted.mac {
-                continue;
-            }
-            let name = format!("net{index}");
-            let gone = card.forwards.iter().filter(|forward| !wanted.forwards.contains(forward));
-            effects.forwards.extend(gone.map(|forward| (name.clone(), *forward, false)));
-            let new = wanted.forwards.iter().filter(|forward| !card.forwards.contains(forward));
-            effects.forwards.extend(new.map(|forward| (name.clone(), *forward, true)));
-            card.forwards.clone_from(&wanted.forwards);
+            effects.add_card(index, card, wanted);
         }
         effects.next_start = reached != *after;
         effects
     }
 
-    /// Whether something changes in the running guest at once.
-    pub fn at_once(&self) -> bool {
-        !self.limits.is_empty() || !self.forwards.is_empty()
+    /// What it does to make `wanted` of card number `index`, and what the card is like then.
+    fn add_card(&mut self, index: usize, card: &mut NetworkDefinition, wanted: &NetworkDefinition) {
+        // Another card, of which the running guest knows nothing.
+        if card.mac != wanted.mac {
+            return;
+        }
+        let name = format!("net{index}");
+        if card.limits != wanted.limits {
+            card.limits = wanted.limits;
+            self.card_limits.push((name.clone(), wanted.limits.limits()));
+        }
+        if !is_connected_alike(card, wanted) {
+            *card = card.connected_to(wanted.clone());
+            self.attached.push(index);
+        } else if card.kind == NetworkKind::Nat {
+            let gone = card.forwards.iter().filter(|forward| !wanted.forwards.contains(forward));
+            self.forwards.extend(gone.map(|forward| (name.clone(), *forward, false)));
+            let new = wanted.forwards.iter().filter(|forward| !card.forwards.contains(forward));
+            self.forwards.extend(new.map(|forward| (name.clone(), *forward, true)));
+            card.forwards.clone_from(&wanted.forwards);
+        }
     }
 
-    /// Changes the running guest. Returns whether connections of the guest were cut.
-    async fn apply(&self, client: &Client) -> Result<bool, ClientError> {
+    /// Whether something changes in the running guest at once.
+    pub fn at_once(&self) -> bool {
+        !self.limits.is_empty()
+            || !self.forwards.is_empty()
+            || !self.card_limits.is_empty()
+            || !self.attached.is_empty()
+    }
+
+    /// Makes the running guest what `after` says. Returns whether connections of the guest were cut, or how many of its cards were
+    /// switched before something failed.
+    async fn apply(
+        &self,
+        supervisor: &Supervisor,
+        client: &Client,
+        after: &Definition,
+    ) -> Result<bool, (usize, EditError)> {
+        for (count, &index) in self.attached.iter().enumerate() {
+            attach::switch(supervisor, client, after, index).await.map_err(|error| (count, error))?;
+        }
+        let refused = |source| (self.attached.len(), EditError::Refused { name: after.name.clone(), source });
+        let was_cut = self.apply_rest(client).await.map_err(refused)?;
+        Ok(was_cut || !self.attached.is_empty())
+    }
+
+    async fn apply_rest(&self, client: &Client) -> Result<bool, ClientError> {
         for (disk, limits) in &self.limits {
             client.limit_disk(disk, limits).await?;
+        }
+        for (card, limits) in &self.card_limits {
+            client.limit_card(card, limits).await?;
         }
         let mut cut = false;
         for (card, forward, add) in &self.forwards {
@@ -120,16 +160,28 @@ impl Effects {
         Ok(cut)
     }
 
-    /// Changes what of it can be changed, after [`Effects::apply`] the other way round has failed half way.
-    async fn try_all(&self, client: &Client) {
-        for (disk, limits) in &self.limits {
+    /// Changes what of it can be changed, after [`Effects::apply`] the other way round has failed half way, with so many cards switched.
+    async fn try_all(&self, supervisor: &Supervisor, client: &Client, after: &Definition, switched: usize) {
+        for &index in self.attached.iter().take(switched) {
             // It is as it was, or it cannot be reached any more.
+            let _ = attach::switch(supervisor, client, after, index).await;
+        }
+        for (card, limits) in &self.card_limits {
+            let _ = client.limit_card(card, limits).await;
+        }
+        for (disk, limits) in &self.limits {
             let _ = client.limit_disk(disk, limits).await;
         }
         for (card, forward, add) in &self.forwards {
             let _ = client.forward(card, forward, *add).await;
         }
     }
+}
+
+/// Whether both cards are connected to the same in the same way, whatever is forwarded.
+fn is_connected_alike(one: &NetworkDefinition, other: &NetworkDefinition) -> bool {
+    let place = |card: &NetworkDefinition| (card.source(), card.dhcp, card.backend);
+    place(one) == place(other)
 }
 
 /// A definition that was changed.
@@ -158,19 +210,19 @@ pub async fn save(
         (Some(before), true) if before.revision == revision => {
             let done = Effects::of(&before.definition, &definition);
             let undone = Effects::of(&definition, &before.definition);
-            done.at_once().then_some((done, undone))
+            done.at_once().then_some((done, undone, before.definition))
         }
         _ => None,
     };
     let mut cut = false;
     let mut undo = None;
-    if let Some((done, undone)) = live {
+    if let Some((done, undone, before)) = live {
         let client = supervisor.attach(&name).await?;
-        match done.apply(&client).await {
-            Ok(was_cut) => (cut, undo) = (was_cut, Some((client, undone))),
-            Err(source) => {
-                undone.try_all(&client).await;
-                return Err(EditError::Refused { name, source });
+        match done.apply(supervisor, &client, &definition).await {
+            Ok(was_cut) => (cut, undo) = (was_cut, Some((client, undone, before))),
+            Err((switched, error)) => {
+                undone.try_all(supervisor, &client, &before, switched).await;
+                return Err(error);
             }
         }
     }
@@ -183,8 +235,8 @@ pub async fn save(
         }
     })
     .await;
-    if let (Err(_), Some((client, undone))) = (&stored, undo) {
-        undone.try_all(&client).await;
+    if let (Err(_), Some((client, undone, before))) = (&stored, undo) {
+        undone.try_all(supervisor, &client, &before, undone.attached.len()).await;
     }
     Ok(Saved { stored: stored?, cut })
 }
@@ -247,12 +299,26 @@ mod tests {
             guest.vcpus = 2;
             guest.disks[0].limits.total_iops_sec = Some(5);
         });
-        let moved = effects(|guest| guest.networks[0] = NetworkDefinition::tap("tap0"));
+        let other = effects(|guest| guest.networks[0] = NetworkDefinition::tap("tap0"));
         let new = effects(|guest| guest.add_disk(DiskDefinition::empty_drive()));
 
         assert!(memory.next_start && !memory.at_once());
         assert!(both.next_start && both.at_once());
-        assert!(moved.next_start && !moved.at_once() && new.next_start);
+        assert!(other.next_start && !other.at_once() && new.next_start, "another card, and one more");
+    }
+
+    #[test]
+    fn a_card_is_connected_to_something_else_and_limited_at_once() {
+        let moved = effects(|guest| guest.networks[0] = guest.networks[0].connected_to(NetworkDefinition::tap("tap0")));
+        let limited = effects(|guest| guest.networks[0].limits.inbound_packets_sec = Some(1000));
+        let booted = effects(|guest| {
+            (guest.networks[0].boot, guest.networks[0].bootfile) = (Some(1), Some("boot.ipxe".into()));
+        });
+
+        assert_eq!((&moved.attached[..], moved.forwards.len(), moved.next_start), (&[0][..], 0, false));
+        let [(card, limits)] = &limited.card_limits[..] else { panic!("{limited:?}") };
+        assert_eq!((card.as_str(), limits.reads.rate, limited.next_start), ("net0", 1000, false));
+        assert!(booted.next_start && !booted.at_once());
     }
 
     #[tokio::test]

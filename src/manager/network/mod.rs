@@ -80,7 +80,9 @@ pub fn open(network: &NetworkDefinition, root: &Root) -> Result<Option<Tap>, Net
 pub fn trouble(info: &ConnectionInfo, root: &Root) -> Option<String> {
     let interface = info.interface.as_deref()?;
     if !root.exists(format!("/sys/class/net/{interface}")) {
-        return Some(format!("the host has no interface {interface} any more"));
+        return Some(format!(
+            "the host has no interface {interface} any more. Connect the card again (\"lodgectl network attach\")"
+        ));
     }
     let bridge = match info.source.split_once('=')? {
         ("bridge", bridge) => bridge.to_owned(),

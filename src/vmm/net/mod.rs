@@ -1,13 +1,17 @@
 //! Where a network card's frames go and come from. The card knows only [`NetBackend`]: a TAP interface ([`tap`]), a program
-//! behind a socket ([`stream`]), or nothing ([`none`]). What a back end cannot do for a frame is done here ([`unfinished`]).
+//! behind a socket ([`stream`]), or nothing ([`none`]). What a back end cannot do for a frame is done here ([`unfinished`],
+//! [`narrow`]).
 
 pub mod card;
 pub mod checksum;
 pub mod finishing;
+#[cfg(any(test, fuzzing))]
+pub(in crate::vmm) mod hostile;
+pub mod narrow;
 pub mod none;
 pub mod stream;
 pub mod tap;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(in crate::vmm) mod testing;
 pub mod unfinished;
 
@@ -17,6 +21,9 @@ use super::memory::GuestSlice;
 
 /// Bytes of the header before each frame: `virtio_net_hdr_v1` (virtio 1.2, section 5.1.6).
 pub const HEADER_SIZE: usize = 12;
+
+/// The longest packet of a network that says nothing about it, in bytes.
+pub const USUAL_MTU: u16 = 1500;
 
 /// The longest frame with its header, in bytes: what segmentation offload can make of one packet.
 pub const FRAME_MAX: usize = 65_535 + 14 + 4 + HEADER_SIZE;

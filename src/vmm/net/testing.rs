@@ -53,7 +53,11 @@ impl NetBackend for Wire {
         for slice in frame {
             done += slice.copy_to(&mut bytes[done..]);
         }
-        self.socket.send(&bytes).map(|_| Sent::Taken)
+        match self.socket.send(&bytes) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            // What has no room is lost, as at a TAP interface.
+            _ => Ok(Sent::Taken),
+        }
     }
 
     fn receive(&mut self, buffers: &[GuestSlice<'_>]) -> io::Result<Option<usize>> {

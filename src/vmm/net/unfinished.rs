@@ -9,6 +9,9 @@ use super::{HEADER_SIZE, Offloads, checksum};
 
 /// The least payload of a segment, in bytes: that of Linux's `tcp_min_snd_mss`. Less would make floods of a packet.
 const SEGMENT_MIN: usize = 48;
+/// The most bytes of headers that each segment begins with: far more than IPv6 with options and TCP have. More would make floods of
+/// a packet too.
+const HEADERS_MAX: usize = 512;
 /// The type of frames with a tag, of IPv4's header what its length counts, and of IPv6's what it does not.
 const ADDRESSES: usize = 12;
 const IPV6_HEADER: usize = 40;
@@ -96,7 +99,8 @@ impl Unfinished {
 
     fn next_segment(&self, division: Division, made: usize, offloads: Offloads, out: &mut Vec<u8>) -> bool {
         let Division { headers, size, .. } = division;
-        let Some((headers, payload)) = self.bytes.split_at_checked(headers).filter(|_| size >= SEGMENT_MIN) else {
+        let is_possible = size >= SEGMENT_MIN && headers <= HEADERS_MAX;
+        let Some((headers, payload)) = self.bytes.split_at_checked(headers).filter(|_| is_possible) else {
             return false;
         };
         if let Some(kind) = self.left_to(offloads, division, payload.len()) {

@@ -15,7 +15,7 @@ pub mod interrupt;
 pub mod net;
 pub mod pci;
 pub mod queue;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 pub mod vsock;
 pub mod worker;

@@ -153,12 +153,24 @@ impl Bench {
         self.write_common(0x16, 2, index.into());
         let size = size.min(self.common(0x18, 2) as u16);
         let queue = TestQueue::new(index, size, self.memory.clone(), self.next_free.clone());
-        self.write_common(0x18, 2, size.into());
-        self.write_common(0x1a, 2, u64::from(index) + 1);
+        self.connect(&queue);
+        queue
+    }
+
+    fn connect(&mut self, queue: &TestQueue) {
+        self.write_common(0x16, 2, queue.index.into());
+        self.write_common(0x18, 2, queue.size.into());
+        self.write_common(0x1a, 2, u64::from(queue.index) + 1);
         self.write_common(0x20, 8, queue.descriptors);
         self.write_common(0x28, 8, queue.available);
         self.write_common(0x30, 8, queue.used);
         self.write_common(0x1c, 2, 1);
+    }
+
+    /// Sets a queue up where it was before, as after a reset.
+    pub fn set_up_again(&mut self, before: &TestQueue) -> TestQueue {
+        let queue = before.again();
+        self.connect(&queue);
         queue
     }
 
@@ -279,9 +291,21 @@ impl TestQueue {
         queue.available = queue.allocate(u64::from(size) * 2 + 6);
         queue.used = queue.allocate(u64::from(size) * 8 + 6);
         // Where another driver's rings were before.
-        let end = queue.used_ring().end;
-        queue.write_bytes(queue.descriptors, &vec![0; (end - queue.descriptors) as usize]);
+        queue.clear();
         queue
+    }
+
+    /// A queue in the same place of which nothing was used yet.
+    fn again(&self) -> Self {
+        let (memory, next_free) = (self.memory.clone(), self.next_free.clone());
+        let queue = Self { next_descriptor: 0, made_available: 0, seen_used: 0, memory, next_free, ..*self };
+        queue.clear();
+        queue
+    }
+
+    fn clear(&self) {
+        let end = self.used_ring().end;
+        self.write_bytes(self.descriptors, &vec![0; (end - self.descriptors) as usize]);
     }
 
     /// `length` bytes of zeroed guest memory, aligned to 16. The device may use them until the test ends.

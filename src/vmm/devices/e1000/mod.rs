@@ -15,6 +15,8 @@
 
 mod core;
 mod eeprom;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod interrupts;
 mod phy;
 mod receive;

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod control;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod pair;
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,8 @@ pub struct NetConfig {
 /// What the card's threads and the outside share.
 struct Shared {
     card: NetHandle,
+    /// The longest packet, where it is not the usual 1500 bytes.
+    mtu: Option<u16>,
     /// Pairs of queues that the driver uses.
     pairs: AtomicU16,
 }
@@ -72,8 +76,6 @@ pub struct VirtioNet {
     // Fixed configuration
     label: String,
     mac: MacAddress,
-    /// The longest packet, where it is not the usual 1500 bytes.
-    mtu: Option<u16>,
     queue_sizes: Vec<u16>,
     features: u64,
     // Wiring
@@ -98,7 +100,7 @@ impl VirtioNet {
         let offloads = backends.first().map_or_else(Offloads::default, |backend| backend.offloads());
         let mtu = backends.first().and_then(|backend| backend.mtu());
         let card = Card::new(mac, pairs)?;
-        let shared = Arc::new(Shared { card: card.clone(), pairs: AtomicU16::new(1) });
+        let shared = Arc::new(Shared { card: card.clone(), mtu, pairs: AtomicU16::new(1) });
         let mut queue_sizes = vec![QUEUE_SIZE; 2 * pairs];
         queue_sizes.push(CONTROL_SIZE);
         let engines = (0u16..)
@@ -106,7 +108,7 @@ impl VirtioNet {
             .map(|(index, backend)| Engine::new(&label, QueuePair::new(index, pairs as u16, backend, shared.clone())))
             .collect();
         let features = features(offloads, mtu, pairs);
-        Ok((Self { label, mac, mtu, queue_sizes, features, engines, shared }, card))
+        Ok((Self { label, mac, queue_sizes, features, engines, shared }, card))
     }
 
     /// The configuration structure (section 5.1.4): address, status, most pairs of queues, longest packet.
@@ -117,7 +119,7 @@ impl VirtioNet {
         let status = if card.link() { LINK_UP } else { 0 };
         config[6..8].copy_from_slice(&status.to_le_bytes());
         config[8..10].copy_from_slice(&(self.engines.len() as u16).to_le_bytes());
-        config[10..].copy_from_slice(&self.mtu.unwrap_or_default().to_le_bytes());
+        config[10..].copy_from_slice(&self.shared.mtu.unwrap_or_default().to_le_bytes());
         config
     }
 }

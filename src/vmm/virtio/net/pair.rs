@@ -17,7 +17,7 @@ use super::{Shared, control};
 use crate::vmm::{
     limits::Way,
     memory::{GuestMemory, GuestSlice},
-    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent, card::Card, finishing::Finishing},
+    net::{FRAME_MAX, HEADER_SIZE, NetBackend, Sent, USUAL_MTU, card::Card, finishing::Finishing, narrow::Narrow},
     virtio::{
         queue::{Buffers, QueueError, Virtqueue},
         worker::{Handler, Io},
@@ -171,6 +171,13 @@ impl QueuePair {
             }
             Ok(Some(0))
         })?;
+        // What it has for the guest in answer is told by no descriptor.
+        if self.listening
+            && self.backend.holds_frames()
+            && let Some(queue) = io.queue(self.receive)
+        {
+            let _ = queue.kick().write(1);
+        }
         if let Some(later) = limit {
             self.wait_until(later)?;
         }
@@ -211,12 +218,19 @@ impl QueuePair {
         usize::from(self.receive / 2)
     }
 
-    /// Takes the back end to which the card is switched, if it is. What that cannot do for frames is done before.
+    /// Takes the back end to which the card is switched, if it is. What that cannot do for frames is done before, and what is too long
+    /// for it does not reach it.
     fn adopt(&mut self, features: u64) -> Option<Box<dyn NetBackend>> {
         let backend = self.shared.card.take_backend(self.thread())?;
         let backend = match control::left(features).are_within(backend.offloads()) {
             true => backend,
             false => Box::new(Finishing::new(backend)),
+        };
+        let told = self.shared.mtu.filter(|_| control::has(features, VIRTIO_NET_F_MTU));
+        let taken = backend.mtu().unwrap_or(USUAL_MTU);
+        let backend = match told {
+            Some(told) if told > taken => Box::new(Narrow::new(backend, taken)),
+            _ => backend,
         };
         self.broken = false;
         Some(std::mem::replace(&mut self.backend, backend))
