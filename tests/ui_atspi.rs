@@ -232,6 +232,13 @@ fn a_guests_hardware_is_edited_in_its_window() {
 }
 
 #[test]
+fn what_guests_and_the_host_use_is_drawn_exported_and_kept() {
+    if kvm::open().is_some() {
+        run("performance.py");
+    }
+}
+
+#[test]
 fn without_a_display_lodgectl_is_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_lodge"))
         .env_remove("DISPLAY")

@@ -1,6 +1,6 @@
 //! `lodgectl stats`: what running guests use.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use super::{
 use crate::manager::{
     client::ClientError,
     size::Size,
-    statistics::{GuestMemory, Point, Reading},
+    statistics::{GuestMemory, Point, Reading, csv},
     supervisor::SupervisorError,
 };
 
@@ -30,6 +30,9 @@ pub(super) struct Stats {
     /// Write JSON, for programs: one line a second with --watch
     #[arg(long)]
     json: bool,
+    /// Write comma-separated values, for spreadsheets: a line for each guest, with --watch each second
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
 }
 
 /// What one guest uses.
@@ -38,25 +41,48 @@ struct Usage {
     name: String,
     /// Percent of one CPU of the host.
     cpu: f32,
+    /// Percent of one CPU of the host that each virtual CPU uses; empty when there is one.
+    vcpus: Vec<f32>,
     /// Resident memory of the worker, in bytes.
     memory: u64,
     /// Bytes a second.
     disk_read: u64,
     /// Bytes a second.
     disk_written: u64,
+    /// Reads a second.
+    disk_reads: u32,
+    /// Writes a second.
+    disk_writes: u32,
     /// Bytes a second.
     network_received: u64,
     /// Bytes a second.
     network_sent: u64,
+    /// How often a second the guest has left to the worker; null when that does not tell.
+    exits: Option<u32>,
     /// How the guest itself uses its memory, in bytes; null when it does not tell.
     guest_memory: Option<GuestMemory>,
+    /// All of it, for spreadsheets.
+    #[serde(skip)]
+    point: Point,
 }
 
 impl Usage {
     fn new(name: &str, point: Point, guest_memory: Option<GuestMemory>) -> Self {
-        let Point { cpu, memory, disk_read, disk_written, network_received, network_sent, .. } = point;
-        let name = name.to_owned();
-        Self { name, cpu, memory, disk_read, disk_written, network_received, network_sent, guest_memory }
+        Self {
+            name: name.to_owned(),
+            cpu: point.cpu,
+            vcpus: point.vcpu_loads().collect(),
+            memory: point.memory,
+            disk_read: point.disk_read,
+            disk_written: point.disk_written,
+            disk_reads: point.disk_reads,
+            disk_writes: point.disk_writes,
+            network_received: point.network_received,
+            network_sent: point.network_sent,
+            exits: point.exits,
+            guest_memory,
+            point,
+        }
     }
 }
 
@@ -72,6 +98,9 @@ impl Stats {
         let mut timer = time::interval(INTERVAL);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         timer.tick().await;
+        if self.csv {
+            context.output.bytes(csv::line(["guest"].into_iter().chain(csv::COLUMNS)).as_bytes())?;
+        }
         loop {
             timer.tick().await;
             let usages = read(&mut watched).await;
@@ -107,6 +136,10 @@ impl Stats {
     }
 
     fn show(&self, context: &Context, usages: &[Usage]) -> Result {
+        if self.csv {
+            let line = |usage: &Usage| csv::line([usage.name.clone()].into_iter().chain(csv::fields(&usage.point)));
+            return context.output.bytes(usages.iter().map(line).collect::<String>().as_bytes());
+        }
         match (self.json, self.watch) {
             (true, true) => context.output.json_line(&usages),
             (true, false) => context.output.json(&usages),
@@ -139,6 +172,10 @@ pub(super) fn used(memory: &GuestMemory) -> String {
     format!("{} of {}", Size(memory.used()).approximate(), Size(memory.total).approximate())
 }
 
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Reads every guest's counters and forgets those that have ended.
 async fn read(watched: &mut Vec<Watched>) -> Vec<Usage> {
     let mut usages = Vec::with_capacity(watched.len());
@@ -147,7 +184,7 @@ async fn read(watched: &mut Vec<Watched>) -> Vec<Usage> {
         match one.guest.client.statistics_within(INTERVAL).await {
             Ok(statistics) => {
                 let now = Reading::from(&statistics);
-                if let Some(point) = now.since(&one.last, 0) {
+                if let Some(point) = now.since(&one.last, seconds_since_1970()) {
                     usages.push(Usage::new(&one.guest.name, point, statistics.memory.guest));
                 }
                 one.last = now;

@@ -1,5 +1,5 @@
 //! Where Lodge keeps things: the library and the disks under `$XDG_DATA_HOME/lodge`, running guests under
-//! `$XDG_RUNTIME_DIR/lodge` (XDG Base Directory Specification).
+//! `$XDG_RUNTIME_DIR/lodge`, what can be done without under `$XDG_STATE_HOME/lodge` (XDG Base Directory Specification).
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ use uuid::Uuid;
 pub struct Paths {
     data: PathBuf,
     runtime: PathBuf,
+    state: PathBuf,
 }
 
 /// Why there is no place for guests.
@@ -75,12 +76,18 @@ impl Paths {
                 runtime_fallback
             }
         };
-        Ok(Self::new(data.join("lodge"), runtime.join("lodge")))
+        let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        let paths = Self::new(data.join("lodge"), runtime.join("lodge"));
+        Ok(match state {
+            Some(state) => Self { state: state.join("lodge"), ..paths },
+            None => paths,
+        })
     }
 
     /// Folders chosen by the caller: `data` holds the library and the disks, `runtime` the running guests.
     pub fn new(data: impl Into<PathBuf>, runtime: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), runtime: runtime.into() }
+        let data = data.into();
+        Self { state: data.join("state"), data, runtime: runtime.into() }
     }
 
     /// The folder of everything that lasts.
@@ -136,6 +143,11 @@ impl Paths {
     /// Deleted guests.
     pub fn trash(&self) -> PathBuf {
         self.data.join("trash")
+    }
+
+    /// What guests have used in the last day: figures for graphs.
+    pub fn histories(&self) -> PathBuf {
+        self.state.join("history")
     }
 
     /// The sockets of isolated networks.

@@ -53,6 +53,8 @@ pub enum Action {
     Search,
     /// Opens the main menu.
     MainMenu,
+    /// Shows what the host uses.
+    HostUsage,
     /// Shows where disks lie.
     Storage,
     /// Shows what guests can be connected to.
@@ -135,6 +137,8 @@ pub enum Action {
     ShowSerial,
     /// Shows the guest's snapshots.
     ShowSnapshots,
+    /// Shows what the guest uses.
+    ShowPerformance,
     /// Shows what the guest consists of.
     ShowDetails,
     /// Takes over what was changed in the details.
@@ -172,11 +176,12 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 57] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
         Self::MainMenu,
+        Self::HostUsage,
         Self::Storage,
         Self::Networks,
         Self::Trash,
@@ -218,6 +223,7 @@ impl Action {
         Self::ShowConsole,
         Self::ShowSerial,
         Self::ShowSnapshots,
+        Self::ShowPerformance,
         Self::ShowDetails,
         Self::ApplyDetails,
         Self::RevertDetails,
@@ -238,6 +244,7 @@ impl Action {
             Self::TryTestCard => (MainWindow, "try-test-card", gettext("_Try the Test Card"), &["<Control>t"]),
             Self::Search => (MainWindow, "search", gettext("_Search"), &["<Control>f"]),
             Self::MainMenu => (MainWindow, "main-menu", gettext("_Main Menu"), &["F10"]),
+            Self::HostUsage => (MainWindow, "host-usage", gettext("Host _Usage"), &["<Control>u"]),
             Self::Storage => (MainWindow, "storage", gettext("Sto_rage"), &["<Control>k"]),
             Self::Networks => (MainWindow, "networks", gettext("N_etworks"), &["<Control>e"]),
             Self::Trash => (MainWindow, "trash", gettext("_Deleted Guests"), &["<Control>BackSpace"]),
@@ -285,6 +292,7 @@ impl Action {
             Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),
             Self::ShowSerial => (GuestWindow, "serial", gettext("Serial _Port"), &["<Control><Shift>e"]),
             Self::ShowSnapshots => (GuestWindow, "snapshots", gettext("S_napshots"), &["<Control><Shift>n"]),
+            Self::ShowPerformance => (GuestWindow, "performance", gettext("Per_formance"), &["<Control><Shift>x"]),
             Self::ShowDetails => (GuestWindow, "details", gettext("_Details"), &["<Control><Shift>o"]),
             Self::ApplyDetails => (GuestWindow, "apply", gettext("_Apply Changes"), &["<Control><Shift>a"]),
             Self::RevertDetails => (GuestWindow, "revert", gettext("Re_vert Changes"), &["<Control><Shift>u"]),

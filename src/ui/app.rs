@@ -268,16 +268,20 @@ impl Component for App {
         if let Err(error) = self.settings.save() {
             tracing::warn!("the window's settings cannot be saved: {error}");
         }
+        self.backend.guests().keep_histories();
     }
 }
 
 impl App {
     fn tell(&mut self, changes: Vec<GuestChange>, sender: &ComponentSender<Self>) {
         self.windows.tell(&changes);
-        if let Some(host) = &self.host
-            && changes.iter().any(|change| *change != GuestChange::Statistics)
-        {
-            host.follow_guests();
+        if let Some(host) = &self.host {
+            if changes.contains(&GuestChange::Statistics) {
+                host.sampled();
+            }
+            if changes.iter().any(|change| *change != GuestChange::Statistics) {
+                host.follow_guests();
+            }
         }
         self.list.emit(GuestListMsg::Apply(changes));
         self.look_for_awaited(sender);
@@ -311,6 +315,7 @@ impl App {
                 sender.oneshot_command(async move { AppCommand::TestCard(backend.create_test_card().await) });
             }
             Action::Search => self.list.emit(GuestListMsg::ToggleSearch),
+            Action::HostUsage => self.show_host(HostPage::Usage),
             Action::Storage => self.show_host(HostPage::Storage),
             Action::Networks => self.show_host(HostPage::Networks),
             Action::Trash => self.show_host(HostPage::Trash),
@@ -460,7 +465,12 @@ fn main_menu() -> gio::Menu {
     menu.append_section(None, &section(&[Action::TryTestCard.menu_item(), Action::HostCheck.menu_item()]));
     menu.append_section(
         None,
-        &section(&[Action::Storage.menu_item(), Action::Networks.menu_item(), Action::Trash.menu_item()]),
+        &section(&[
+            Action::HostUsage.menu_item(),
+            Action::Storage.menu_item(),
+            Action::Networks.menu_item(),
+            Action::Trash.menu_item(),
+        ]),
     );
     menu.append_section(None, &section(&[gio::MenuItem::new_submenu(Some(&Action::Style.entry().label), &styles)]));
     menu.append_section(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gtk::prelude::*;
+use gtk::{gio, prelude::*};
 
 use crate::ui::i18n::gettext;
 
@@ -16,7 +16,7 @@ pub struct Kind<'a> {
 
 /// Asks for a file that is there. `accept` is the button that takes it.
 pub async fn choose_file(parent: &impl IsA<gtk::Window>, title: &str, accept: &str, kind: Kind<'_>) -> Option<PathBuf> {
-    let chooser = chooser(parent, title, accept, gtk::FileChooserAction::Open);
+    let chooser = chooser(parent, title, Some(accept), gtk::FileChooserAction::Open);
     let wanted = gtk::FileFilter::new();
     wanted.set_name(Some(&kind.name));
     kind.endings.iter().for_each(|ending| wanted.add_suffix(ending));
@@ -30,16 +30,24 @@ pub async fn choose_file(parent: &impl IsA<gtk::Window>, title: &str, accept: &s
 
 /// Asks for a folder.
 pub async fn choose_folder(parent: &impl IsA<gtk::Window>, title: &str, accept: &str) -> Option<PathBuf> {
-    chosen(chooser(parent, title, accept, gtk::FileChooserAction::SelectFolder)).await
+    chosen(chooser(parent, title, Some(accept), gtk::FileChooserAction::SelectFolder)).await
+}
+
+/// Asks where to put a new file, which is to be called `name`.
+pub async fn choose_new_file(parent: &impl IsA<gtk::Window>, title: &str, name: &str) -> Option<gio::File> {
+    let chooser = chooser(parent, title, None, gtk::FileChooserAction::Save);
+    chooser.set_current_name(name);
+    let response = chooser.run_future().await;
+    (response == gtk::ResponseType::Accept).then(|| chooser.file()).flatten()
 }
 
 fn chooser(
     parent: &impl IsA<gtk::Window>,
     title: &str,
-    accept: &str,
+    accept: Option<&str>,
     action: gtk::FileChooserAction,
 ) -> gtk::FileChooserNative {
-    let chooser = gtk::FileChooserNative::new(Some(title), Some(parent), action, Some(accept), None);
+    let chooser = gtk::FileChooserNative::new(Some(title), Some(parent), action, accept, None);
     chooser.set_modal(true);
     chooser
 }

@@ -5,7 +5,7 @@
 //! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one, with [`console`], its screen.
 //! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]).
 //! - [`progress`]: how far what takes long is.
-//! - [`host`]: where disks lie, and deleted guests.
+//! - [`host`]: what the host uses, where disks lie, and deleted guests. [`figures`]: graphs of what is measured.
 //! - [`choosers`]: asking for files. [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
 //! - [`backend`]: the face of the manager. [`settings`]: what is remembered. [`wording`], [`i18n`]: texts.
 
@@ -16,6 +16,7 @@ mod backend;
 mod choosers;
 mod console;
 mod dialogs;
+mod figures;
 mod guest_list;
 mod guest_window;
 mod host;

@@ -111,6 +111,7 @@ impl Machine for FakeMachine {
             index: 0,
             thread_id: rustix::thread::gettid().as_raw_nonzero().get(),
             place: CpuPlace::default(),
+            exits: 0,
         }]
     }
 

@@ -12,6 +12,7 @@
 
 mod connection;
 mod folders;
+mod histories;
 mod table;
 mod watcher;
 
@@ -23,7 +24,7 @@ use uuid::Uuid;
 use super::{
     client::Client,
     definition::Definition,
-    statistics::History,
+    statistics::{History, host::HostPoint, rings::Rings, store::Store},
     supervisor::{GuestState, Supervisor},
 };
 use table::Table;
@@ -85,6 +86,7 @@ pub struct Guests {
 #[derive(Debug)]
 enum Order {
     SetLevel(WatchLevel),
+    SeeHost(bool),
     Rescan,
 }
 
@@ -124,6 +126,11 @@ impl Guests {
         let _ = self.orders.send(Order::SetLevel(level));
     }
 
+    /// Takes figures of the host, and of the guests, also while no guest runs: its graphs are `seen`.
+    pub fn see_host(&self, seen: bool) {
+        let _ = self.orders.send(Order::SeeHost(seen));
+    }
+
     /// Looks at the library and the running guests at once, without waiting for the system to tell of a change.
     pub fn rescan(&self) {
         let _ = self.orders.send(Order::Rescan);
@@ -132,6 +139,16 @@ impl Guests {
     /// Looks at a guest's history; quick, so that it can be called while drawing.
     pub fn with_history<T>(&self, id: &GuestId, look: impl FnOnce(&History) -> T) -> Option<T> {
         self.table.with_history(id, look)
+    }
+
+    /// Looks at the host's history; as quick.
+    pub fn with_host_history<T>(&self, look: impl FnOnce(&Rings<HostPoint>) -> T) -> T {
+        self.table.with_host_history(look)
+    }
+
+    /// Writes histories to disk that have grown since the last time, for the application's next run. Blocks.
+    pub fn keep_histories(&self) {
+        histories::save(&Store::new(self.supervisor.paths().histories()), &self.table);
     }
 }
 

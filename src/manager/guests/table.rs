@@ -13,7 +13,11 @@ use super::{GuestChange, GuestId, GuestView};
 use crate::{
     manager::{
         client::Client,
-        statistics::{History, Point, Reading},
+        statistics::{
+            History, Point, Reading,
+            host::{GuestsUse, HostPoint},
+            rings::Rings,
+        },
         supervisor::GuestState,
     },
     qmp::types::Statistics,
@@ -26,6 +30,9 @@ const PATIENCE: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Table {
     rows: Mutex<HashMap<GuestId, Row>>,
+    host: Mutex<HostHistory>,
+    /// The histories of guests that are not seen yet, by name of file.
+    kept: Mutex<HashMap<GuestId, Rings<Point>>>,
     changes: mpsc::UnboundedSender<GuestChange>,
 }
 
@@ -36,11 +43,26 @@ struct Row {
     history: History,
     last: Option<Reading>,
     unanswered: u32,
+    /// The history has points that are in no file.
+    unsaved: bool,
+}
+
+#[derive(Debug, Default)]
+struct HostHistory {
+    rings: Rings<HostPoint>,
+    unsaved: bool,
+}
+
+/// Histories with points that are in no file.
+#[derive(Debug)]
+pub(super) struct Unsaved {
+    pub guests: Vec<(GuestId, Rings<Point>)>,
+    pub host: Option<Rings<HostPoint>>,
 }
 
 impl Table {
     pub fn new(changes: mpsc::UnboundedSender<GuestChange>) -> Self {
-        Self { rows: Mutex::default(), changes }
+        Self { rows: Mutex::default(), host: Mutex::default(), kept: Mutex::default(), changes }
     }
 
     /// Takes over what a scan has found. States are kept: they come from the connections.
@@ -51,7 +73,8 @@ impl Table {
             match rows.get_mut(&view.id) {
                 None => {
                     self.tell(GuestChange::Added(view.clone()));
-                    let row = Row { view, client: None, history: History::default(), last: None, unanswered: 0 };
+                    let history = History::new(lock(&self.kept).remove(&view.id).unwrap_or_default());
+                    let row = Row { view, client: None, history, last: None, unanswered: 0, unsaved: false };
                     rows.insert(row.view.id.clone(), row);
                 }
                 Some(row) => {
@@ -115,9 +138,10 @@ impl Table {
         let reading = Reading::from(figures);
         if let Some(point) = row.last.as_ref().and_then(|last| reading.since(last, time)) {
             row.history.push(point);
+            row.unsaved = true;
         }
         row.last = Some(reading);
-        row.history.set_guest_memory(figures.memory.guest);
+        row.history.set_now(Some(figures));
     }
 
     /// A guest has ended: its graphs fall to nothing.
@@ -125,9 +149,47 @@ impl Table {
         if let Some(row) = self.rows().get_mut(id)
             && row.history.latest().is_some()
         {
-            row.history.push(Point { time, ..Point::default() });
-            row.history.set_guest_memory(None);
+            row.history.push(Point::nothing(time));
+            row.history.set_now(None);
+            row.unsaved = true;
         }
+    }
+
+    /// What all running guests use, by their newest figures.
+    pub fn guests_use(&self) -> GuestsUse {
+        let mut all = GuestsUse::default();
+        for row in self.rows().values().filter(|row| row.client.is_some()) {
+            let Some(point) = row.history.latest() else { continue };
+            all.cpu += point.cpu;
+            all.memory = all.memory.saturating_add(point.memory);
+        }
+        all
+    }
+
+    /// The host's figures have come.
+    pub fn add_host(&self, point: HostPoint) {
+        let mut host = lock(&self.host);
+        host.rings.push(point);
+        host.unsaved = true;
+    }
+
+    /// Takes over histories that were kept.
+    pub fn restore(&self, guests: HashMap<GuestId, Rings<Point>>, host: Option<Rings<HostPoint>>) {
+        *lock(&self.kept) = guests;
+        if let Some(rings) = host {
+            lock(&self.host).rings = rings;
+        }
+    }
+
+    /// The histories that are to be written now.
+    pub fn take_unsaved(&self) -> Unsaved {
+        let mut rows = self.rows();
+        let unsaved = |(id, row): (&GuestId, &mut Row)| {
+            std::mem::take(&mut row.unsaved).then(|| (id.clone(), row.history.rings().clone()))
+        };
+        let guests = rows.iter_mut().filter_map(unsaved).collect();
+        let mut host = lock(&self.host);
+        Unsaved { guests, host: std::mem::take(&mut host.unsaved).then(|| host.rings.clone()) }
     }
 
     /// Every figure of this second has come.
@@ -158,12 +220,20 @@ impl Table {
         self.rows().get(id).map(|row| look(&row.history))
     }
 
+    pub fn with_host_history<T>(&self, look: impl FnOnce(&Rings<HostPoint>) -> T) -> T {
+        look(&lock(&self.host).rings)
+    }
+
     fn tell(&self, change: GuestChange) {
         // The application may have stopped listening.
         let _ = self.changes.send(change);
     }
 
     fn rows(&self) -> MutexGuard<'_, HashMap<GuestId, Row>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rows)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -220,6 +220,34 @@ async fn figures_come_only_while_somebody_looks_and_a_hang_is_noticed() {
 }
 
 #[tokio::test]
+async fn histories_of_guests_and_host_outlive_the_application() {
+    let fixture = fixture();
+    let web = fixture.add("web");
+    fixture.supervisor.start("web").await.unwrap();
+    let (guests, mut changes) = Guests::watch(fixture.supervisor.clone());
+    until(&mut changes, &web, |state| *state == GuestState::Running).await;
+    guests.set_level(WatchLevel::Statistics);
+    let known = |guests: &Guests| {
+        let host = guests.with_host_history(|host| host.since(0, 60).concat().len());
+        (guests.with_history(&web, |history| history.rings().since(0, 60).concat().len()).unwrap_or(0), host)
+    };
+    let figures = async {
+        while known(&guests).0 == 0 || known(&guests).1 == 0 {
+            while next(&mut changes).await != GuestChange::Statistics {}
+        }
+    };
+    timeout(DEADLINE, figures).await.unwrap();
+    assert!(guests.with_host_history(|host| host.latest().unwrap().memory) > 0);
+
+    guests.keep_histories();
+    drop(guests);
+    let (again, mut changes) = Guests::watch(fixture.supervisor.clone());
+    until(&mut changes, &web, |state| *state == GuestState::Running).await;
+
+    assert!(known(&again).0 > 0 && known(&again).1 > 0, "{:?}", known(&again));
+}
+
+#[tokio::test]
 async fn the_watching_ends_with_the_last_view() {
     let fixture = fixture();
     let (guests, mut changes) = Guests::watch(fixture.supervisor.clone());

@@ -11,12 +11,13 @@ use std::{
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     task::{JoinHandle, JoinSet, spawn_blocking},
-    time::{self, MissedTickBehavior},
+    time::{self, Instant, MissedTickBehavior},
 };
 
-use super::{GuestId, GuestView, Order, WatchLevel, connection, folders::Folders, table::Table};
+use super::{GuestId, GuestView, Order, WatchLevel, connection, folders::Folders, histories, table::Table};
 use crate::manager::{
     library::Library,
+    statistics::{host::HostSampler, store::Store},
     supervisor::{GuestState, Supervisor},
 };
 
@@ -24,6 +25,8 @@ use crate::manager::{
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a worker may take to answer with its figures.
 const FIGURES_WITHIN: Duration = Duration::from_millis(900);
+/// How often histories are written while there are new figures.
+const KEEP_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Seconds since 1970 (UTC).
 pub(super) fn now() -> u64 {
@@ -36,7 +39,13 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
     let mut level = WatchLevel::States;
     let mut timer = time::interval(SECOND);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut keeping = time::interval_at(Instant::now() + KEEP_EVERY, KEEP_EVERY);
+    keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut host = HostSampler::default();
+    let mut host_is_seen = false;
     let mut gathering = JoinSet::new();
+    let store = Store::new(watcher.supervisor.paths().histories());
+    histories::load(store.clone(), Arc::clone(&watcher.table)).await;
     let paths = watcher.supervisor.paths().clone();
     if let Ok(Err(error)) = spawn_blocking(move || paths.create()).await {
         tracing::warn!("the library cannot be watched: {error}");
@@ -46,13 +55,21 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::SetLevel(chosen)) => level = chosen,
+                Some(Order::SeeHost(seen)) => host_is_seen = seen,
                 Some(Order::Rescan) => watcher.scan().await,
                 None => return,
             },
             () = watcher.folders.changed() => watcher.scan().await,
-            _ = timer.tick(), if level == WatchLevel::Statistics && !watcher.connections.is_empty() => {
+            _ = timer.tick(), if host_is_seen || level == WatchLevel::Statistics && !watcher.connections.is_empty() => {
+                if let Some(point) = host.sample(watcher.table.guests_use(), now()) {
+                    watcher.table.add_host(point);
+                }
                 // A worker that hangs must not keep the rest from being watched.
                 gathering.spawn(gather(Arc::clone(&watcher.table)));
+            }
+            _ = keeping.tick(), if level == WatchLevel::Statistics => {
+                let (store, table) = (store.clone(), Arc::clone(&watcher.table));
+                spawn_blocking(move || histories::save(&store, &table));
             }
             Some(_) = gathering.join_next() => {}
         }

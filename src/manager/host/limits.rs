@@ -39,6 +39,7 @@ pub(super) struct Memory {
     pub huge_pages: u64,
     pub huge_pages_free: u64,
     pub huge_page_size: u64,
+    pub swap: u64,
 }
 
 impl Memory {
@@ -54,6 +55,7 @@ impl Memory {
             huge_pages: number("HugePages_Total"),
             huge_pages_free: number("HugePages_Free"),
             huge_page_size: number("Hugepagesize").saturating_mul(KIB),
+            swap: number("SwapTotal").saturating_sub(number("SwapFree")).saturating_mul(KIB),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Finding, Root, limits::Memory};
+use super::{Finding, Merging, Root, limits::Memory};
 use crate::manager::size::{MIB, Size};
 
 /// Below this much available memory even a small guest makes the host swap.
@@ -51,16 +51,14 @@ pub(super) fn huge_pages(root: &Root) -> Finding {
 /// Whether equal pages of several guests can be kept once.
 pub(super) fn ksm(root: &Root) -> Finding {
     let (id, name) = ("ksm", "Memory sharing (KSM)");
-    let number = |file: &str| {
-        root.read(format!("/sys/kernel/mm/ksm/{file}")).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
-    };
-    if !root.exists("/sys/kernel/mm/ksm/run") {
+    let merging = Merging::read(root);
+    if !merging.present {
         return Finding::limited(id, name, "this kernel has none", "Nothing needs it unless memory is short");
     }
-    if number("run") != 1 {
+    if !merging.on {
         let mend = "To keep equal pages of several guests once: \"echo 1 | sudo tee /sys/kernel/mm/ksm/run\"";
         return Finding::limited(id, name, "switched off", mend);
     }
-    let saved = Size(number("pages_sharing").saturating_mul(4096)).approximate();
+    let saved = Size(merging.saved).approximate();
     Finding::fine(id, name, format!("switched on, saves {saved}"))
 }

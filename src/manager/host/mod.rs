@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod capacity;
+mod commitment;
+mod counters;
 mod cpu;
 pub mod firmware;
 mod info;
@@ -18,6 +20,8 @@ mod root;
 
 use serde::Serialize;
 
+pub use commitment::Commitment;
+pub use counters::{Counters, Merging};
 pub use info::{HostInfo, info};
 pub use limits::limits;
 pub use root::Root;

@@ -38,6 +38,10 @@ pub struct VcpuStatistics {
     pub index: u32,
     /// What its thread has used of the host's CPUs, in nanoseconds.
     pub cpu_time_ns: u64,
+    /// How often the guest has left it for the worker to do something; what the kernel does by itself is not counted. Older
+    /// workers do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exits: Option<u64>,
 }
 
 /// The memory in [`Statistics`], in bytes.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use lodge::manager::{
-    host::Root,
+    host::{Counters, Root},
     library::Trashed,
     networks::{self, NetworkChoice},
     pool::{
@@ -31,6 +31,11 @@ pub struct PoolView {
 }
 
 impl Backend {
+    /// What the host's kernel counts.
+    pub async fn host_counters(&self) -> Result<Counters> {
+        blocking(|| Ok(Counters::read(&Root::default()))).await
+    }
+
     /// All pools, the default one first.
     pub async fn pools_with_volumes(&self) -> Result<Vec<PoolView>> {
         self.with_pools(|pools| {

@@ -3,6 +3,7 @@
 mod details;
 mod disc;
 mod machine_actions;
+mod performance;
 mod screen_page;
 mod screenshot;
 mod serial;
@@ -24,6 +25,7 @@ use crate::ui::{
 };
 use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput, Item};
 use machine_actions::MachineActions;
+use performance::PerformancePage;
 use screen_page::ScreenPage;
 use serial::SerialPage;
 use snapshots::SnapshotsPage;
@@ -32,6 +34,7 @@ use typing::Typing;
 const CONSOLE: &str = "console";
 const SERIAL: &str = "serial";
 const SNAPSHOTS: &str = "snapshots";
+const PERFORMANCE: &str = "performance";
 const DETAILS: &str = "details";
 
 /// The window of one guest.
@@ -43,6 +46,7 @@ pub struct GuestWindow {
     screen: ScreenPage,
     serial: SerialPage,
     snapshots: SnapshotsPage,
+    performance: PerformancePage,
     details: Controller<Details>,
     typing: Typing,
     stack: adw::ViewStack,
@@ -197,6 +201,7 @@ impl Component for GuestWindow {
         let screen = ScreenPage::new(move |captured| input.emit(GuestWindowMsg::Captured(captured)));
         let serial = SerialPage::new();
         let snapshots = SnapshotsPage::new(&backend, &place, &guest);
+        let performance = PerformancePage::new(&backend, &place, &guest);
         let init = DetailsInit { backend: backend.clone(), guest: guest.clone(), place: place.clone() };
         let details = Details::builder().launch(init).forward(sender.input_sender(), |output| match output {
             DetailsOutput::Can(can) => GuestWindowMsg::Can(can),
@@ -205,6 +210,7 @@ impl Component for GuestWindow {
             screen.widget().upcast_ref(),
             serial.widget().upcast_ref(),
             snapshots.widget().upcast_ref(),
+            performance.widget().upcast_ref(),
             details.widget().upcast_ref(),
         ]);
         let input = sender.input_sender().clone();
@@ -217,6 +223,7 @@ impl Component for GuestWindow {
             screen,
             serial,
             snapshots,
+            performance,
             details,
             typing: Typing::default(),
             stack,
@@ -248,7 +255,10 @@ impl Component for GuestWindow {
                 self.follow_guest();
             }
             GuestWindowMsg::Removed => root.close(),
-            GuestWindowMsg::Sampled => self.details.emit(DetailsMsg::Sampled),
+            GuestWindowMsg::Sampled => {
+                self.performance.sampled();
+                self.details.emit(DetailsMsg::Sampled);
+            }
             GuestWindowMsg::Captured(captured) => self.captured = captured,
             GuestWindowMsg::FullScreen(full) => {
                 self.full_screen = full;
@@ -296,6 +306,7 @@ impl GuestWindow {
         }
         self.screen.show(&self.guest, paths.map(|paths| paths.vnc()));
         self.snapshots.show(&self.guest);
+        self.performance.show(&self.guest);
         self.details.emit(DetailsMsg::Changed(Box::new(self.guest.clone())));
         self.actions.enable_for(&self.guest);
     }
@@ -342,6 +353,7 @@ impl GuestWindow {
             Action::ShowConsole => self.stack.set_visible_child_name(CONSOLE),
             Action::ShowSerial => self.stack.set_visible_child_name(SERIAL),
             Action::ShowSnapshots => self.stack.set_visible_child_name(SNAPSHOTS),
+            Action::ShowPerformance => self.stack.set_visible_child_name(PERFORMANCE),
             Action::ShowDetails => self.stack.set_visible_child_name(DETAILS),
             Action::ApplyDetails => self.details.emit(DetailsMsg::Apply),
             Action::RevertDetails => self.details.emit(DetailsMsg::Revert),
@@ -384,10 +396,11 @@ impl GuestWindow {
 }
 
 /// The pages by name, with what their buttons show.
-const PAGES: [(&str, Action, &str); 4] = [
+const PAGES: [(&str, Action, &str); 5] = [
     (CONSOLE, Action::ShowConsole, "video-display-symbolic"),
     (SERIAL, Action::ShowSerial, "utilities-terminal-symbolic"),
     (SNAPSHOTS, Action::ShowSnapshots, "document-open-recent-symbolic"),
+    (PERFORMANCE, Action::ShowPerformance, "power-profile-performance-symbolic"),
     (DETAILS, Action::ShowDetails, "document-properties-symbolic"),
 ];
 

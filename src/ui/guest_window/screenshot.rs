@@ -4,7 +4,7 @@ use gtk::{gio, prelude::*};
 
 use crate::ui::{
     backend::{Backend, GuestView},
-    dialogs,
+    choosers, dialogs,
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
 };
@@ -22,25 +22,14 @@ pub fn save(backend: &Backend, place: &Place, guest: &GuestView) {
             Ok(picture) => picture,
             Err(error) => return failed(error.to_string()),
         };
-        let Some(file) = choose_file(&place, &guest.name).await else { return };
+        let name = format!("{}.png", guest.name);
+        let Some(file) = choosers::choose_new_file(&place.window, &gettext("Save Screenshot"), &name).await else {
+            return;
+        };
         let written = file.replace_contents_future(picture, None, false, gio::FileCreateFlags::REPLACE_DESTINATION);
         match written.await {
             Ok(_) => place.toast(&gettext("The screenshot was saved")),
             Err((_, error)) => failed(error.to_string()),
         }
     });
-}
-
-async fn choose_file(place: &Place, name: &str) -> Option<gio::File> {
-    let chooser = gtk::FileChooserNative::new(
-        Some(&gettext("Save Screenshot")),
-        Some(&place.window),
-        gtk::FileChooserAction::Save,
-        None,
-        None,
-    );
-    chooser.set_modal(true);
-    chooser.set_current_name(&format!("{name}.png"));
-    let response = chooser.run_future().await;
-    (response == gtk::ResponseType::Accept).then(|| chooser.file()).flatten()
 }

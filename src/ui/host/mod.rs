@@ -1,17 +1,20 @@
-//! The host's window: where disks lie, what networks there are, and the guests that were deleted.
+//! The host's window: what it uses, where disks lie, what networks there are, and the guests that were deleted.
 
 mod networks;
 mod storage;
 mod trash;
+mod usage;
 
 use adw::prelude::*;
 
-use self::{networks::NetworksPage, storage::StoragePage, trash::TrashPage};
+use self::{networks::NetworksPage, storage::StoragePage, trash::TrashPage, usage::UsagePage};
 use crate::ui::{actions, backend::Backend, i18n::gettext, operations::Place};
 
 /// A page of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostPage {
+    /// Graphs of what the host uses.
+    Usage,
     /// Pools and volumes.
     Storage,
     /// What guests can be connected to.
@@ -23,6 +26,7 @@ pub enum HostPage {
 impl HostPage {
     fn name(self) -> &'static str {
         match self {
+            Self::Usage => "usage",
             Self::Storage => "storage",
             Self::Networks => "networks",
             Self::Trash => "trash",
@@ -40,6 +44,7 @@ pub struct HostWindow {
 /// What is in it. Clones are the same.
 #[derive(Clone)]
 struct Pages {
+    usage: UsagePage,
     storage: StoragePage,
     networks: NetworksPage,
     trash: TrashPage,
@@ -47,6 +52,7 @@ struct Pages {
 
 impl Pages {
     fn reload(&self) {
+        self.usage.reload();
         self.storage.reload();
         self.networks.reload();
         self.trash.reload();
@@ -70,6 +76,7 @@ impl HostWindow {
             .build();
         let place = Place::new(&window, &toasts);
         let pages = Pages {
+            usage: UsagePage::new(backend, &place),
             storage: StoragePage::new(backend, &place),
             networks: NetworksPage::new(backend, &place),
             trash: TrashPage::new(backend, &place),
@@ -77,6 +84,12 @@ impl HostWindow {
         let page = |widget: &gtk::Widget, page: HostPage, title: &str, icon: &str| {
             stack.add_titled(widget, Some(page.name()), title).set_icon_name(Some(icon));
         };
+        page(
+            pages.usage.widget().upcast_ref(),
+            HostPage::Usage,
+            &gettext("Usage"),
+            "power-profile-performance-symbolic",
+        );
         page(pages.storage.widget().upcast_ref(), HostPage::Storage, &gettext("Storage"), "drive-harddisk-symbolic");
         page(pages.networks.widget().upcast_ref(), HostPage::Networks, &gettext("Networks"), "network-wired-symbolic");
         page(pages.trash.widget().upcast_ref(), HostPage::Trash, &gettext("Deleted Guests"), "user-trash-symbolic");
@@ -114,6 +127,11 @@ impl HostWindow {
         if self.window.is_visible() {
             self.pages.reload();
         }
+    }
+
+    /// There may be new figures.
+    pub fn sampled(&self) {
+        self.pages.usage.sampled();
     }
 
     /// Hides the window.

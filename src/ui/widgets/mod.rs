@@ -1,5 +1,6 @@
 //! Widgets that know nothing of guests.
 
+pub mod chart;
 pub mod field;
 pub mod form;
 pub mod graph;

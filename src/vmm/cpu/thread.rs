@@ -14,6 +14,7 @@ use std::{
     io,
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, TryRecvError},
     },
 };
@@ -102,6 +103,15 @@ pub struct Vcpu {
     area: Kickable,
     wiring: Wiring,
     commands: Receiver<Command>,
+    exits: Arc<AtomicU64>,
+}
+
+/// What connects a vCPU with the driver.
+pub struct DriverLink {
+    /// What it is to do.
+    pub commands: Receiver<Command>,
+    /// How often KVM_RUN has returned with something to do. The vCPU counts.
+    pub exits: Arc<AtomicU64>,
 }
 
 /// How KVM_RUN has returned.
@@ -125,9 +135,10 @@ impl Vcpu {
         power_on: VcpuState,
         msrs: Arc<[u32]>,
         wiring: Wiring,
-        commands: Receiver<Command>,
+        driver: DriverLink,
     ) -> Self {
-        Self { index, power_on, msrs, fd, area, wiring, commands }
+        let DriverLink { commands, exits } = driver;
+        Self { index, power_on, msrs, fd, area, wiring, commands, exits }
     }
 
     /// The thread's life: until the driver's end of the commands is dropped.
@@ -171,7 +182,11 @@ impl Vcpu {
         // They came before whatever comes now.
         self.wiring.coalesced.deliver();
         match result {
-            Ok(_) => Return::Exit,
+            Ok(_) => {
+                // Nobody else writes.
+                self.exits.store(self.exits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+                Return::Exit
+            }
             Err(error) => match error.errno() {
                 libc::EINTR => Return::Kicked,
                 // An application processor that waits for its start was woken by something else.

@@ -5,6 +5,7 @@ use std::{
     io,
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -19,7 +20,7 @@ use super::{
     run_area::RunArea,
     saved::{SavedVcpu, VcpuRestoreError},
     state::{VcpuState, msr_numbers},
-    thread::{Command, Vcpu},
+    thread::{Command, DriverLink, Vcpu},
 };
 use crate::vmm::{
     boot::linux::CpuEntry,
@@ -91,6 +92,8 @@ pub struct VcpuInfo {
     pub thread_id: i32,
     /// Where it is.
     pub place: CpuPlace,
+    /// How often the guest has left it with something for the worker to do.
+    pub exits: u64,
 }
 
 /// The vCPUs of a machine. Dropping them ends their threads.
@@ -103,6 +106,7 @@ struct Handle {
     thread: JoinHandle<()>,
     thread_id: i32,
     commands: Sender<Command>,
+    exits: Arc<AtomicU64>,
 }
 
 impl Vcpus {
@@ -208,6 +212,7 @@ impl Vcpus {
             index,
             thread_id: vcpu.thread_id,
             place: self.topology.place(index),
+            exits: vcpu.exits.load(Ordering::Relaxed),
         };
         (0..).zip(&self.handles).map(info).collect()
     }
@@ -256,6 +261,8 @@ impl Handle {
         let (commands, receiver) = channel();
         let (started, start) = channel::<Result<i32, VcpusError>>();
         let host_cpus = plan.host_cpus.to_vec();
+        let exits = Arc::new(AtomicU64::new(0));
+        let driver = DriverLink { commands: receiver, exits: Arc::clone(&exits) };
         let run = move || {
             let prepare = || -> Result<Kickable, VcpusError> {
                 pin(&host_cpus).map_err(|reason| VcpusError::Pinning { index, host_cpus, reason })?;
@@ -266,13 +273,13 @@ impl Handle {
                 Err(error) => return drop(started.send(Err(error))),
             };
             let _ = started.send(Ok(rustix::thread::gettid().as_raw_nonzero().get()));
-            Vcpu::new(index, fd, area, power_on, msrs, wiring, receiver).run();
+            Vcpu::new(index, fd, area, power_on, msrs, wiring, driver).run();
         };
         let thread = thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK).spawn(run);
         let thread = thread.map_err(refused(START))?;
         let ended = |_| Err(refused(START)(io::Error::from(io::ErrorKind::BrokenPipe)).into());
         let thread_id = start.recv().unwrap_or_else(ended)?;
-        Ok(Self { thread, thread_id, commands })
+        Ok(Self { thread, thread_id, commands, exits })
     }
 
     fn command(&self, command: Command) {

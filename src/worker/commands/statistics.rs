@@ -31,7 +31,11 @@ pub(super) fn statistics(driver: &mut Driver, arguments: Map<String, Value>) -> 
         reason: driver.reason(),
         cpu_time_ns: usage::process_cpu_time(),
         vcpus: vcpus
-            .map(|vcpu| VcpuStatistics { index: vcpu.index, cpu_time_ns: usage::thread_cpu_time(vcpu.thread_id) })
+            .map(|vcpu| VcpuStatistics {
+                index: vcpu.index,
+                cpu_time_ns: usage::thread_cpu_time(vcpu.thread_id),
+                exits: Some(vcpu.exits),
+            })
             .collect(),
         memory: MemoryStatistics {
             total: driver.guest().memory,

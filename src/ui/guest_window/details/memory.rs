@@ -72,6 +72,7 @@ fn balloon(form: &mut Form, definition: &Definition, keep: impl Fn(u64) + 'stati
     let group = form.group(&gettext("Now"));
     group.set_description(Some(&gettext("Applies at once. At its next start the guest has all of its memory again.")));
     let used = form.fact(&gettext("Memory in Use"), "");
+    let left = form.fact(&gettext("Left by the Balloon"), "");
     let mib = definition.memory.bytes() as f64 / MIB as f64;
     let adjustment = gtk::Adjustment::new(mib, 1.0, mib, 64.0, 256.0, 0.0);
     let (row, spin) = field::number_row(&gettext("The Guest Keeps"), Some(&gettext("MiB")), &adjustment, 0);
@@ -94,5 +95,9 @@ fn balloon(form: &mut Form, definition: &Definition, keep: impl Fn(u64) + 'stati
             })
         });
         set_fact(&used, &text.flatten().unwrap_or_default());
+        let kept = shown.backend.guests().with_history(&shown.guest.id, |history| history.balloon()).flatten();
+        left.set_visible(kept.is_some());
+        let (kept, total) = (wording::bytes(kept.unwrap_or(0)), wording::bytes(shown.definition.memory.bytes()));
+        set_fact(&left, &gettext_f("{used} of {total}", &[("used", &kept), ("total", &total)]));
     });
 }
