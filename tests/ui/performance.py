@@ -21,10 +21,10 @@ NUMBERS = itertools.count()
 
 def value(window, name):
     """What a legend says of a line, once it says something."""
-    label = re.compile(re.escape(name) + r": (\d.*)")
+    entry = re.compile(rf"(?:^|, ){re.escape(name)}: (\d[^,]*)")
 
     def look():
-        return next((found for widget in window.all("label") if (found := label.fullmatch(widget.name))), None)
+        return next((found for widget in window.all("label") if (found := entry.search(widget.name))), None)
 
     return wait_for(f"a value of {name!r}", look)[1]
 

@@ -1,4 +1,4 @@
-//! The share of the host that each running guest has: a row each, the busiest first.
+//! The share of the host that each running guest has: a row each, the one with the most memory first.
 
 use std::{cell::RefCell, cmp::Reverse};
 

@@ -6,7 +6,7 @@ mod scale;
 
 use std::{cell::RefCell, rc::Rc};
 
-use gtk::{accessible::Property, prelude::*};
+use gtk::{accessible::Property, gdk, glib, prelude::*};
 
 pub use self::{
     line::Line,
@@ -18,6 +18,8 @@ use crate::ui::i18n::gettext_f;
 
 /// What is written where a value is not known.
 const UNKNOWN: &str = "–";
+/// How wide a legend wants to be, in characters.
+const LEGEND_WIDTH: i32 = 36;
 
 /// The widget. Clones are the same one.
 #[derive(Clone)]
@@ -29,16 +31,11 @@ struct Inner {
     unit: Unit,
     /// The moment that is marked.
     moment: gtk::Label,
-    legend: gtk::Box,
-    entries: RefCell<Vec<Entry>>,
+    legend: gtk::Label,
+    /// What the lines are.
+    names: RefCell<Vec<String>>,
     /// The values of now.
     latest: RefCell<Vec<Option<f64>>>,
-}
-
-/// What the legend says of a line.
-struct Entry {
-    name: String,
-    label: gtk::Label,
 }
 
 impl Chart {
@@ -53,7 +50,13 @@ impl Chart {
         let head = gtk::Box::new(gtk::Orientation::Horizontal, 6);
         head.append(&heading);
         head.append(&moment);
-        let legend = gtk::Box::new(gtk::Orientation::Horizontal, 12);
+        // Long legends take another line and do not make the chart wider.
+        let legend = gtk::Label::builder()
+            .xalign(0.0)
+            .wrap(true)
+            .max_width_chars(LEGEND_WIDTH)
+            .css_classes(["caption", "numeric"])
+            .build();
         let widget = gtk::Box::builder()
             .orientation(gtk::Orientation::Vertical)
             .spacing(6)
@@ -62,8 +65,8 @@ impl Chart {
         widget.append(&head);
         widget.append(&legend);
         widget.append(&plot);
-        let (entries, latest) = (RefCell::default(), RefCell::default());
-        Self(Rc::new(Inner { widget, plot, unit, moment, legend, entries, latest }))
+        let (names, latest) = (RefCell::default(), RefCell::default());
+        Self(Rc::new(Inner { widget, plot, unit, moment, legend, names, latest }))
     }
 
     /// The widget.
@@ -73,23 +76,7 @@ impl Chart {
 
     /// Names the lines.
     pub fn set_names(&self, names: impl Iterator<Item = String>) {
-        let mut entries = self.0.entries.borrow_mut();
-        while let Some(child) = self.0.legend.first_child() {
-            self.0.legend.remove(&child);
-        }
-        *entries = names.enumerate().map(|(index, name)| self.entry(index, name)).collect();
-    }
-
-    fn entry(&self, index: usize, name: String) -> Entry {
-        let swatch = gtk::Box::builder().valign(gtk::Align::Center).build();
-        swatch.set_css_classes(&["swatch", &format!("chart-{}", index % COLORS)]);
-        let label = gtk::Label::builder().xalign(0.0).css_classes(["caption", "numeric"]).build();
-        label.set_ellipsize(gtk::pango::EllipsizeMode::End);
-        let entry = gtk::Box::new(gtk::Orientation::Horizontal, 6);
-        entry.append(&swatch);
-        entry.append(&label);
-        self.0.legend.append(&entry);
-        Entry { name, label }
+        self.0.names.replace(names.collect());
     }
 
     /// Draws these lines from `from` to `until`, with an axis that reaches `top` at least.
@@ -112,16 +99,35 @@ impl Chart {
         let at = |index: usize, mark: u64| {
             inner.plot.with_drawn(|drawn| Some(drawn.lines.get(index)?.near(mark, drawn.until - drawn.from)?.1))
         };
-        for (index, entry) in inner.entries.borrow().iter().enumerate() {
+        let entry = |(index, name): (usize, &String)| {
             let value = match mark {
                 Some(mark) => at(index, mark).flatten(),
                 None => latest.get(index).copied().flatten(),
             };
             let value = value.map_or_else(|| UNKNOWN.to_owned(), |value| inner.unit.text(value));
             // Translators: what a line of a graph is, and its value.
-            set(&entry.label, &gettext_f("{name}: {value}", &[("name", &entry.name), ("value", &value)]));
+            gettext_f("{name}: {value}", &[("name", name), ("value", &value)])
+        };
+        self.show_legend(inner.names.borrow().iter().enumerate().map(entry).collect());
+    }
+
+    fn show_legend(&self, entries: Vec<String>) {
+        let colored = |(index, entry): (usize, &String)| {
+            let text = glib::markup_escape_text(&entry.replace(' ', "\u{a0}"));
+            format!("<span foreground=\"{}\">■</span>\u{a0}{text}", hexadecimal(&self.0.plot.color(index)))
+        };
+        let markup = entries.iter().enumerate().map(colored).collect::<Vec<_>>().join("   ");
+        if self.0.legend.label() != markup {
+            self.0.legend.set_markup(&markup);
+            self.0.legend.update_property(&[Property::Label(&entries.join(", "))]);
         }
     }
+}
+
+/// A colour as markup has it.
+fn hexadecimal(color: &gdk::RGBA) -> String {
+    let [red, green, blue] = [color.red(), color.green(), color.blue()].map(|part| (part * 255.0).round() as u8);
+    format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
 /// Changes a label only when it has to change.
@@ -145,8 +151,8 @@ mod tests {
         chart
     }
 
-    fn legend(chart: &Chart) -> Vec<String> {
-        chart.0.entries.borrow().iter().map(|entry| entry.label.label().into()).collect()
+    fn legend(chart: &Chart) -> String {
+        chart.0.legend.text().replace('\u{a0}', " ")
     }
 
     #[test]
@@ -155,12 +161,12 @@ mod tests {
             let chart = chart();
 
             chart.set_values(vec![Some(0.0), None], None);
-            assert_eq!(legend(&chart), ["Read: 0\u{a0}bytes/s", "Written: –"]);
+            assert_eq!(legend(&chart), "■ Read: 0 bytes/s   ■ Written: –");
 
             chart.mark(Some(101));
-            assert_eq!(legend(&chart), ["Read: 2\u{a0}KiB/s", "Written: 4\u{a0}KiB/s"]);
+            assert_eq!(legend(&chart), "■ Read: 2 KiB/s   ■ Written: 4 KiB/s");
             chart.mark(Some(10));
-            assert_eq!(legend(&chart), ["Read: –", "Written: –"]);
+            assert_eq!(legend(&chart), "■ Read: –   ■ Written: –");
         });
     }
 
@@ -172,7 +178,7 @@ mod tests {
             let busy = Chart::new("Disks", Unit::ByteRate, |_| {});
             let samples: Vec<_> = vec![(0..200).map(|time| (time, 1024.0)).collect::<Vec<_>>()];
             busy.draw(0, 200, vec![Line::new(&samples, |sample| sample.0, |sample| Some(sample.1))], 0.0);
-            let painted = |chart: &Chart| testing::painted_pixels(&chart.0.plot);
+            let painted = |chart: &Chart| testing::painted_pixels(chart.widget());
 
             assert!(painted(&busy) > painted(&empty) + 1000);
         });

@@ -80,6 +80,12 @@ impl Plot {
         self.imp().drawn.borrow().as_ref().map(look)
     }
 
+    /// The colour of a line.
+    pub fn color(&self, index: usize) -> gdk::RGBA {
+        let context = self.style_context();
+        context.lookup_color(&format!("chart_{}", index % COLORS)).unwrap_or_else(|| context.color())
+    }
+
     /// Marks a moment.
     pub fn set_mark(&self, mark: Option<u64>) {
         if self.imp().mark.replace(mark) != mark {
@@ -235,7 +241,7 @@ mod imp {
             cairo.set_line_cap(gtk::cairo::LineCap::Round);
             let tint = if drawn.lines.len() <= 2 { 0.14 } else { 0.0 };
             for (index, line) in drawn.lines.iter().enumerate() {
-                let color = self.color(index);
+                let color = self.obj().color(index);
                 for stretch in &line.stretches {
                     let places = || stretch.iter().map(|point| place(*point, drawn, top, area));
                     let (Some((first, _)), Some((last, _))) = (places().next(), places().next_back()) else { continue };
@@ -270,16 +276,11 @@ mod imp {
             for (index, line) in drawn.lines.iter().enumerate() {
                 let Some(point) = line.near(mark, drawn.until - drawn.from) else { continue };
                 let (x, y) = place(point, drawn, top, area);
-                set_color(cairo, &self.color(index));
+                set_color(cairo, &self.obj().color(index));
                 cairo.arc(x, y, 3.5, 0.0, std::f64::consts::TAU);
                 cairo.fill()?;
             }
             Ok(())
-        }
-
-        fn color(&self, index: usize) -> gdk::RGBA {
-            let context = self.obj().style_context();
-            context.lookup_color(&format!("chart_{}", index % COLORS)).unwrap_or_else(|| context.color())
         }
     }
 
