@@ -6,6 +6,8 @@ mod common;
 mod faulty;
 #[path = "snapshots/linked.rs"]
 mod linked;
+#[path = "snapshots/live.rs"]
+mod live;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

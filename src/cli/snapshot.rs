@@ -288,11 +288,20 @@ impl PreviewOnly {
 }
 
 async fn merge(context: &Context, snapshots: Snapshots, guest: String) -> Result {
-    let name = guest.clone();
-    if long::run("Merging", move |watch| snapshots.merge(&guest, watch)).await? {
+    let merge = async || {
+        let (snapshots, guest) = (snapshots.clone(), guest.clone());
+        long::run("Merging", move |watch| snapshots.merge(&guest, watch)).await
+    };
+    if merge().await? {
         return Ok(());
     }
-    let mend = format!("\"lodgectl snapshot merge {name}\" does that when the guest is off");
+    let merge_running =
+        async |watch: Watch<'_>| Ok(snapshots.merge_running(&context.supervisor, &guest, watch).await?);
+    long::wait("Merging", merge_running).await?;
+    if merge().await? {
+        return Ok(());
+    }
+    let mend = format!("\"lodgectl snapshot merge {guest}\" does that when the guest is off");
     context.output.line(format!("Images that the running guest uses are merged later. {mend}"))
 }
 

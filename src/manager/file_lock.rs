@@ -30,11 +30,16 @@ pub const WHOLE: Range<i64> = 0..i64::MAX;
 
 /// Takes a lock. `false`: somebody else has one that does not go with it.
 pub fn acquire(file: &File, kind: Kind, bytes: Range<i64>) -> io::Result<bool> {
-    match fcntl(file, libc::F_OFD_SETLK, kind, bytes) {
+    match fcntl(file, libc::F_OFD_SETLK, kind.number(), bytes) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Gives locks back.
+pub fn release(file: &File, bytes: Range<i64>) -> io::Result<()> {
+    fcntl(file, libc::F_OFD_SETLK, libc::F_UNLCK, bytes).map(drop)
 }
 
 /// Attempts to take locks until `attempt` has what it wants or half a second is over. Between its fork and its execve a process
@@ -52,15 +57,20 @@ pub fn within_grace<T>(mut attempt: impl FnMut() -> io::Result<Option<T>>) -> io
 
 /// Whether [`acquire`] would find a lock of somebody else. Takes nothing.
 pub fn is_held(file: &File, kind: Kind, bytes: Range<i64>) -> io::Result<bool> {
-    let found = fcntl(file, libc::F_OFD_GETLK, kind, bytes)?;
+    let found = fcntl(file, libc::F_OFD_GETLK, kind.number(), bytes)?;
     Ok(libc::c_int::from(found.l_type) != libc::F_UNLCK)
 }
 
-fn fcntl(file: &File, command: libc::c_int, kind: Kind, bytes: Range<i64>) -> io::Result<libc::flock> {
-    let kind = match kind {
-        Kind::Shared => libc::F_RDLCK,
-        Kind::Exclusive => libc::F_WRLCK,
-    };
+impl Kind {
+    fn number(self) -> libc::c_int {
+        match self {
+            Self::Shared => libc::F_RDLCK,
+            Self::Exclusive => libc::F_WRLCK,
+        }
+    }
+}
+
+fn fcntl(file: &File, command: libc::c_int, kind: libc::c_int, bytes: Range<i64>) -> io::Result<libc::flock> {
     let mut lock = libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,

@@ -2,6 +2,7 @@
 //!
 //! Specification: QEMU QMP Reference Manual. What begins with `x-lodge-` is ours.
 
+mod block_job;
 mod connection;
 mod migration;
 mod statistics;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use block_job::{BlockJobInfo, JobStatus};
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
 pub use throttle::{NetworkLimits, ThrottleLimits};
 

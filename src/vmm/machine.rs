@@ -21,6 +21,7 @@ mod disks;
 mod event;
 mod graphics;
 mod input;
+mod merging;
 mod peripherals;
 mod requests;
 mod saved;
@@ -59,6 +60,7 @@ pub use config::{Boot, CdromConfig, DiskBus, DiskConfig, Firmware, MAX_VCPUS, ME
 pub use disks::{CdromInfo, DiskInfo, DiskSnapshot, MAX_DISKS, queues as disk_queues};
 pub use event::{MachineEvent, ResetCause, ShutdownCause};
 pub use graphics::Graphics;
+pub use merging::GoOn;
 use peripherals::PluggedPeripherals;
 
 pub use saved::SavedMachine;

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod machine_events;
+mod merging;
 mod saving;
 
 use std::{
@@ -41,6 +42,8 @@ use std::{
 
 use serde_json::{Map, Value};
 
+pub use self::merging::LowerImages;
+use self::merging::Merging;
 use super::{
     balloon::{BalloonWatch, Due},
     commands::{self, Run},
@@ -191,6 +194,8 @@ pub struct Driver {
     saved: Option<Ended>,
     /// The disks that have other images than at the start, by their names.
     exchanged: BTreeMap<String, GuestDisk>,
+    /// The disk whose images are being merged. It ends after the machine.
+    merging: Option<Merging>,
     /// Where the pointer was last put, in 1/32767 of the screen.
     pub(super) pointer: (u16, u16),
     /// The numbers of the viewers that are through their handshake.
@@ -212,6 +217,7 @@ impl Driver {
             saving: None,
             saved: None,
             exchanged: BTreeMap::new(),
+            merging: None,
             pointer: (0, 0),
             viewers: Vec::new(),
             ending: None,
@@ -359,15 +365,21 @@ impl Driver {
         if self.saving.is_some() {
             return Err(saving::is_being_saved());
         }
+        self.check_not_merging()?;
         self.machine
             .snapshot_disks(snapshots)
             .map_err(|fault| Error::generic(self.could_not("exchange its disks' images", &fault)))?;
-        // The old images are closed everywhere: others may read them from now on.
-        for disk in self.wiring.guest.disks.iter().filter(|disk| disks.iter().any(|new| new.id == disk.id)) {
-            disk.image.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
-        self.exchanged.extend(disks.into_iter().map(|disk| (disk.id.clone(), disk)));
+        disks.into_iter().for_each(|disk| self.has_exchanged(disk));
         Ok(())
+    }
+
+    /// A disk has another image now.
+    fn has_exchanged(&mut self, disk: GuestDisk) {
+        // The old image is closed everywhere: others may read it from now on.
+        for old in self.wiring.guest.disks.iter().filter(|old| old.id == disk.id) {
+            old.image.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        self.exchanged.insert(disk.id.clone(), disk);
     }
 
     /// A disk as it is now: its image may be another one than at the start.

@@ -79,6 +79,12 @@ impl GuestDisk {
         Self { id: self.id.clone(), file_name, format, backing_depth, image: Mutex::new(image), ..*self }
     }
 
+    /// The disk in the image right below it.
+    pub fn under(&self, file_name: String, format: &'static str, image: Option<File>) -> Self {
+        let backing_depth = self.backing_depth.saturating_sub(1);
+        Self { id: self.id.clone(), file_name, format, backing_depth, image: Mutex::new(image), ..*self }
+    }
+
     /// What the image takes on the host's disk, in bytes; `None` for a block device.
     pub fn actual_size(&self) -> Option<u64> {
         let metadata = self.image.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.metadata().ok()?;

@@ -11,10 +11,11 @@ use crate::{
         block::{
             errors::DiskError,
             limits::Limits,
+            merge::{Merge, MergeImages},
             statistics::{Operation, Statistics},
         },
         cpu::VcpuInfo,
-        machine::{CdromInfo, DiskInfo, DiskSnapshot, NetworkInfo, SavedMachine},
+        machine::{CdromInfo, DiskInfo, DiskSnapshot, GoOn, NetworkInfo, SavedMachine},
         snapshot::Progress,
         virtio::balloon::BalloonHandle,
     },
@@ -41,6 +42,12 @@ pub trait Machine {
 
     /// Has the guest go on in new images of its disks: all or none. It runs afterwards if it ran before.
     fn snapshot_disks(&mut self, snapshots: Vec<DiskSnapshot>) -> Result<(), MachineFault>;
+
+    /// Gets the images of a disk ready to be merged. It runs afterwards if it ran before.
+    fn begin_merge(&mut self, disk: &str, images: MergeImages) -> Result<Merge, MachineFault>;
+
+    /// Ends a merging. It runs afterwards if it ran before.
+    fn end_merge(&mut self, disk: &str, merge: &mut Merge, go_on: GoOn) -> Result<(), MachineFault>;
 
     /// Presses the power button.
     fn press_power_button(&mut self);
@@ -108,6 +115,14 @@ impl Machine for vmm::machine::Machine {
 
     fn snapshot_disks(&mut self, snapshots: Vec<DiskSnapshot>) -> Result<(), MachineFault> {
         Ok(self.snapshot_disks(snapshots)?)
+    }
+
+    fn begin_merge(&mut self, disk: &str, images: MergeImages) -> Result<Merge, MachineFault> {
+        Ok(self.begin_merge(disk, images)?)
+    }
+
+    fn end_merge(&mut self, disk: &str, merge: &mut Merge, go_on: GoOn) -> Result<(), MachineFault> {
+        Ok(self.end_merge(disk, merge, go_on)?)
     }
 
     fn press_power_button(&mut self) {

@@ -33,10 +33,14 @@ use crate::{
     qmp::codec::Decoder,
     screen::{Generation, Rect, Screen, Surface},
     vmm::{
-        block::{errors::DiskError, limits::Limits},
+        block::{
+            errors::DiskError,
+            limits::Limits,
+            merge::{Merge, MergeImages},
+        },
         cpu::{CpuPlace, VcpuInfo},
         devices::ide::Tray,
-        machine::{CdromInfo, DiskSnapshot, MachineEvent, NetworkInfo},
+        machine::{CdromInfo, DiskSnapshot, GoOn, MachineEvent, NetworkInfo},
         net::{card::MacAddress, none::NoNetwork},
         snapshot::Progress,
         virtio::{
@@ -92,6 +96,15 @@ impl Machine for FakeMachine {
 
     fn snapshot_disks(&mut self, _snapshots: Vec<DiskSnapshot>) -> Result<(), MachineFault> {
         self.called("snapshot_disks")
+    }
+
+    fn begin_merge(&mut self, _disk: &str, images: MergeImages) -> Result<Merge, MachineFault> {
+        self.called("begin_merge")?;
+        Ok(Merge::new(images)?)
+    }
+
+    fn end_merge(&mut self, _disk: &str, _merge: &mut Merge, go_on: GoOn) -> Result<(), MachineFault> {
+        self.called(if go_on == GoOn::Lower { "end_merge_lower" } else { "end_merge_upper" })
     }
 
     fn press_power_button(&mut self) {

@@ -28,8 +28,8 @@ use crate::{
     },
     nat::Forward,
     qmp::types::{
-        AddfdInfo, BalloonInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus, NetworkLimits,
-        Statistics, StatusInfo, ThrottleLimits,
+        AddfdInfo, BalloonInfo, BlockJobInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus,
+        NetworkLimits, Statistics, StatusInfo, ThrottleLimits,
     },
     worker::launch::Limits,
 };
@@ -232,6 +232,64 @@ impl Client {
         outcome
     }
 
+    /// Begins to merge a disk's image into the one below it (`block-commit`), which waits to be resumed.
+    pub async fn begin_merge(&self, merge: MergeFiles) -> Result<(), ClientError> {
+        let (mut handed, mut names) = (Vec::new(), Vec::new());
+        let mut outcome = Ok(());
+        for (file, layer) in merge.images {
+            match self.hand_over(file.into(), Some(&layer.path)).await {
+                Ok(file) => {
+                    names.push(json!({ "file": file.name(), "format": layer.format.name() }));
+                    handed.push(file);
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
+        if let (Ok(()), [lower, below @ ..]) = (&outcome, &names[..]) {
+            let arguments = json!({
+                "device": merge.disk,
+                "x-lodge-lower": lower["file"],
+                "x-lodge-format": lower["format"],
+                "x-lodge-below": below,
+            });
+            outcome = self.execute_within("block-commit", arguments, SNAPSHOT_TIMEOUT).await.map(drop);
+        }
+        for file in handed {
+            // What stays goes with the connection.
+            let _ = self.take_back(file).await;
+        }
+        outcome
+    }
+
+    /// What is being merged (`query-block-jobs`). A worker that is older than this program merges nothing.
+    pub async fn merges(&self) -> Result<Vec<BlockJobInfo>, ClientError> {
+        match self.query("query-block-jobs", DEFAULT_TIMEOUT).await {
+            Err(ClientError::Refused { class: super::ErrorClass::CommandNotFound, .. }) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Lets a merging begin (`block-job-resume`).
+    pub async fn resume_merge(&self, disk: &str) -> Result<(), ClientError> {
+        self.execute("block-job-resume", json!({ "device": disk })).await.map(drop)
+    }
+
+    /// From now on both images have all that the guest writes, whatever happens (`block-job-complete`).
+    pub async fn complete_merge(&self, disk: &str) -> Result<(), ClientError> {
+        self.execute("block-job-complete", json!({ "device": disk })).await.map(drop)
+    }
+
+    /// The guest goes on in the lower image (`block-job-finalize`).
+    pub async fn finalize_merge(&self, disk: &str) -> Result<(), ClientError> {
+        self.execute_within("block-job-finalize", json!({ "id": disk }), SNAPSHOT_TIMEOUT).await.map(drop)
+    }
+
+    /// The guest goes on in the upper image, whatever was merged (`block-job-cancel`).
+    pub async fn cancel_merge(&self, disk: &str) -> Result<(), ClientError> {
+        let arguments = json!({ "device": disk, "force": true });
+        self.execute_within("block-job-cancel", arguments, SNAPSHOT_TIMEOUT).await.map(drop)
+    }
+
     /// The files of the guest's disks, as they are now, by their ids (`query-block`).
     pub async fn disk_files(&self) -> Result<Vec<(String, PathBuf)>, ClientError> {
         #[derive(Deserialize)]
@@ -406,6 +464,15 @@ pub struct DiskSnapshot {
     pub path: PathBuf,
     /// The image that it has had, open for reading.
     pub frozen: File,
+}
+
+/// The images that a disk's own one is to be merged into.
+#[derive(Debug)]
+pub struct MergeFiles {
+    /// The disk's id.
+    pub disk: String,
+    /// The image below the disk's own, open for writing, and those below that, open for reading; all are locked.
+    pub images: Vec<(File, Layer)>,
 }
 
 fn parse<T: DeserializeOwned>(command: &str, answer: Value) -> Result<T, ClientError> {

@@ -19,6 +19,7 @@
 mod error;
 mod foreign;
 pub mod journal;
+mod live;
 mod merge;
 mod moment;
 mod preview;
@@ -43,7 +44,7 @@ pub use tree::{Snapshot, Tree};
 
 use self::{
     journal::{Journal, Phase, Rebase},
-    tree::own_disks,
+    tree::{Pair, own_disks},
 };
 use super::{
     atomic_file,
@@ -306,28 +307,17 @@ impl Snapshots {
         Ok(Change { create: Vec::new(), definition: None, tree, rebase: Vec::new(), remove })
     }
 
-    /// Merges images that nothing needs any more but the one above them. Returns whether all are: those of a running guest
-    /// have to wait until it is off.
+    /// Merges images that nothing needs any more but the one above them. Returns whether all are: those of a running guest are
+    /// left to [`Snapshots::merge_running`].
     pub fn merge(&self, guest: &str, watch: Watch<'_>) -> Result<bool> {
         loop {
             let (guest, _held) = self.begin(guest)?;
-            let mut definition = guest.stored.definition.clone();
-            let Some(pair) = guest.tree.mergeable(&definition, &|path| guest.is_pinned(path)) else {
+            let definition = &guest.stored.definition;
+            let Some(pair) = guest.tree.mergeable(definition, &|path| guest.is_pinned(path)) else {
                 return Ok(!guest.running || guest.tree.leftovers.is_empty());
             };
             merge::merge(&pair, watch)?;
-            let mut tree = guest.tree.clone();
-            let above = tree.merged(&mut definition, &pair);
-            let onto = pair.lower.first();
-            let rebase = |layer: Layer| Some(Rebase { path: layer.path, onto: onto?.clone() });
-            let change = Change {
-                create: Vec::new(),
-                definition: (definition != guest.stored.definition).then_some(definition),
-                tree,
-                rebase: above.into_iter().filter_map(rebase).collect(),
-                remove: vec![pair.upper.path],
-            };
-            self.carry_out(&guest, change)?;
+            self.carry_out(&guest, guest.merged(&pair))?;
         }
     }
 
@@ -422,6 +412,21 @@ impl Guest {
 
     fn check_off(&self) -> Result {
         if self.running { Err(LibraryError::Running(self.name.clone()).into()) } else { Ok(()) }
+    }
+
+    /// What is left to do when `pair.upper` has gone into the image below it.
+    fn merged(&self, pair: &Pair) -> Change {
+        let (mut definition, mut tree) = (self.stored.definition.clone(), self.tree.clone());
+        let above = tree.merged(&mut definition, pair);
+        let onto = pair.lower.first();
+        let rebase = |layer: Layer| Some(Rebase { path: layer.path, onto: onto?.clone() });
+        Change {
+            create: Vec::new(),
+            definition: (definition != self.stored.definition).then_some(definition),
+            tree,
+            rebase: above.into_iter().filter_map(rebase).collect(),
+            remove: vec![pair.upper.path.clone()],
+        }
     }
 
     /// Refuses when a disk can get no image over it.

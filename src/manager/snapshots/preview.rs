@@ -55,7 +55,7 @@ impl Guest {
         };
         // Only deleting leads to merging.
         while change.create.is_empty()
-            && let Some(pair) = tree.mergeable(&definition, &|path| self.is_pinned(path))
+            && let Some(pair) = self.next_merge(&tree, &definition)
             && let Some(lower) = pair.lower.first()
         {
             tree.merged(&mut definition, &pair);

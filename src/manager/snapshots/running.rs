@@ -60,6 +60,7 @@ impl Snapshots {
     ) -> Result<Snapshot> {
         let client = supervisor.attach(guest).await?;
         let failed = |source| SnapshotError::Client { guest: guest.to_owned(), source };
+        self.settle_merge(&client, guest).await?;
         let files = client.disk_files().await.map_err(failed)?;
         // A picture is nice to have.
         let picture = client.screenshot().await.ok();
@@ -198,7 +199,7 @@ impl Snapshots {
 }
 
 /// Refuses when the running guest has other disks than its definition says: then that was changed after its start.
-fn check_files(guest: &Guest, files: &[(String, PathBuf)]) -> Result {
+pub(super) fn check_files(guest: &Guest, files: &[(String, PathBuf)]) -> Result {
     let definition: &Definition = &guest.stored.definition;
     let has = |id: &str, path: &Path| files.iter().any(|(disk, file)| disk == id && file == path);
     match own_disks(definition).find(|disk| !has(&disk.id, &disk.path)) {
@@ -210,7 +211,7 @@ fn check_files(guest: &Guest, files: &[(String, PathBuf)]) -> Result {
     }
 }
 
-fn open(path: &Path, write: bool, direct: bool) -> Result<File> {
+pub(super) fn open(path: &Path, write: bool, direct: bool) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
     if direct {
@@ -234,7 +235,7 @@ fn make(path: &Path) -> std::io::Result<File> {
 }
 
 /// Does what reads and writes files away from the tasks that must not wait for a slow disk.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match spawn_blocking(work).await {
         Ok(result) => result,
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),

@@ -42,25 +42,55 @@ impl Access {
 
 /// Takes the locks for `access`. `false`: somebody else uses the image in a way that does not go with that.
 pub fn acquire(image: &File, access: Access) -> io::Result<bool> {
-    match file_lock::within_grace(|| Ok(try_acquire(image, access)?.then_some(()))) {
-        // Some network file systems have no locks.
+    or_no_locks(file_lock::within_grace(|| Ok(try_acquire(image, access)?.then_some(()))).map(|taken| taken.is_some()))
+}
+
+/// Takes the locks for `access` without looking whether somebody else uses the image: for one that takes the place of another
+/// descriptor, whose locks go soon. `false`: somebody who is no user of images has locked it.
+pub fn place(image: &File, access: Access) -> io::Result<bool> {
+    or_no_locks(try_place(image, access))
+}
+
+/// From now on an image that was locked for writing is only read.
+pub fn only_read(image: &File) -> io::Result<()> {
+    let released = [WRITE, RESIZE].map(|bit| file_lock::release(image, USED + bit..USED + bit + 1));
+    or_no_locks(released.into_iter().collect::<io::Result<()>>().map(|()| true)).map(drop)
+}
+
+/// Some network file systems have no locks.
+fn or_no_locks(outcome: io::Result<bool>) -> io::Result<bool> {
+    match outcome {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::EINVAL)) => Ok(true),
-        other => Ok(other?.is_some()),
+        other => other,
     }
 }
 
-fn try_acquire(image: &File, access: Access) -> io::Result<bool> {
-    let used: &[i64] = match access {
-        Access::Read => &[CONSISTENT_READ],
-        Access::Write => &[CONSISTENT_READ, WRITE, RESIZE],
-        Access::Share => &[CONSISTENT_READ, WRITE],
-    };
-    let not_shared: &[i64] = if access == Access::Share { &[RESIZE] } else { &[WRITE, RESIZE] };
+impl Access {
+    /// What is done, and what others must not do, as QEMU's permissions.
+    fn permissions(self) -> (&'static [i64], &'static [i64]) {
+        match self {
+            Self::Read => (&[CONSISTENT_READ], &[WRITE, RESIZE]),
+            Self::Write => (&[CONSISTENT_READ, WRITE, RESIZE], &[WRITE, RESIZE]),
+            Self::Share => (&[CONSISTENT_READ, WRITE], &[RESIZE]),
+        }
+    }
+}
+
+fn try_place(image: &File, access: Access) -> io::Result<bool> {
+    let (used, not_shared) = access.permissions();
     for byte in used.iter().map(|bit| USED + bit).chain(not_shared.iter().map(|bit| NOT_SHARED + bit)) {
         if !file_lock::acquire(image, Kind::Shared, byte..byte + 1)? {
             return Ok(false);
         }
     }
+    Ok(true)
+}
+
+fn try_acquire(image: &File, access: Access) -> io::Result<bool> {
+    if !try_place(image, access)? {
+        return Ok(false);
+    }
+    let (used, not_shared) = access.permissions();
     // Ours are in place: of two who come at once, at least one sees the other.
     for byte in used.iter().map(|bit| NOT_SHARED + bit).chain(not_shared.iter().map(|bit| USED + bit)) {
         if file_lock::is_held(image, Kind::Exclusive, byte..byte + 1)? {

@@ -84,7 +84,16 @@ impl Backend {
 
     /// Merges the images of deleted snapshots. `false` when some have to wait until the guest is off.
     pub async fn merge_snapshots(&self, guest: String, progress: Progress) -> Result<bool> {
-        self.with_snapshots(move |snapshots| snapshots.merge(&guest, &|done, total| progress.tell(done, total))).await
+        let merge = || {
+            let (guest, progress) = (guest.clone(), progress.clone());
+            self.with_snapshots(move |snapshots| snapshots.merge(&guest, &|done, total| progress.tell(done, total)))
+        };
+        if merge().await? {
+            return Ok(true);
+        }
+        let watch = |done, total| progress.tell(done, total);
+        Snapshots::new(&self.paths).merge_running(self.guests.supervisor(), &guest, &watch).await?;
+        merge().await
     }
 
     /// Gives the snapshot another name and description.

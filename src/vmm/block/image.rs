@@ -18,7 +18,7 @@ use std::{
 #[cfg(not(test))]
 use imago::file::File as ImageFile;
 use imago::{
-    FormatAccess, Mapping, StorageOpenOptions,
+    FormatAccess, Mapping, ShallowMapping, StorageOpenOptions,
     io_buffers::{IoVector, IoVectorMut},
     qcow2::Qcow2,
     raw::Raw,
@@ -50,11 +50,32 @@ impl Base {
         Self::open(image, below, Chain { level: 1, given })
     }
 
+    /// The disk that `images` make, nearest first; `None` of none.
+    pub fn chain(images: Vec<Image>) -> Result<Option<Self>, BlockError> {
+        let given = images.len();
+        let mut below = None;
+        for (level, layer) in images.into_iter().enumerate().rev() {
+            below = Some(Self::open(layer, below, Chain { level: level + 1, given })?);
+        }
+        Ok(below)
+    }
+
     fn open(image: Image, below: Option<Self>, chain: Chain) -> Result<Self, BlockError> {
         let (below, mut files) = below.map_or((None, Vec::new()), |base| (Some(base.access), base.files));
         let access = Arc::new(open_layer(image, false, below, chain, &mut files)?);
         Ok(Self { access, files })
     }
+}
+
+/// What an image has of a part of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Nothing: what is below it counts.
+    Nothing,
+    /// Zeroes, whatever is below it.
+    Zeroes,
+    /// Bytes.
+    Data,
 }
 
 /// A disk of one or more images.
@@ -81,16 +102,30 @@ impl ImageDisk {
     /// A disk of `image` over `backing`, nearest first.
     pub fn new(image: Image, read_only: bool, backing: Vec<Image>) -> Result<Self, BlockError> {
         let given = backing.len();
-        let mut below = None;
-        for (level, layer) in backing.into_iter().enumerate().rev() {
-            below = Some(Base::open(layer, below, Chain { level: level + 1, given })?);
-        }
-        Self::over(image, read_only, below, Chain { level: 0, given })
+        Self::over(image, read_only, Base::chain(backing)?, Chain { level: 0, given })
     }
 
     /// A writable disk of `image` over `base`.
     pub fn over_base(image: Image, base: Base) -> Result<Self, BlockError> {
-        Self::over(image, false, Some(base), Chain { level: 0, given: 1 })
+        Self::on(image, Some(base))
+    }
+
+    /// A writable disk of `image` over `base`, if it is over anything.
+    pub fn on(image: Image, base: Option<Base>) -> Result<Self, BlockError> {
+        let given = usize::from(base.is_some());
+        Self::over(image, false, base, Chain { level: 0, given })
+    }
+
+    /// What the topmost image has from `offset` on, and for how many bytes that is so, which are at most `length`.
+    pub fn extent(&self, offset: u64, length: u64) -> io::Result<(Extent, u64)> {
+        let image = self.shared();
+        let (mapping, length) = image.get_shallow_mapping(offset, length)?;
+        let extent = match mapping {
+            ShallowMapping::Indirect { .. } | ShallowMapping::Zero { explicit: false, .. } => Extent::Nothing,
+            ShallowMapping::Zero { .. } => Extent::Zeroes,
+            _ => Extent::Data,
+        };
+        Ok((extent, length))
     }
 
     fn over(image: Image, read_only: bool, below: Option<Base>, chain: Chain) -> Result<Self, BlockError> {

@@ -7,6 +7,7 @@ mod barrier;
 pub mod drive;
 pub mod errors;
 mod image;
+pub mod merge;
 pub mod place;
 mod raw;
 pub mod ring;
@@ -120,6 +121,13 @@ pub struct Image {
     pub file: File,
     /// Its format.
     pub format: Format,
+}
+
+impl Image {
+    /// The same open file again.
+    pub fn try_clone(&self) -> Result<Self, BlockError> {
+        Ok(Self { file: self.file.try_clone().map_err(BlockError::Examine)?, format: self.format })
+    }
 }
 
 /// Why a disk image could not be used.

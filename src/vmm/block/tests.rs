@@ -2,6 +2,7 @@
 
 pub mod faults;
 mod full;
+mod merging;
 
 use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
 

@@ -14,6 +14,11 @@
 //!   `opaque` is shown as its file name.
 //! - `blockdev-snapshot-sync` takes an image that is there (`mode` is `existing`), and with it `x-lodge-frozen`: the disk's image
 //!   as it was, open for reading only. `transaction` knows no other action. All disks of one are exchanged at one point.
+//! - `block-commit` merges a disk's image into the one that it is based on, which is handed over open for writing, with those
+//!   below it (`x-lodge-lower`, `x-lodge-format`, `x-lodge-below`); there is one job at a time, named as its disk. It waits for
+//!   `block-job-resume`. When it is `ready`, `block-job-complete` makes it `pending`: both images have all that the guest writes, and
+//!   the client notes down that the lower one counts. Then `block-job-finalize` lets the guest go on in that. A job stays when its
+//!   client goes. Cancelling a pending one takes `force`.
 //! - `qom-list`, `qom-get` and `qom-set` know the balloon and its statistics, and nothing else.
 //! - `migrate` saves the guest's state to `file:/dev/fdset/NUMBER` and knows no other place. A running guest is stopped first; it
 //!   is in `finish-migrate` meanwhile and in `postmigrate` afterwards, from where `cont` leads on. When it fails or is cancelled the
@@ -30,6 +35,7 @@
 
 mod balloon;
 mod block;
+mod block_job;
 mod connection;
 mod descriptors;
 mod input;
@@ -71,6 +77,11 @@ pub enum Handler {
 const COMMANDS: &[(&str, Handler)] = &[
     ("add-fd", Handler::Session(descriptors::add_fd)),
     ("balloon", Handler::Driver(balloon::balloon)),
+    ("block-commit", Handler::Session(block_job::block_commit)),
+    ("block-job-cancel", Handler::Driver(block_job::block_job_cancel)),
+    ("block-job-complete", Handler::Driver(block_job::block_job_complete)),
+    ("block-job-finalize", Handler::Driver(block_job::block_job_finalize)),
+    ("block-job-resume", Handler::Driver(block_job::block_job_resume)),
     ("block_set_io_throttle", Handler::Driver(block::block_set_io_throttle)),
     ("blockdev-change-medium", Handler::Session(medium::change_medium)),
     ("blockdev-close-tray", Handler::Driver(medium::close_tray)),
@@ -88,6 +99,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("qom-set", Handler::Driver(qom::qom_set)),
     ("query-balloon", Handler::Driver(balloon::query_balloon)),
     ("query-block", Handler::Driver(query::query_block)),
+    ("query-block-jobs", Handler::Driver(block_job::query_block_jobs)),
     ("query-blockstats", Handler::Driver(query::query_blockstats)),
     ("query-commands", Handler::Session(query_commands)),
     ("query-cpus-fast", Handler::Driver(query::query_cpus_fast)),

@@ -2,9 +2,10 @@
 //! the image was doing, nothing that was flushed is lost, the image can be mended, and it goes on.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     fmt,
+    os::unix::fs::MetadataExt,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +23,7 @@ use super::*;
 
 /// What a file is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
+pub(super) enum Operation {
     Read,
     Write,
     Flush,
@@ -31,7 +32,7 @@ enum Operation {
 
 /// Which operation fails, when and how.
 #[derive(Debug)]
-struct Fault {
+pub(super) struct Fault {
     operation: Operation,
     /// So many more succeed before it.
     left: AtomicU64,
@@ -41,6 +42,8 @@ struct Fault {
 thread_local! {
     /// Of the files that this thread opens.
     static FAULT: RefCell<Option<Arc<Fault>>> = const { RefCell::new(None) };
+    /// The number of the one file that fails, if it is only one.
+    static ONLY: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// A file that can fail.
@@ -63,7 +66,7 @@ impl Fault {
         }
     }
 
-    fn has_struck(&self) -> bool {
+    pub(super) fn has_struck(&self) -> bool {
         self.left.load(Ordering::Relaxed) > u64::MAX / 2
     }
 }
@@ -71,7 +74,8 @@ impl Fault {
 impl File {
     /// As the file that it wraps.
     pub fn from_open_file(file: fs::File, options: StorageOpenOptions) -> io::Result<Self> {
-        let fault = FAULT.with_borrow(Clone::clone);
+        let number = file.metadata()?.ino();
+        let fault = FAULT.with_borrow(Clone::clone).filter(|_| ONLY.get().is_none_or(|only| only == number));
         Ok(Self { inner: Inner::from_open_file(file, options)?, fault })
     }
 
@@ -160,6 +164,17 @@ impl Storage for File {
         self.check(Operation::Write)?;
         self.inner.resize(new_size, prealloc_mode)
     }
+}
+
+/// Has one operation of the file at `path` fail, after so many that succeed, wherever `make` opens it.
+pub(super) fn strike<T>(path: &Path, operation: Operation, after: u64, make: impl FnOnce() -> T) -> (Arc<Fault>, T) {
+    let fault = Arc::new(Fault { operation, left: after.into(), error: libc::EIO });
+    ONLY.set(Some(fs::metadata(path).unwrap().ino()));
+    FAULT.set(Some(fault.clone()));
+    let made = make();
+    FAULT.set(None);
+    ONLY.set(None);
+    (fault, made)
 }
 
 /// So often each operation fails in each kind of image.
