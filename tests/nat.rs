@@ -188,7 +188,7 @@ fn children(parent: &str) -> Vec<(String, String)> {
     found.collect()
 }
 
-/// The guest's `lodge-nat`: the process that runs our program with a descriptor of the guest's log.
+/// The guest's `lodge-nat`: the process that runs our program with a descriptor of the guest's log, and that no other one has made.
 fn translators(home: &Home) -> Vec<String> {
     let log = fs::canonicalize(home.guest("web")).unwrap();
     let processes = fs::read_dir("/proc").unwrap().flatten();
@@ -196,7 +196,9 @@ fn translators(home: &Home) -> Vec<String> {
         let is_ours = fs::read_link(process.path().join("exe")).is_ok_and(|exe| exe.ends_with("lodge-nat"));
         is_ours && fs::read_link(process.path().join("fd/2")).is_ok_and(|file| file.starts_with(&log))
     });
-    found.map(|process| process.file_name().into_string().unwrap()).collect()
+    let found: Vec<String> = found.map(|process| process.file_name().into_string().unwrap()).collect();
+    let made: Vec<_> = found.iter().flat_map(|process| children(process)).map(|(process, _)| process).collect();
+    found.into_iter().filter(|process| !made.contains(process)).collect()
 }
 
 /// Has the guest fetch the pattern and send it back.
@@ -307,8 +309,15 @@ fn without_a_route_libslirp_does_it() {
         let said = shell.ask("ip route show default");
         assert!(said.contains("default via 10.0.2.2"), "{said}");
         let [translator] = &translators(&home)[..] else { panic!("{:?}", translators(&home)) };
-        let status = fs::read_to_string(format!("/proc/{translator}/status")).unwrap();
+        let [(slirp, _)] = &children(translator)[..] else { panic!("{:?}", children(translator)) };
+        let status = fs::read_to_string(format!("/proc/{slirp}/status")).unwrap();
         assert!(status.contains("\nNoNewPrivs:\t1\n") && status.contains("\nSeccomp:\t2\n"), "{status}");
+        home.done(&["network", "forward", "add", "web", "8080:80"]);
+        signal(slirp, "SEGV");
+        ask_until(&mut shell, "ping -c 1 -W 1 10.99.0.1", "1 packets received");
+        assert_eq!(echo(2222, "after its death"), "after its death");
+        assert_eq!(echo(8080, "by a port of later"), "by a port of later");
+        assert_ne!(children(translator)[0].0, *slirp);
         check_end(&home);
     });
 }

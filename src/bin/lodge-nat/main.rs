@@ -1,9 +1,10 @@
 //! `lodge-nat`: translates the addresses of one network card of a guest, without root. Started together with the guest's
 //! worker, never by hand; [`lodge::nat`] tells how they belong together.
 //!
-//! `passt` does it where it can: it is a child of this process, which starts it again when it dies. Else libslirp does it in this
-//! process, which is shut in for that.
+//! `passt` does it where it can: it is a child of this process, which starts it again when it dies. Else libslirp does it in another
+//! child, which is shut in for that, and is followed by another one when it dies.
 
+mod keep;
 mod passt;
 mod ports;
 mod sandbox;

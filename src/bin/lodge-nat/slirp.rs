@@ -24,7 +24,10 @@ use lodge::{
     vmm::net::stream::{self, LONGEST, PREFIX},
 };
 
-use super::{ports, sandbox};
+use super::{
+    keep::{self, Kept},
+    ports, sandbox,
+};
 use timers::{Timer, Timers};
 
 /// The version of `SlirpConfig` up to the last field that is filled in here.
@@ -48,6 +51,7 @@ pub struct Slirp {
     incoming: Vec<u8>,
     received: usize,
     forwards: Vec<Forward>,
+    kept: Kept,
     problem: Option<String>,
     sources: Vec<libc::pollfd>,
 }
@@ -116,13 +120,16 @@ pub struct Network<'a> {
 }
 
 impl Slirp {
-    /// Hands the card a stream through `feed`, begins to translate and shuts the process in. A port that cannot be had is an error
-    /// when `strict`, else it is told of in the state.
+    /// Goes on in a process that may be killed by what a guest sends ([`keep`]), hands the card a stream through `feed`, begins to
+    /// translate and shuts the process in. A port that cannot be had is an error when `strict`, else it is told of in the state.
     pub fn start(feed: OwnedFd, network: &Network<'_>, strict: bool) -> Result<Self, String> {
         let failed =
             |error: &dyn std::fmt::Display| format!("libslirp cannot be started: {error}. Look at what is said");
         let wire = Rc::new(RefCell::new(Wire { timers: Timers::default(), outgoing: Vec::new(), faults: 0 }));
         let Network { mtu, forwards, boot } = *network;
+        let mut kept = keep::stay_behind(forwards.to_vec()).map_err(|error| failed(&error))?;
+        let forwards = std::mem::take(&mut kept.forwards);
+        let strict = strict && !kept.is_successor;
         let text =
             |bytes: Option<&[u8]>| bytes.map(|bytes| CString::new(bytes).map_err(|error| failed(&error))).transpose();
         // It makes copies of these.
@@ -138,10 +145,11 @@ impl Slirp {
             incoming: vec![0; BUFFER],
             received: 0,
             forwards: Vec::new(),
+            kept,
             problem: None,
             sources: Vec::new(),
         };
-        for forward in forwards {
+        for forward in &forwards {
             match slirp.add(forward) {
                 Err(error) if strict => return Err(error),
                 Err(error) => slirp.problem = Some(error),
@@ -273,6 +281,7 @@ impl Slirp {
             return Err(format!("{forward} could not be forwarded: {error}. Choose another port"));
         }
         self.forwards.push(*forward);
+        self.kept.tell(&self.forwards);
         Ok(())
     }
 
@@ -286,6 +295,7 @@ impl Slirp {
             return Err(format!("{forward} could not be removed. Stop the guest and start it again"));
         }
         self.forwards.retain(|other| other != forward);
+        self.kept.tell(&self.forwards);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
-//! The page about what the guest starts from: the order of its disks and drives, and a kernel that is booted directly.
+//! The page about what the guest starts from: the order of its disks, drives and network cards, and a kernel that is booted directly.
 
 use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
 use adw::prelude::*;
 use gtk::{accessible::Property, glib};
-use lodge::manager::definition::{Definition, KernelDefinition};
+use lodge::manager::definition::{BootSource, Definition, KernelDefinition};
 
 use super::{
     Context,
@@ -27,30 +27,67 @@ pub fn page(context: &Context<'_>, definition: &Definition) -> Page {
 
 /// Moves what is at `place` of the order by one, up or down.
 fn shift(definition: &mut Definition, place: usize, up: bool) {
-    let mut order: Vec<_> = definition.boot_order().into_iter().map(|disk| disk.id.clone()).collect();
+    let mut order = definition.boot_sources();
     let other = if up { place.checked_sub(1) } else { place.checked_add(1) };
     let Some(other) = other.filter(|other| *other < order.len() && place < order.len()) else { return };
     order.swap(place, other);
-    for disk in &mut definition.disks {
-        disk.boot = (1..).zip(&order).find(|(_, id)| **id == disk.id).map(|(place, _)| place);
+    arrange(definition, &order);
+}
+
+/// Has the guest start from card number `index`, too, behind everything else, or no longer.
+pub fn set_card(definition: &mut Definition, index: usize, on: bool) {
+    let card = BootSource::Network(index);
+    let mut order = definition.boot_sources();
+    order.retain(|source| *source != card);
+    if on {
+        order.push(card);
+        arrange(definition, &order);
+    } else if let Some(card) = definition.networks.get_mut(index) {
+        card.boot = None;
     }
+}
+
+fn arrange(definition: &mut Definition, order: &[BootSource]) {
+    for (place, source) in (1..).zip(order) {
+        let boot = match *source {
+            BootSource::Disk(index) => definition.disks.get_mut(index).map(|disk| &mut disk.boot),
+            BootSource::Network(index) => definition.networks.get_mut(index).map(|card| &mut card.boot),
+        };
+        if let Some(boot) = boot {
+            *boot = Some(place);
+        }
+    }
+}
+
+/// The entries in the order in which they are tried.
+pub fn tried(definition: &Definition) -> Vec<Item> {
+    let sources = definition.boot_sources().into_iter();
+    let items = sources.filter_map(|source| match source {
+        BootSource::Disk(index) => definition.disks.get(index).map(|disk| match disk.cdrom {
+            true => Item::Drive(disk.id.clone()),
+            false => Item::Disk(disk.id.clone()),
+        }),
+        BootSource::Network(index) => Some(Item::Card(index)),
+    });
+    items.collect()
 }
 
 fn order(form: &mut Form) {
     let group = form.group(&gettext("Boot Order"));
-    group.set_description(Some(&gettext("The guest starts from the first one that has a system on it.")));
+    let words = gettext(
+        "The guest starts from the first one that has a system on it. Network cards are added on their own pages.",
+    );
+    group.set_description(Some(&words));
     let send: Rc<dyn Fn((usize, bool))> =
         form.sender(|definition: &mut Definition, (place, up)| shift(definition, place, up));
-    let shown: RefCell<(Vec<String>, Vec<adw::ActionRow>)> = RefCell::default();
+    let shown: RefCell<(Vec<Item>, Vec<adw::ActionRow>)> = RefCell::default();
     form.watch(move |now| {
-        let order = now.definition.boot_order();
+        let order = tried(now.definition);
         group.set_visible(!order.is_empty());
-        let ids: Vec<_> = order.iter().map(|disk| disk.id.clone()).collect();
-        if shown.borrow().0 == ids {
+        if shown.borrow().0 == order {
             return;
         }
-        let rows = order.iter().enumerate().map(|(place, disk)| {
-            let item = if disk.cdrom { Item::Drive(disk.id.clone()) } else { Item::Disk(disk.id.clone()) };
+        let rows = order.iter().enumerate().map(|(place, item)| {
             let label = item.label(Some(now.definition));
             let row = adw::ActionRow::builder().title(&label.title).subtitle_lines(1).build();
             row.set_subtitle(&glib::markup_escape_text(&label.subtitle));
@@ -63,7 +100,7 @@ fn order(form: &mut Form) {
             row
         });
         let rows: Vec<_> = rows.collect();
-        let old = shown.replace((ids, rows));
+        let old = shown.replace((order, rows));
         old.1.iter().for_each(|row| group.remove(row));
         shown.borrow().1.iter().for_each(|row| group.add(row));
     });
@@ -147,7 +184,7 @@ fn file_row(
 
 #[cfg(test)]
 mod tests {
-    use lodge::manager::definition::{DiskDefinition, DiskFormat};
+    use lodge::manager::definition::{DiskDefinition, DiskFormat, NetworkDefinition};
 
     use super::*;
 
@@ -170,5 +207,22 @@ mod tests {
         assert_eq!(once, ["/a", "/c.iso", "/b"]);
         assert_eq!(order(&guest), ["/c.iso", "/a", "/b"]);
         assert_eq!(guest.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_card_that_is_booted_from_comes_last_and_can_be_moved() {
+        let mut guest = Definition::new("web");
+        guest.add_disk(DiskDefinition::new("/a", DiskFormat::Raw));
+        guest.add_network(NetworkDefinition::nat());
+
+        set_card(&mut guest, 0, true);
+        let added = tried(&guest);
+        shift(&mut guest, 1, true);
+        let moved = tried(&guest);
+        set_card(&mut guest, 0, false);
+
+        let disk = Item::Disk("disk0".to_owned());
+        assert_eq!((added, moved), (vec![disk.clone(), Item::Card(0)], vec![Item::Card(0), disk.clone()]));
+        assert_eq!((tried(&guest), guest.networks[0].boot), (vec![disk], None));
     }
 }

@@ -1,5 +1,5 @@
-//! The page about a network card: what it is connected to, which card the guest sees, and the host's ports that lead through it. The
-//! cable of a running guest is plugged in and out at once.
+//! The page about a network card: what it is connected to, which card the guest sees, its limits, what the guest boots from it, and
+//! the host's ports that lead through it. The cable of a running guest is plugged in and out at once.
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,11 +7,14 @@ use std::{
 };
 
 use adw::prelude::*;
-use gtk::accessible::Property;
-use lodge::manager::definition::{Definition, Forward, NatBackend, NetworkDefinition, NetworkKind, NetworkModel};
+use gtk::{accessible::Property, glib};
+use lodge::manager::{
+    definition::{Definition, Forward, NatBackend, NetworkDefinition, NetworkKind, NetworkModel},
+    size::Size,
+};
 
 use super::{
-    Context,
+    Context, boot,
     form::{Form, Page, set_fact, switch_row},
     forward,
 };
@@ -20,9 +23,11 @@ use crate::ui::{
     dialogs,
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
-    widgets::field::NoteLine,
+    widgets::field::{self, NoteLine, Weight},
 };
 
+/// Seconds between two looks at the running guest's card.
+const LOOK_AGAIN: u32 = 2;
 /// The subnet that an isolated network gives addresses of, unless its text says another one.
 const SUBNET: &str = "10.55.0.0/24";
 
@@ -31,9 +36,13 @@ pub fn page(context: &Context<'_>, definition: &Definition, index: usize) -> Pag
     let mut form = Form::new(context.on_edit);
     let Some(card) = definition.networks.get(index) else { return form.finish() };
     now(&mut form, context, index);
-    form.applies(&gettext("Forwarded ports apply at once, everything else at the guest’s next start."));
+    form.applies(&gettext(
+        "The connection, limits and forwarded ports apply at once, everything else at the guest’s next start.",
+    ));
     connection(&mut form, context, card, index);
     hardware(&mut form, card, index);
+    limits(&mut form, card, index);
+    booting(&mut form, card, index);
     forwards(&mut form, context, index);
     form.removal(&gettext("_Remove Card…"));
     form.finish()
@@ -168,6 +177,58 @@ fn hardware(form: &mut Form, card: &NetworkDefinition, index: usize) {
     );
 }
 
+fn limits(form: &mut Form, card: &NetworkDefinition, index: usize) {
+    let group = form.group(&gettext("Limits"));
+    group.set_description(Some(&gettext("0 is no limit. What bursts may have is written in the definition’s text.")));
+    let limits = card.limits;
+    let mut bytes = |title: String, now: Option<Size>, set: fn(&mut NetworkDefinition, Option<Size>)| {
+        form.byte_limit(&title, now, of_card(index, set));
+    };
+    bytes(gettext("Received"), limits.inbound_bytes_sec, |card, size| card.limits.inbound_bytes_sec = size);
+    bytes(gettext("Sent"), limits.outbound_bytes_sec, |card, size| card.limits.outbound_bytes_sec = size);
+    let mut frames = |title: String, now: Option<u64>, set: fn(&mut NetworkDefinition, Option<u64>)| {
+        form.count_limit(&title, now, of_card(index, set))
+    };
+    frames(gettext("Packets Received"), limits.inbound_packets_sec, |card, count| {
+        card.limits.inbound_packets_sec = count;
+    });
+    let last = frames(gettext("Packets Sent"), limits.outbound_packets_sec, |card, count| {
+        card.limits.outbound_packets_sec = count;
+    });
+    form.note(&format!("network[{index}].limits"), &last);
+}
+
+fn booting(form: &mut Form, card: &NetworkDefinition, index: usize) {
+    form.group(&gettext("Network Boot"));
+    let field = |name: &str| format!("network[{index}].{name}");
+    form.switch(
+        &field("boot"),
+        [&gettext("Start from This Card"), &gettext("By iPXE, behind the disks; the page Boot has the order")],
+        card.boot.is_some(),
+        move |definition, on| boot::set_card(definition, index, on),
+    );
+    let file = form.entry(
+        &field("bootfile"),
+        &gettext("File to boot, or its address"),
+        card.bootfile.as_deref().unwrap_or_default(),
+        of_card(index, |card, text: String| card.bootfile = Some(text).filter(|text| !text.is_empty())),
+    );
+    let folder = form.entry(
+        &field("tftp"),
+        &gettext("Folder that the guest reads files from (TFTP)"),
+        &card.tftp.as_ref().map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default(),
+        of_card(index, |card, text: String| {
+            card.tftp = Some(field::path_of(&text)).filter(|folder| !folder.as_os_str().is_empty());
+        }),
+    );
+    form.watch(move |shown| {
+        let card = shown.definition.networks.get(index);
+        // Elsewhere the network's own server says what to boot.
+        let offers = card.is_some_and(|card| card.boot.is_some() && card.kind == NetworkKind::Nat);
+        [&file, &folder].into_iter().for_each(|row| row.set_visible(offers));
+    });
+}
+
 /// The cable and the addresses of the running guest's card.
 fn now(form: &mut Form, context: &Context<'_>, index: usize) {
     let group = form.group(&gettext("Now"));
@@ -184,8 +245,10 @@ fn now(form: &mut Form, context: &Context<'_>, index: usize) {
         cable: cable.clone(),
         connected,
         address,
+        problem: NoteLine::below(&row, &group),
         filling: Cell::new(false),
     });
+    looking.follow(&group);
     cable.connect_active_notify({
         let looking = looking.clone();
         move |cable| looking.plug(cable.is_active())
@@ -210,11 +273,24 @@ struct Looking {
     cable: gtk::Switch,
     connected: adw::ActionRow,
     address: adw::ActionRow,
+    problem: NoteLine,
     /// Whether the switch is moved by what was seen, and not by a person.
     filling: Cell<bool>,
 }
 
 impl Looking {
+    /// Looks again and again for as long as the group can be seen: what carries the card's frames may end, or come back.
+    fn follow(self: &Rc<Self>, group: &adw::PreferencesGroup) {
+        let (this, group) = (Rc::downgrade(self), group.downgrade());
+        glib::timeout_add_seconds_local(LOOK_AGAIN, move || {
+            let (Some(this), Some(group)) = (this.upgrade(), group.upgrade()) else { return glib::ControlFlow::Break };
+            if group.is_mapped() {
+                this.look();
+            }
+            glib::ControlFlow::Continue
+        });
+    }
+
     fn look(self: &Rc<Self>) {
         let this = self.clone();
         relm4::spawn_local(async move {
@@ -225,6 +301,7 @@ impl Looking {
             this.cable.set_active(facts.link);
             this.filling.set(false);
             set_fact(&this.connected, &words_about(&facts));
+            this.problem.show(facts.problem.as_deref().map(|problem| (Weight::Warning, problem)), true);
             let address = facts.address.iter().chain([&facts.mac]).map(String::as_str).collect::<Vec<_>>();
             set_fact(&this.address, &address.join(", "));
         });
@@ -249,7 +326,6 @@ impl Looking {
 fn words_about(facts: &CardFacts) -> String {
     let mut words = vec![facts.backend.clone()];
     words.extend(facts.interface.clone());
-    words.extend(facts.problem.clone());
     words.join(", ")
 }
 

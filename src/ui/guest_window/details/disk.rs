@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use adw::prelude::*;
 use lodge::manager::{
     definition::{CacheMode, Definition, DiskBus, DiskDefinition, DiskFormat, ReadErrors, WriteErrors},
-    size::{MIB, Size},
+    size::Size,
 };
 
 use super::{
@@ -159,34 +159,14 @@ fn limits(form: &mut Form, disk: &DiskDefinition, index: usize) {
     let group = form.group(&gettext("Limits"));
     group.set_description(Some(&gettext("0 is no limit. What bursts may have is written in the definition’s text.")));
     let (id, limits) = (disk.id.as_str(), disk.limits);
-    let mib = |size: Option<Size>| size.map_or(0.0, |size| size.bytes() as f64 / MIB as f64);
-    let unit = gettext("MiB/s");
     let mut bytes = |title: String, now: Option<Size>, set: fn(&mut DiskDefinition, Option<Size>)| {
-        form.number(
-            "",
-            &title,
-            Some(&unit),
-            (mib(now), 10.0, 1),
-            of_disk(id, move |disk, mib: f64| {
-                set(disk, Some(Size((mib * MIB as f64).round() as u64)).filter(|size| size.bytes() > 0));
-            }),
-        );
+        form.byte_limit(&title, now, of_disk(id, set));
     };
     bytes(gettext("Read and Written"), limits.total_bytes_sec, |disk, size| disk.limits.total_bytes_sec = size);
     bytes(gettext("Read"), limits.read_bytes_sec, |disk, size| disk.limits.read_bytes_sec = size);
     bytes(gettext("Written"), limits.write_bytes_sec, |disk, size| disk.limits.write_bytes_sec = size);
-    let count = |count: Option<u64>| count.unwrap_or_default() as f64;
-    let unit = gettext("a second");
     let mut requests = |title: String, now: Option<u64>, set: fn(&mut DiskDefinition, Option<u64>)| {
-        form.number(
-            "",
-            &title,
-            Some(&unit),
-            (count(now), 100.0, 0),
-            of_disk(id, move |disk, number: f64| {
-                set(disk, Some(number as u64).filter(|number| *number > 0));
-            }),
-        )
+        form.count_limit(&title, now, of_disk(id, set))
     };
     requests(gettext("Requests"), limits.total_iops_sec, |disk, number| disk.limits.total_iops_sec = number);
     requests(gettext("Reads"), limits.read_iops_sec, |disk, number| disk.limits.read_iops_sec = number);

@@ -5,11 +5,15 @@ use std::{fmt, rc::Rc};
 
 use adw::prelude::*;
 use gtk::{accessible::Property, glib};
-use lodge::manager::definition::{Definition, Review};
+use lodge::manager::{
+    definition::{Definition, Review},
+    size::{MIB, Size},
+};
 
 use crate::ui::{
     actions::Action,
     backend::{Backend, GuestView, Surroundings},
+    i18n::gettext,
     judgement::judge,
     widgets::{
         field::{self, NoteLine, Weight},
@@ -200,6 +204,33 @@ impl Form {
         let send = self.sender(edit);
         spin.connect_value_changed(move |spin| send(spin.value()));
         spin
+    }
+
+    /// A limit in bytes a second; 0 is none.
+    pub fn byte_limit(
+        &mut self,
+        title: &str,
+        now: Option<Size>,
+        edit: impl Fn(&mut Definition, Option<Size>) + 'static,
+    ) -> gtk::SpinButton {
+        let mib = now.map_or(0.0, |size| size.bytes() as f64 / MIB as f64);
+        self.number("", title, Some(&gettext("MiB/s")), (mib, 10.0, 1), move |definition, mib| {
+            let size = Size((mib * MIB as f64).round() as u64);
+            edit(definition, Some(size).filter(|size| size.bytes() > 0));
+        })
+    }
+
+    /// A limit in something a second; 0 is none.
+    pub fn count_limit(
+        &mut self,
+        title: &str,
+        now: Option<u64>,
+        edit: impl Fn(&mut Definition, Option<u64>) + 'static,
+    ) -> gtk::SpinButton {
+        let count = now.unwrap_or_default() as f64;
+        self.number("", title, Some(&gettext("a second")), (count, 100.0, 0), move |definition, number| {
+            edit(definition, Some(number as u64).filter(|number| *number > 0));
+        })
     }
 
     /// Something that is on or off.

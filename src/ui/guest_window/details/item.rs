@@ -2,6 +2,7 @@
 
 use lodge::manager::definition::{Definition, DiskDefinition, DisplayModel};
 
+use super::boot;
 use crate::ui::{
     i18n::{gettext, gettext_f, ngettext_f},
     wording,
@@ -80,8 +81,12 @@ impl Item {
                 label(gettext("Memory"), wording::bytes(definition.memory.bytes()), "lodge-memory-symbolic")
             }
             Self::Boot => {
-                let first = definition.boot_order().first().map(|disk| file_name(disk)).unwrap_or_default();
-                let subtitle = if definition.kernel.is_some() { gettext("A Linux kernel") } else { first };
+                let first = boot::tried(definition).first().map(|item| match item {
+                    Self::Card(_) => gettext("The network"),
+                    item => item.label(Some(definition)).subtitle,
+                });
+                let kernel = definition.kernel.as_ref().map(|_| gettext("A Linux kernel"));
+                let subtitle = kernel.or(first).unwrap_or_default();
                 label(gettext("Boot"), subtitle, "system-reboot-symbolic")
             }
             Self::Display => {

@@ -119,7 +119,9 @@ impl Details {
         match (&self.guest.state, effects.at_once(), effects.next_start) {
             (GuestState::Saved, _, true) => gettext("The guest may not be able to go on from its saved state then."),
             (state, ..) if !state.is_active() => String::new(),
-            (_, true, true) => gettext("Limits and forwarded ports apply at once, the rest at the guest’s next start."),
+            (_, true, true) => {
+                gettext("Connections, limits and ports apply at once, the rest at the guest’s next start.")
+            }
             (_, _, true) => gettext("This applies at the guest’s next start."),
             (_, _, false) => gettext("This applies at once."),
         }
