@@ -11,6 +11,7 @@ use lodge::rfb::gate::{Gate, Password, Rules};
 use lodge::rfb::server::Server;
 use lodge::screen::Surface;
 use lodge::screen::canvas::Canvas;
+use lodge::screen::cursor::{Cursor, CursorImage};
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixListener;
@@ -168,6 +169,29 @@ fn vncdotool_captures_every_pixel() {
         assert_done(&output);
         let captured = std::fs::read(served.folder.path().join("screen.png")).unwrap();
         assert!(decode_png(&captured) == picture, "{width} by {height}");
+    }
+}
+
+#[test]
+fn vncdotool_draws_the_guests_pointer_itself_or_finds_it_in_the_picture() {
+    if !python().exists() && skipped("there is no vncdotool") {
+        return;
+    }
+    let served = Served::new(320, 200);
+    served.canvas.paint(|surface| *surface = picture(1, 320, 200));
+    // An arrow of three colours; what is not of it can be seen through.
+    let arrow = |at: u32| if at % 20 <= at / 20 { 0xFF00_0000 | (at % 3) << (at % 3 * 8 + 6) } else { 0 };
+    let image = CursorImage { width: 20, height: 20, hot_spot: (4, 5), pixels: (0..400).map(arrow).collect() };
+    let cursor = Cursor { image: Arc::new(image), x: 200, y: 190 };
+    served.canvas.point(Some(cursor.clone()));
+    for (options, x, y) in [(&["move", "50", "25"][..], 200, 190), (&["--localcursor", "move", "50", "25"], 46, 20)] {
+        let mut expected = served.canvas.picture();
+        Cursor { x, y, ..cursor.clone() }.draw_on(&mut expected);
+
+        assert_done(&vncdo(&served, &[options, &["capture", "screen.png"]].concat()));
+
+        let captured = std::fs::read(served.folder.path().join("screen.png")).unwrap();
+        assert!(decode_png(&captured) == expected, "{options:?}");
     }
 }
 

@@ -50,6 +50,12 @@ impl Encoding {
     pub const ZRLE: Self = Self(16);
     /// The screen's new size (7.8.2).
     pub const DESKTOP_SIZE: Self = Self(-223);
+    /// The pointer is elsewhere now, and nobody at this viewer has moved it.
+    pub const POINTER_POSITION: Self = Self(-232);
+    /// The same, as VMware and TigerVNC call it.
+    pub const VMWARE_POINTER_POSITION: Self = Self(0x574D_5666);
+    /// How the pointer looks, in pixels of the viewer's format and a mask (7.8.1).
+    pub const CURSOR: Self = Self(-239);
     /// The update ends here, whatever its header said.
     pub const LAST_RECT: Self = Self(-224);
     /// How hard to compress: level 0 of 0 to 9.
@@ -60,6 +66,8 @@ impl Encoding {
     pub const QEMU_EXTENDED_KEY_EVENT: Self = Self(-258);
     /// The desktop's new name.
     pub const DESKTOP_NAME: Self = Self(-307);
+    /// How the pointer looks, with how opaque each pixel is.
+    pub const CURSOR_WITH_ALPHA: Self = Self(-314);
     /// The screen's new size and who asked for it.
     pub const EXTENDED_DESKTOP_SIZE: Self = Self(-308);
 

@@ -1,6 +1,6 @@
 //! A screen without a guest: a program paints it. Tests of viewers and servers know what must be on it, to the pixel.
 
-use super::{Generation, Rect, Screen, Surface};
+use super::{Generation, Rect, Screen, Surface, cursor::Cursor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A screen that is painted by hand.
@@ -13,8 +13,26 @@ struct State {
     generation: Generation,
     /// For each row the generation in which it was last painted.
     rows: Vec<Generation>,
+    cursor: Option<Cursor>,
     viewers: usize,
     follows_preferred_size: bool,
+}
+
+impl State {
+    /// The rows that have changed after a generation.
+    fn damage(&self, since: Generation) -> Vec<Rect> {
+        let width = self.surface.width;
+        let mut rects = Vec::new();
+        let mut y = 0;
+        for rows in self.rows.chunk_by(|a, b| (*a > since) == (*b > since)) {
+            let height = rows.len() as u32;
+            if width > 0 && rows.iter().any(|row| *row > since) {
+                rects.push(Rect { x: 0, y, width, height });
+            }
+            y += height;
+        }
+        rects
+    }
 }
 
 impl Canvas {
@@ -25,6 +43,7 @@ impl Canvas {
             surface: Surface::new(width, height),
             generation: 1,
             rows,
+            cursor: None,
             viewers: 0,
             follows_preferred_size: false,
         };
@@ -52,9 +71,21 @@ impl Canvas {
         }
     }
 
-    /// A copy of what is on the screen.
+    /// A copy of what is on the screen, without the pointer.
     pub fn picture(&self) -> Surface {
         self.state().surface.clone()
+    }
+
+    /// Puts a pointer over the picture, or takes it away.
+    pub fn point(&self, cursor: Option<Cursor>) {
+        let mut state = self.state();
+        let State { surface, generation, rows, cursor: pointer, .. } = &mut *state;
+        *generation += 1;
+        let before = std::mem::replace(pointer, cursor.clone());
+        let covered = [before, cursor].into_iter().flatten();
+        for part in covered.filter_map(|cursor| cursor.covers(surface.width, surface.height)) {
+            rows[part.y as usize..(part.y + part.height) as usize].fill(*generation);
+        }
     }
 
     /// Has the screen take the size that a viewer prefers, as a guest does whose driver follows.
@@ -82,19 +113,24 @@ impl Screen for Canvas {
     }
 
     fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
-        let state = self.state();
-        let width = state.surface.width;
-        let mut rects = Vec::new();
-        let mut y = 0;
-        for rows in state.rows.chunk_by(|a, b| (*a > since) == (*b > since)) {
-            let height = rows.len() as u32;
-            if width > 0 && rows.iter().any(|row| *row > since) {
-                rects.push(Rect { x: 0, y, width, height });
-            }
-            y += height;
+        let mut state = self.state();
+        let damage = state.damage(since);
+        let under = state.cursor.clone().and_then(|cursor| cursor.draw_on(&mut state.surface));
+        look(&state.surface, &damage);
+        if let Some(under) = under {
+            under.put_back(&mut state.surface);
         }
-        look(&state.surface, &rects);
         state.generation
+    }
+
+    fn look_without_cursor(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        let state = self.state();
+        look(&state.surface, &state.damage(since));
+        state.generation
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        self.state().cursor.clone()
     }
 
     fn attach(&self) {

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Generation, Rect, Screen, Surface};
+use super::{Generation, Rect, Screen, Surface, cursor::Cursor};
 
 /// A screen made of others.
 pub struct Heads {
@@ -48,6 +48,17 @@ impl Heads {
             *state = State { shown: wanted, offset, first, latest: first };
         }
     }
+
+    /// Has the screen that is shown looked at, which knows generations of its own.
+    fn look_at_shown(&self, since: Generation, look: impl FnOnce(&dyn Screen, Generation) -> Generation) -> Generation {
+        let (screen, offset, since) = {
+            let mut state = self.state();
+            self.switch(&mut state);
+            let since = if since < state.first { 0 } else { since.wrapping_sub(state.offset) };
+            (&self.screens[state.shown], state.offset, since)
+        };
+        look(&**screen, since).wrapping_add(offset)
+    }
 }
 
 impl Screen for Heads {
@@ -60,13 +71,16 @@ impl Screen for Heads {
     }
 
     fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
-        let (screen, offset, since) = {
-            let mut state = self.state();
-            self.switch(&mut state);
-            let since = if since < state.first { 0 } else { since.wrapping_sub(state.offset) };
-            (&self.screens[state.shown], state.offset, since)
-        };
-        screen.look(since, look).wrapping_add(offset)
+        self.look_at_shown(since, |screen, since| screen.look(since, look))
+    }
+
+    fn look_without_cursor(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        self.look_at_shown(since, |screen, since| screen.look_without_cursor(since, look))
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        let shown = self.state().shown;
+        self.screens[shown].cursor()
     }
 
     fn attach(&self) {

@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod canvas;
+pub mod cursor;
 pub mod heads;
 
-pub mod canvas;
+use cursor::Cursor;
 
 /// A rectangle of the screen, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +65,17 @@ pub trait Screen: Send + Sync {
     /// Calls `look` with the surface and the rectangles (disjoint, inside the surface) that have changed after `since`; 0
     /// means everything. Returns the generation that was shown. A change of size damages everything.
     fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation;
+
+    /// The same, but without the pointer that [`Self::cursor`] tells of. Where that is, or was, may be damaged too.
+    fn look_without_cursor(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        self.look(since, look)
+    }
+
+    /// The pointer that lies over the picture, as of the last [`Self::refresh`]; `None` when the guest shows none or draws
+    /// it into the picture itself.
+    fn cursor(&self) -> Option<Cursor> {
+        None
+    }
 
     /// A viewer has come: the surface must be kept from now on.
     fn attach(&self);

@@ -36,6 +36,7 @@ use super::encoding::DecodeError;
 use super::pixel_format::PixelFormat;
 use super::protocol::{ClientMessage, Encoding, ProtocolError};
 use crate::input::Key;
+use crate::screen::cursor::CursorImage;
 use crate::screen::{Rect, Surface};
 use outgoing::Outgoing;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,6 +113,9 @@ pub enum Event {
         /// It does.
         follows_position: bool,
     },
+    /// How the guest's pointer looks from now on: it is not in the picture, but to be drawn where the person's is. Empty when
+    /// the guest shows none.
+    Cursor(Arc<CursorImage>),
     /// The connection has ended. The last event.
     Closed(ClientError),
 }
@@ -235,6 +239,7 @@ fn announced(encodings: &[Encoding]) -> Vec<Encoding> {
         Encoding::DESKTOP_NAME,
         Encoding::QEMU_EXTENDED_KEY_EVENT,
         Encoding::QEMU_POINTER_MOTION_CHANGE,
+        Encoding::CURSOR_WITH_ALPHA,
     ];
     encodings.iter().copied().chain(extensions).collect()
 }

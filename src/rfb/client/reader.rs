@@ -6,6 +6,7 @@ use super::{ClientError, Event, Picture, new_surface};
 use crate::rfb::encoding::{DecodeError, copy_rect, raw, zrle};
 use crate::rfb::protocol::{Encoding, ProtocolError, WireRect};
 use crate::screen::Rect;
+use crate::screen::cursor::CursorImage;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
@@ -14,6 +15,8 @@ use tokio::sync::mpsc;
 const PIECE: usize = 128 * 1024;
 /// No clipboard text is longer.
 const MAX_CUT_TEXT: u32 = 1 << 20;
+/// No pointer is wider or higher, in pixels.
+const MAX_CURSOR: u16 = 256;
 /// The consumer is told of no more rectangles at once.
 const MAX_DAMAGE: usize = 1024;
 /// The number of rectangles in an update that goes on until its last one says so.
@@ -146,9 +149,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             Encoding::QEMU_POINTER_MOTION_CHANGE => {
                 self.tell(Event::PointerMode { follows_position: wire.x != 0 }).await?;
             }
+            Encoding::CURSOR_WITH_ALPHA => {
+                let image = self.read_cursor(wire).await?;
+                self.tell(Event::Cursor(Arc::new(image))).await?;
+            }
             _ => return Err(ClientError::UnknownEncoding(encoding).into()),
         }
         Ok(())
+    }
+
+    async fn read_cursor(&mut self, wire: WireRect) -> Result<CursorImage, End> {
+        let encoding = Encoding(i32::from_be_bytes(take(&mut self.stream).await?));
+        if encoding != Encoding::RAW {
+            return Err(ClientError::UnknownEncoding(encoding).into());
+        }
+        if wire.width > MAX_CURSOR || wire.height > MAX_CURSOR {
+            return Err(ProtocolError::Malformed("a pointer of more than 256 by 256 pixels").into());
+        }
+        let [hot_x, hot_y, width, height] = [wire.x, wire.y, wire.width, wire.height].map(u32::from);
+        self.fill_buffer(width as usize * height as usize * 4).await?;
+        let (pixels, _) = self.buffer.as_chunks();
+        let pixels = pixels.iter().map(|[red, green, blue, alpha]| u32::from_be_bytes([*alpha, *red, *green, *blue]));
+        let hot_spot = (hot_x.min(width.saturating_sub(1)), hot_y.min(height.saturating_sub(1)));
+        Ok(CursorImage { width, height, hot_spot, pixels: pixels.collect() })
     }
 
     /// Notes what the consumer will be told. Nothing is damaged by a rectangle without pixels, everything by too many.

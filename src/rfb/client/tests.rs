@@ -5,6 +5,7 @@ use super::reader::{End, Reader};
 use super::{Client, ClientError, Event, Options, Picture};
 use crate::rfb::encoding::{DecodeError, zrle};
 use crate::rfb::protocol::{Encoding, ProtocolError, WireRect, write_server_init, write_string, write_update_header};
+use crate::screen::cursor::CursorImage;
 use crate::screen::{Rect, Surface};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -14,19 +15,21 @@ use tokio::sync::mpsc;
 pub(crate) struct Eye {
     /// What it sees.
     pub(crate) picture: Surface,
+    /// The pointer that it draws.
+    pub(crate) cursor: Option<Arc<CursorImage>>,
     zrle: zrle::Decoder,
 }
 
 impl Eye {
     /// A viewer with a black screen.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { picture: Surface::new(width, height), zrle: zrle::Decoder::new() }
+        Self { picture: Surface::new(width, height), cursor: None, zrle: zrle::Decoder::new() }
     }
 
     /// Applies whole messages.
     pub(crate) fn see(&mut self, bytes: &[u8]) {
         let picture = Arc::new(Picture(Mutex::new(std::mem::take(&mut self.picture))));
-        let (sender, _events) = mpsc::channel(1000);
+        let (sender, mut events) = mpsc::channel(1000);
         let mut reader = Reader::new(bytes, Arc::clone(&picture), Arc::new(Outgoing::new(1, 1)), sender);
         std::mem::swap(&mut reader.zrle, &mut self.zrle);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -37,6 +40,11 @@ impl Eye {
         }
         std::mem::swap(&mut reader.zrle, &mut self.zrle);
         self.picture = std::mem::take(&mut picture.lock());
+        while let Ok(event) = events.try_recv() {
+            if let Event::Cursor(image) = event {
+                self.cursor = Some(image);
+            }
+        }
     }
 }
 
@@ -107,6 +115,7 @@ async fn a_servers_messages_are_told_one_by_one() {
         (wire(0, 0, 0, 0), Encoding::DESKTOP_NAME, &name),
         (wire(0, 0, 0, 0), Encoding::QEMU_EXTENDED_KEY_EVENT, &[]),
         (wire(0, 0, 0, 0), Encoding::QEMU_POINTER_MOTION_CHANGE, &[]),
+        (wire(0, 9, 1, 2), Encoding::CURSOR_WITH_ALPHA, b"\0\0\0\0\x01\x02\x03\xFF\x04\x05\x06\x80"),
         (wire(0, 0, 3, 1), Encoding::EXTENDED_DESKTOP_SIZE, &[[1; 4].as_slice(), &[0; 16]].concat()),
     ]));
 
@@ -118,8 +127,10 @@ async fn a_servers_messages_are_told_one_by_one() {
     assert!(matches!(&events[2], Event::CutText(text) if text == "üh"));
     assert!(matches!(&events[3], Event::Renamed(name) if name == "näme"));
     assert!(matches!(&events[4], Event::PointerMode { follows_position: false }));
-    assert!(matches!(&events[5], Event::Resized { width: 3, height: 1 }));
-    assert!(matches!(&events[6], Event::Closed(ClientError::Protocol(ProtocolError::Io(_)))));
+    let cursor = CursorImage { width: 1, height: 2, hot_spot: (0, 1), pixels: vec![0xFF01_0203, 0x8004_0506] };
+    assert!(matches!(&events[5], Event::Cursor(image) if **image == cursor));
+    assert!(matches!(&events[6], Event::Resized { width: 3, height: 1 }));
+    assert!(matches!(&events[7], Event::Closed(ClientError::Protocol(ProtocolError::Io(_)))));
     assert_eq!(client.name(), "desktop");
     assert_eq!(client.with_picture(Surface::clone), Surface::new(3, 1));
 }
@@ -191,7 +202,12 @@ async fn a_server_that_lies_is_left() {
     assert!(matches!(refusal(listen(tight).await), ClientError::UnknownEncoding(Encoding(7))));
     let unknown = refusal(listen(after(&[99])).await);
     assert!(matches!(unknown, ClientError::Protocol(ProtocolError::UnknownMessage(99))));
-    for long in [&b"\x03\0\0\0\xFF\0\0\0"[..], &update(&[(wire(0, 0, 0, 0), Encoding::DESKTOP_NAME, &[0xFF; 4])])] {
+    let packed = after(&update(&[(wire(0, 0, 1, 1), Encoding::CURSOR_WITH_ALPHA, &[0, 0, 0, 7])]));
+    assert!(matches!(refusal(listen(packed).await), ClientError::UnknownEncoding(Encoding(7))));
+    let large = update(&[(wire(0, 0, 1, 257), Encoding::CURSOR_WITH_ALPHA, &[0; 4])]);
+    for long in
+        [&large[..], &b"\x03\0\0\0\xFF\0\0\0"[..], &update(&[(wire(0, 0, 0, 0), Encoding::DESKTOP_NAME, &[0xFF; 4])])]
+    {
         let error = refusal(listen(after(long)).await);
         assert!(matches!(error, ClientError::Protocol(ProtocolError::Malformed(_))), "{error}");
     }
@@ -204,6 +220,7 @@ async fn a_server_that_breaks_off_anywhere_is_told_of() {
     bytes.extend(update(&[
         (wire(0, 0, 2, 1), Encoding::RAW, &[1; 8]),
         (wire(0, 1, 1, 1), Encoding::COPY_RECT, &[0; 4]),
+        (wire(0, 0, 1, 1), Encoding::CURSOR_WITH_ALPHA, &[0; 8]),
     ]));
     bytes.extend(b"\x03\0\0\0\0\0\0\x02ab");
     for length in 0..bytes.len() {
@@ -220,7 +237,8 @@ async fn garbage_never_hurts() {
     for _ in 0..300 {
         let mut bytes = greeting(64, 64);
         for _ in 0..random.usize(1..5) {
-            let encoding = [Encoding::RAW, Encoding::ZRLE, Encoding::COPY_RECT][random.usize(..3)];
+            let encodings = [Encoding::RAW, Encoding::ZRLE, Encoding::COPY_RECT, Encoding::CURSOR_WITH_ALPHA];
+            let encoding = encodings[random.usize(..encodings.len())];
             let rect = wire(random.u16(..64), random.u16(..64), random.u16(..9), random.u16(..9));
             let body: Vec<u8> = (0..random.usize(..400)).map(|_| random.u8(..)).collect();
             bytes.extend(update(&[(rect, encoding, &body)]));

@@ -3,6 +3,7 @@
 //! Each viewer has two threads of its own, one that reads its messages and one that sends it updates, so that a slow one
 //! delays nobody. Without viewers nothing runs.
 
+mod cursor;
 mod damage;
 mod handshake;
 mod keyboard;

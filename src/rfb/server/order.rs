@@ -24,6 +24,19 @@ pub(super) struct Encodings {
     pub extended_keys: bool,
     /// It can send movement.
     pub pointer_motion: bool,
+    /// It can draw the guest's pointer by itself, when it is told so how that looks.
+    pub cursor: Option<CursorKind>,
+    /// How it is told to move its pointer to where the guest's is, if it can.
+    pub pointer_position: Option<Encoding>,
+}
+
+/// How a viewer is told how the guest's pointer looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CursorKind {
+    /// Each pixel is there or not.
+    Mask,
+    /// Each pixel is more or less opaque.
+    Alpha,
 }
 
 impl Encodings {
@@ -41,6 +54,14 @@ impl Encodings {
             desktop_name: has(Encoding::DESKTOP_NAME),
             extended_keys: has(Encoding::QEMU_EXTENDED_KEY_EVENT),
             pointer_motion: has(Encoding::QEMU_POINTER_MOTION_CHANGE),
+            cursor: match (has(Encoding::CURSOR_WITH_ALPHA), has(Encoding::CURSOR)) {
+                (true, _) => Some(CursorKind::Alpha),
+                (false, true) => Some(CursorKind::Mask),
+                (false, false) => None,
+            },
+            pointer_position: [Encoding::POINTER_POSITION, Encoding::VMWARE_POINTER_POSITION]
+                .into_iter()
+                .find(|known| has(*known)),
         }
     }
 
@@ -50,7 +71,7 @@ impl Encodings {
             extended_keys: self.extended_keys,
             pointer_mode: self.pointer_motion,
             desktop_size: self.extended_desktop_size.then_some(SizeReason::Server),
-            name: false,
+            ..Notices::default()
         }
     }
 }
@@ -77,6 +98,8 @@ pub(super) struct Notices {
     pub desktop_size: Option<SizeReason>,
     /// The desktop's name.
     pub name: bool,
+    /// Where the guest's pointer points to.
+    pub pointer_position: Option<(u16, u16)>,
 }
 
 impl Notices {
@@ -86,11 +109,13 @@ impl Notices {
         self.pointer_mode |= other.pointer_mode;
         self.desktop_size = other.desktop_size.or(self.desktop_size);
         self.name |= other.name;
+        self.pointer_position = other.pointer_position.or(self.pointer_position);
     }
 
     /// How many rectangles they are.
     pub(super) fn count(&self) -> u16 {
-        let notices = [self.extended_keys, self.pointer_mode, self.desktop_size.is_some(), self.name];
+        let (size, position) = (self.desktop_size.is_some(), self.pointer_position.is_some());
+        let notices = [self.extended_keys, self.pointer_mode, size, self.name, position];
         notices.into_iter().map(u16::from).sum()
     }
 }

@@ -87,6 +87,7 @@ fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::i
                 if sends_movement && !shared.input.follows_position() {
                     devices.pointer.movement(x, y, buttons, events);
                 } else {
+                    session.point(x, y);
                     devices.pointer.place(x, y, session.size(), buttons, events);
                 }
             }

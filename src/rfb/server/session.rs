@@ -8,7 +8,12 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Who has moved the pointer within this time is moving it still: the guest's lags behind.
+const MOVING: Duration = Duration::from_secs(1);
+/// So many pixels from where it was told to be the pointer is still where it was told.
+const NEAR: u16 = 2;
 
 /// A connected viewer.
 pub(super) struct Session {
@@ -35,6 +40,8 @@ struct State {
     /// Things to tell it with the next update.
     notices: Notices,
     settings: Settings,
+    /// Where its person has last had the pointer.
+    pointed: Option<(u16, u16, Instant)>,
 }
 
 /// What a viewer has said about what it understands; `None` where nothing is new.
@@ -93,6 +100,17 @@ impl Session {
     /// The screen will change soon: look at it at full speed again.
     pub(super) fn hurry(&self) {
         self.change(|state| state.hurry = true);
+    }
+
+    /// The viewer's person has the pointer here.
+    pub(super) fn point(&self, x: u16, y: u16) {
+        self.state().pointed = Some((x, y, Instant::now()));
+    }
+
+    /// Whether the viewer's person is who has the pointer at a place, or is moving it.
+    pub(super) fn has_pointed_to(&self, (x, y): (u16, u16)) -> bool {
+        let near = |a: u16, b: u16| a.abs_diff(b) <= NEAR;
+        self.state().pointed.is_some_and(|(own_x, own_y, at)| at.elapsed() < MOVING || near(own_x, x) && near(own_y, y))
     }
 
     /// The viewer wants other pixels.

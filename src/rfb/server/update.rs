@@ -4,6 +4,7 @@
 //! look is over, so that a slow viewer holds up neither the guest nor other viewers, and needs no more memory than a
 //! piece. What changes while an update is on its way is part of the next.
 
+use super::cursor::ViewersCursor;
 use super::damage::Damage;
 use super::order::{Encodings, Notices, Order, SizeReason};
 use super::scroll::{Copy, Rows};
@@ -42,6 +43,8 @@ pub(super) struct Composer {
     translator: Translator,
     colour_map_due: bool,
     follows_position: Option<bool>,
+    cursor: ViewersCursor,
+    draws_cursor: bool,
     zrle: Option<zrle::Encoder>,
     buffer: Vec<u8>,
 }
@@ -69,6 +72,8 @@ impl Composer {
             translator: Translator::new(&PixelFormat::NATIVE),
             colour_map_due: false,
             follows_position: None,
+            cursor: ViewersCursor::default(),
+            draws_cursor: false,
             zrle: None,
             buffer: Vec::new(),
         }
@@ -95,7 +100,24 @@ impl Composer {
 
     /// Whether something in `area` may have to be sent once the screen has this generation.
     pub(super) fn lacks(&self, generation: Generation, area: Rect) -> bool {
-        generation != self.seen || self.damage.touches(area)
+        generation != self.seen || self.damage.touches(area) || self.cursor.is_due()
+    }
+
+    /// Follows the guest's pointer, and tells where in the screen it points to now, if the viewer wants to know.
+    pub(super) fn follow_cursor(&mut self) -> Option<(u16, u16)> {
+        let cursor = self.screen.cursor();
+        let draws = self.encodings.cursor.is_some() && self.follows_position != Some(false);
+        if draws != self.draws_cursor
+            && let Some(part) = cursor.as_ref().and_then(|cursor| cursor.covers(self.width, self.height))
+        {
+            self.damage.add(part);
+        }
+        self.draws_cursor = draws;
+        self.cursor.follow(cursor.as_ref(), draws);
+        let (x, y) = self.cursor.moved(cursor.as_ref())?;
+        let inside = |place: i32, length: u32| u16::try_from(place).ok().filter(|place| u32::from(*place) < length);
+        let place = (inside(x, self.width)?, inside(y, self.height)?);
+        (draws && self.encodings.pointer_position.is_some()).then_some(place)
     }
 
     /// The size of the guest's screen.
@@ -146,8 +168,12 @@ impl Composer {
     /// Looks at the screen. `look` tells whether the changes have been noted.
     fn look(&mut self, mut look: impl FnMut(&mut Self, &Surface, &[Rect]) -> bool) {
         let screen = Arc::clone(&self.screen);
-        let mut noted = false;
-        let generation = screen.look(self.seen, &mut |surface, damage| noted = look(self, surface, damage));
+        let (mut noted, seen, draws_cursor) = (false, self.seen, self.draws_cursor);
+        let mut look = |surface: &Surface, damage: &[Rect]| noted = look(self, surface, damage);
+        let generation = match draws_cursor {
+            true => screen.look_without_cursor(seen, &mut look),
+            false => screen.look(seen, &mut look),
+        };
         if noted {
             self.seen = generation;
         }
@@ -180,13 +206,16 @@ impl Composer {
                 .for_each(|y| self.rows.forget(y as usize));
         }
         let (copies, rects) = self.plan(surface, order.area);
-        let count = usize::from(notices.count()) + copies.len() + rects.len();
+        let count = usize::from(notices.count()) + usize::from(self.tells_cursor()) + copies.len() + rects.len();
         if count == 0 {
             return Ok(None);
         }
         self.write_preface();
         let header = self.buffer.len();
         write_update_header(u16::try_from(count).unwrap_or(u16::MAX), &mut self.buffer);
+        if let Some(kind) = self.encodings.cursor.filter(|_| self.tells_cursor()) {
+            self.cursor.write(kind, &self.translator, &mut self.buffer);
+        }
         self.write_notices(notices, name);
         copies.iter().for_each(|copy| self.write_copy(copy));
         let mut update = Update { rects, open_ended: false };
@@ -196,6 +225,11 @@ impl Composer {
             self.buffer[header + 2..header + 4].copy_from_slice(&u16::MAX.to_be_bytes());
         }
         Ok(Some(update))
+    }
+
+    /// Whether the viewer must hear, and can, how the pointer looks.
+    fn tells_cursor(&self) -> bool {
+        self.cursor.is_due() && self.encodings.cursor.is_some()
     }
 
     /// Follows the surface's size; tells whether the viewer must hear of it. A viewer that can't follow sees what fits
@@ -222,6 +256,7 @@ impl Composer {
             pointer_mode: notices.pointer_mode && self.encodings.pointer_motion,
             desktop_size: notices.desktop_size.filter(|_| self.encodings.extended_desktop_size),
             name: notices.name && self.encodings.desktop_name,
+            pointer_position: notices.pointer_position.filter(|_| self.encodings.pointer_position.is_some()),
         }
     }
 
@@ -315,6 +350,9 @@ impl Composer {
         if notices.name {
             whole.write_header(Encoding::DESKTOP_NAME, buffer);
             write_string(name.as_bytes(), buffer);
+        }
+        if let (Some((x, y)), Some(encoding)) = (notices.pointer_position, self.encodings.pointer_position) {
+            WireRect { x, y, width: 0, height: 0 }.write_header(encoding, buffer);
         }
         match notices.desktop_size {
             Some(reason) if self.encodings.extended_desktop_size => {

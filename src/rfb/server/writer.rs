@@ -28,6 +28,8 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
         }
         let generation = shared.refresher.refresh(&*shared.screen);
         looked = Some(Instant::now());
+        notices.pointer_position = composer.follow_cursor().filter(|place| !session.has_pointed_to(*place));
+        let urgent = urgent || notices.pointer_position.is_some();
         let news = urgent || composer.lacks(generation, order.area);
         if news && composer.send(&order, notices, &shared.name(), &mut &session.stream)? {
             session.set_size(composer.source_size());

@@ -1,12 +1,13 @@
 //! The console: a widget that shows a guest's screen and takes a person's keys and pointer to it.
 //!
 //! [`geometry`] knows where the picture lies, [`paint`] draws it, [`keyboard`] and [`pointer`] know what the guest holds down,
-//! [`link`] is the connection. A new picture is asked for when the last one was drawn, so a hidden console costs nothing and
-//! the display's rate is never exceeded.
+//! [`link`] is the connection, [`cursor`] the guest's pointer. A new picture is asked for when the last one was drawn, so a
+//! hidden console costs nothing and the display's rate is never exceeded.
 //!
 //! While it has the keyboard focus the console takes every key, those of the desktop too where the display server lets it.
 //! Left Control and left Alt together let go; so does leaving the window.
 
+mod cursor;
 mod geometry;
 mod keyboard;
 mod link;
@@ -65,8 +66,10 @@ impl Console {
         self.imp().link.replace(None);
         self.imp().client.replace(None);
         self.imp().picture.replace(None);
+        self.imp().cursor.replace(None);
         self.imp().size.set((0, 0));
         self.let_go();
+        self.show_cursor();
         self.queue_resize();
         self.tell();
     }
@@ -126,7 +129,7 @@ impl Console {
             if let Some(toplevel) = self.toplevel() {
                 toplevel.restore_system_shortcuts();
             }
-            self.set_cursor_from_name(None);
+            self.show_cursor();
             self.tell();
         }
     }
@@ -145,9 +148,15 @@ impl Console {
         self.tell();
     }
 
-    /// The guest draws a pointer of its own; two of them would confuse.
+    /// Shows the guest's pointer where the person's is, or none where the guest draws its own: two of them would confuse.
     fn show_cursor(&self) {
-        self.set_cursor_from_name(self.imp().captured.get().then_some("none"));
+        let imp = self.imp();
+        let follows_position = imp.pointer.borrow().follows_position();
+        let guests = imp.cursor.borrow().clone().filter(|_| follows_position);
+        match (guests, imp.captured.get()) {
+            (Some(cursor), _) => self.set_cursor(Some(&cursor)),
+            (None, captured) => self.set_cursor_from_name(captured.then_some("none")),
+        }
     }
 
     fn toplevel(&self) -> Option<gdk::Toplevel> {
@@ -166,6 +175,7 @@ impl Console {
             LinkEvent::Connected(client) => {
                 client.request_update();
                 imp.pointer.borrow_mut().set_follows_position(true);
+                imp.cursor.replace(None);
                 imp.client.replace(Some(client));
                 if self.has_focus() {
                     self.capture();
@@ -174,14 +184,21 @@ impl Console {
             LinkEvent::Screen(Event::Damaged(_)) => self.show_picture(),
             LinkEvent::Screen(Event::PointerMode { follows_position }) => {
                 imp.pointer.borrow_mut().set_follows_position(follows_position);
+                self.show_cursor();
+            }
+            LinkEvent::Screen(Event::Cursor(image)) => {
+                imp.cursor.replace(cursor::of(&image));
+                self.show_cursor();
             }
             LinkEvent::Screen(Event::Bell) => self.error_bell(),
             LinkEvent::Screen(_) => {}
             LinkEvent::Lost => {
                 imp.client.replace(None);
                 imp.picture.replace(None);
+                imp.cursor.replace(None);
                 imp.size.set((0, 0));
                 self.let_go();
+                self.show_cursor();
                 self.queue_draw();
                 self.tell();
             }
@@ -326,7 +343,7 @@ mod imp {
     use std::cell::{Cell, RefCell};
 
     use super::{
-        Client, Link, Scaling, geometry::Placement, glib, keyboard::Keyboard, paint::Picture, pointer::Pointer,
+        Client, Link, Scaling, gdk, geometry::Placement, glib, keyboard::Keyboard, paint::Picture, pointer::Pointer,
         wish::Wish,
     };
     use gtk::{prelude::*, subclass::prelude::*};
@@ -338,6 +355,7 @@ mod imp {
         pub link: RefCell<Option<Link>>,
         pub client: RefCell<Option<Client>>,
         pub picture: RefCell<Option<Picture>>,
+        pub cursor: RefCell<Option<gdk::Cursor>>,
         pub size: Cell<(u32, u32)>,
         pub scaling: Cell<Scaling>,
         pub keyboard: RefCell<Keyboard>,

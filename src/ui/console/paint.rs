@@ -7,7 +7,7 @@ use lodge::screen::Surface;
 use super::geometry::Placement;
 
 /// Bytes of a pixel, in cairo's `RGB24` and in GDK's `B8G8R8A8`.
-const PIXEL: usize = 4;
+pub const PIXEL: usize = 4;
 
 /// A picture, ready to be drawn.
 pub enum Picture {

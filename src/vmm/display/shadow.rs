@@ -27,6 +27,11 @@ impl Shadow {
         &self.surface
     }
 
+    /// The surface, for something that is put over it for a moment.
+    pub fn surface_mut(&mut self) -> &mut Surface {
+        &mut self.surface
+    }
+
     /// What has changed after `since`.
     pub fn damage(&self, since: Generation) -> Vec<Rect> {
         self.tiles.after(since)
@@ -66,6 +71,18 @@ impl Shadow {
                 self.changed = true;
             }
             from = to;
+        }
+    }
+
+    /// Notes that what is seen in a part of the surface has changed, though its pixels have not.
+    pub fn touch(&mut self, part: Rect) {
+        let first = part.x as usize / TILE_WIDTH;
+        let end = (part.x as usize + part.width as usize).div_ceil(TILE_WIDTH);
+        for y in part.y..part.y.saturating_add(part.height).min(self.surface.height) {
+            for tile in self.tiles.row_mut(y as usize).iter_mut().take(end).skip(first) {
+                *tile = self.generation + 1;
+                self.changed = true;
+            }
         }
     }
 
@@ -118,6 +135,20 @@ mod tests {
 
         assert_eq!(shadow.finish(), before);
         assert_eq!(before, 8);
+    }
+
+    #[test]
+    fn what_is_touched_is_damaged_and_keeps_its_pixels() {
+        let mut shadow = Shadow::new(0);
+        shadow.resize(200, 50);
+        let before = shadow.finish();
+
+        shadow.touch(rect(60, 15, 5, 2));
+        shadow.touch(rect(0, u32::MAX, 5, 5));
+        shadow.finish();
+
+        assert_eq!(shadow.damage(before), [rect(0, 0, 128, 32)]);
+        assert_eq!(shadow.surface(), &Surface::new(200, 50));
     }
 
     #[test]

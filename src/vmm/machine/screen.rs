@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
-    screen::{Generation, Rect, Screen, Surface},
+    screen::{Generation, Rect, Screen, Surface, cursor::Cursor},
     vmm::kvm::CoalescedWrites,
 };
 
@@ -26,6 +26,15 @@ impl Screen for CurrentScreen {
     fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
         self.coalesced.deliver();
         self.screen.look(since, look)
+    }
+
+    fn look_without_cursor(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        self.coalesced.deliver();
+        self.screen.look_without_cursor(since, look)
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        self.screen.cursor()
     }
 
     fn attach(&self) {

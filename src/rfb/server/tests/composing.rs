@@ -8,7 +8,8 @@ use crate::rfb::encoding::tests::noise;
 use crate::rfb::pixel_format::PixelFormat;
 use crate::rfb::protocol::Encoding;
 use crate::screen::canvas::Canvas;
-use crate::screen::{Rect, Screen};
+use crate::screen::cursor::{Cursor, CursorImage};
+use crate::screen::{Rect, Screen, Surface};
 use std::sync::Arc;
 
 const EVERYTHING: Rect = Rect { x: 0, y: 0, width: 65535, height: 65535 };
@@ -31,7 +32,8 @@ impl Pair {
     }
 
     /// Sends an update and gives back its bytes.
-    fn send(&mut self, order: Order, notices: Notices) -> Vec<u8> {
+    fn send(&mut self, order: Order, mut notices: Notices) -> Vec<u8> {
+        notices.pointer_position = self.composer.follow_cursor();
         let mut bytes = Vec::new();
         let sent = self.composer.send(&order, notices, "desktop", &mut bytes).unwrap();
         assert_eq!(sent, !bytes.is_empty());
@@ -250,7 +252,13 @@ impl std::io::Write for Scrolling {
 
 #[test]
 fn notices_are_for_viewers_that_understand_them() {
-    let all = Notices { extended_keys: true, pointer_mode: true, desktop_size: Some(SizeReason::Refused), name: true };
+    let all = Notices {
+        extended_keys: true,
+        pointer_mode: true,
+        desktop_size: Some(SizeReason::Refused),
+        name: true,
+        pointer_position: None,
+    };
     let encodings = [
         Encoding::QEMU_EXTENDED_KEY_EVENT,
         Encoding::QEMU_POINTER_MOTION_CHANGE,
@@ -272,6 +280,82 @@ fn notices_are_for_viewers_that_understand_them() {
     assert_eq!(&rects[47..59], b"\0\x01\0\x01\x02\x80\x01\x90\xFF\xFF\xFE\xCC", "this viewer asked, it is forbidden");
     assert_eq!(&rects[59..], b"\x01\0\0\0\0\0\0\0\0\0\0\0\x02\x80\x01\x90\0\0\0\0", "one screen");
     assert_eq!(simple.send(CHANGES, all), [0u8; 0]);
+}
+
+/// The picture with the pointer over it.
+fn pointed(pair: &Pair) -> Surface {
+    let mut seen = Surface::default();
+    pair.canvas.look(0, &mut |surface, _| seen = surface.clone());
+    seen
+}
+
+fn pointer(colour: u32, x: i32, y: i32) -> Option<Cursor> {
+    let image = CursorImage { width: 20, height: 30, hot_spot: (4, 5), pixels: vec![0xFF00_0000 | colour; 600] };
+    Some(Cursor { image: Arc::new(image), x, y })
+}
+
+#[test]
+fn a_viewer_that_draws_the_pointer_is_told_how_and_others_have_it_in_their_picture() {
+    for (encoding, draws) in [(Encoding::CURSOR_WITH_ALPHA, true), (Encoding::DESKTOP_SIZE, false)] {
+        let mut pair = Pair::new(640, 400, &[encoding, Encoding::COPY_RECT]);
+        pair.canvas.paint(|surface| *surface = noise(1, 640, 400, 3, 50));
+        pair.update(ANEW);
+        let places = [(7, 100, 50), (7, 103, 53), (7, -10, 390), (8, -10, 390), (8, 700, 0), (8, 0, 0)];
+        for (colour, x, y) in places {
+            let cursor = pointer(colour, x, y);
+            pair.canvas.point(cursor.clone());
+
+            pair.update(CHANGES);
+
+            let expected = if draws { pair.canvas.picture() } else { pointed(&pair) };
+            assert!(pair.viewer.picture == expected, "{encoding:?}, the pointer at {x}, {y}");
+            assert_eq!(pair.viewer.cursor, cursor.filter(|_| draws).map(|cursor| cursor.image));
+        }
+        pair.canvas.point(None);
+        pair.update(CHANGES);
+        assert!(pair.viewer.picture == pair.canvas.picture());
+        assert_eq!(pair.viewer.cursor, draws.then(Arc::default));
+    }
+}
+
+#[test]
+fn a_pointer_that_moves_costs_a_viewer_that_draws_it_nothing() {
+    let mut pair = Pair::new(640, 400, &[Encoding::CURSOR]);
+    pair.canvas.point(pointer(7, 100, 100));
+    let told = pair.send(ANEW, Notices::default());
+    assert_eq!(told[4..16], *b"\0\x04\0\x05\0\x14\0\x1E\xFF\xFF\xFF\x11");
+
+    pair.canvas.point(pointer(7, 200, 200));
+
+    assert_eq!(pair.update(CHANGES), 0);
+}
+
+#[test]
+fn a_pointer_that_does_not_go_where_it_is_told_is_in_every_picture() {
+    let mut pair = Pair::new(640, 400, &[Encoding::CURSOR_WITH_ALPHA]);
+    pair.canvas.point(pointer(7, 100, 100));
+    pair.update(ANEW);
+
+    for (follows_position, drawn) in [(false, false), (true, true)] {
+        pair.composer.pointer_mode_changed(follows_position);
+        pair.update(CHANGES);
+
+        assert!(pair.viewer.picture == if drawn { pair.canvas.picture() } else { pointed(&pair) });
+        assert_eq!(pair.viewer.cursor.as_ref().unwrap().width, if drawn { 20 } else { 0 });
+    }
+}
+
+#[test]
+fn where_the_pointer_is_moved_to_is_told_to_viewers_that_follow() {
+    let mut pair = Pair::new(640, 400, &[Encoding::CURSOR, Encoding::POINTER_POSITION]);
+    pair.canvas.point(pointer(7, 10, 20));
+    pair.send(ANEW, Notices::default());
+
+    pair.canvas.point(pointer(7, 256, 0));
+    assert_eq!(pair.send(CHANGES, Notices::default()), b"\0\0\0\x01\x01\x04\0\x05\0\0\0\0\xFF\xFF\xFF\x18");
+
+    pair.canvas.point(pointer(7, 636, 0));
+    assert_eq!(pair.update(CHANGES), 0, "it points beside the screen");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod conversations;
 use super::{Server, ViewerEvent};
 use crate::input::{InputEvent, InputSink};
 use crate::screen::canvas::Canvas;
+use crate::screen::cursor::Cursor;
 use crate::screen::{Generation, Rect, Screen, Surface};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -75,6 +76,14 @@ impl Screen for Watched {
 
     fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
         self.canvas.look(since, look)
+    }
+
+    fn look_without_cursor(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        self.canvas.look_without_cursor(since, look)
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        self.canvas.cursor()
     }
 
     fn attach(&self) {

@@ -2,7 +2,7 @@
 //! 5.7; 2D commands, EDID).
 //!
 //! - [`protocol`]: commands and answers as bytes;
-//! - [`resource`]: pictures in the guest's memory; [`cursor`]: the pointer over them;
+//! - [`resource`]: pictures in the guest's memory;
 //! - [`scene`]: what commands have set up; [`screen`]: what viewers see of it.
 //!
 //! There is one screen. Its preferred size follows the viewers' windows ([`Screen::set_preferred_size`]): the driver is
@@ -12,7 +12,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod cursor;
 pub mod protocol;
 pub mod resource;
 pub mod scene;

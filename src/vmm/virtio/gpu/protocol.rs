@@ -103,6 +103,8 @@ pub enum Command {
         x: i32,
         /// Where its top left corner is.
         y: i32,
+        /// The pixel of it that points.
+        hot_spot: (u32, u32),
     },
     /// Moves the pointer.
     MoveCursor {
@@ -197,10 +199,13 @@ impl Command {
             0x107 => Self::DetachBacking { resource: words::<2>(buffers)?[0] },
             0x10a => Self::GetEdid { scanout: words::<2>(buffers)?[0] },
             0x300 | 0x301 => {
-                let [_scanout, x, y, _, resource, _hot_x, _hot_y, _] = words(buffers)?;
+                let [_scanout, x, y, _, resource, hot_x, hot_y, _] = words(buffers)?;
                 // A pointer may stand out to the left and above.
                 let (x, y) = (x as i32, y as i32);
-                if header.kind == 0x300 { Self::UpdateCursor { resource, x, y } } else { Self::MoveCursor { x, y } }
+                match header.kind {
+                    0x300 => Self::UpdateCursor { resource, x, y, hot_spot: (hot_x, hot_y) },
+                    _ => Self::MoveCursor { x, y },
+                }
             }
             _ => Self::Unknown,
         })

@@ -6,15 +6,19 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     MAX_PIECES,
-    cursor::{CURSOR_SIZE, Cursor},
     protocol::{Command, ErrorKind, Response},
     resource::{Backing, Format, Resource},
 };
 use crate::{
-    screen::Rect,
+    screen::{
+        Rect,
+        cursor::{Cursor, CursorImage},
+    },
     vmm::{display::edid, memory::GuestMemory, virtio::interrupt::VirtioInterrupt},
 };
 
+/// Width and height of a pointer, in pixels (section 5.7.6.10).
+pub const CURSOR_SIZE: u32 = 64;
 /// The size that the driver is told to prefer until somebody asks for another, in pixels.
 const PREFERRED_SIZE: (u32, u32) = (1280, 800);
 /// The largest width and height of a resource, in pixels.
@@ -40,7 +44,7 @@ pub struct Scene {
     // Volatile state
     pub(super) resources: BTreeMap<u32, Resource>,
     pub(super) scanout: Option<Scanout>,
-    pub(super) cursor: Cursor,
+    pub(super) cursor: Option<Cursor>,
     pub(super) preferred_size: (u32, u32),
     pub(super) events: u32,
     changes: Changes,
@@ -84,7 +88,7 @@ impl Scene {
             interrupt: None,
             resources: BTreeMap::new(),
             scanout: None,
-            cursor: Cursor { pixels: Arc::default(), x: 0, y: 0 },
+            cursor: None,
             preferred_size: PREFERRED_SIZE,
             events: 0,
             changes: Changes::Everything,
@@ -95,7 +99,7 @@ impl Scene {
     pub fn reset(&mut self) {
         self.resources.clear();
         self.scanout = None;
-        self.cursor = Cursor { pixels: Arc::default(), x: 0, y: 0 };
+        self.cursor = None;
         self.events = 0;
         self.changes = Changes::Everything;
     }
@@ -148,8 +152,7 @@ impl Scene {
     pub fn view(&self) -> Option<View> {
         let scanout = self.scanout?;
         let resource = self.resources.get(&scanout.resource)?.clone();
-        let cursor = (!self.cursor.pixels.is_empty()).then(|| self.cursor.clone());
-        Some(View { memory: self.memory.clone(), resource, rect: scanout.rect, cursor })
+        Some(View { memory: self.memory.clone(), resource, rect: scanout.rect, cursor: self.cursor.clone() })
     }
 
     /// Carries out a command.
@@ -171,9 +174,10 @@ impl Scene {
             Command::TransferToHost { rect, offset, resource } => self.transfer(rect, offset, resource),
             Command::AttachBacking { resource, pieces } => self.attach(resource, &pieces),
             Command::DetachBacking { resource } => self.detach(resource),
-            Command::UpdateCursor { resource, x, y } => self.update_cursor(resource, x, y),
+            Command::UpdateCursor { resource, x, y, hot_spot } => self.update_cursor(resource, x, y, hot_spot),
             Command::MoveCursor { x, y } => {
-                (self.cursor.x, self.cursor.y) = (x, y);
+                // A pointer that shows up again says where.
+                self.cursor = self.cursor.take().map(|cursor| Cursor { x, y, ..cursor });
                 Ok(())
             }
             Command::Unknown => Err(ErrorKind::Unspecified),
@@ -302,25 +306,34 @@ impl Scene {
         Ok(())
     }
 
-    fn update_cursor(&mut self, id: u32, x: i32, y: i32) -> Result<(), ErrorKind> {
-        let mut pixels = Vec::new();
-        if id != 0 {
-            let memory = self.memory.clone();
-            let resource = self.resource(id)?;
-            if (resource.width, resource.height) != (CURSOR_SIZE, CURSOR_SIZE) {
-                return Err(ErrorKind::InvalidParameter);
-            }
-            let mut bytes = vec![0; resource.size() as usize];
-            resource.read(&memory, 0, 0, &mut bytes);
-            resource.format.convert_with_alpha(&bytes, &mut pixels);
+    fn update_cursor(&mut self, id: u32, x: i32, y: i32, hot_spot: (u32, u32)) -> Result<(), ErrorKind> {
+        if id == 0 {
+            self.cursor = None;
+            return Ok(());
         }
-        self.cursor = Cursor { pixels: Arc::new(pixels), x, y };
+        let memory = self.memory.clone();
+        let resource = self.resource(id)?;
+        if (resource.width, resource.height) != (CURSOR_SIZE, CURSOR_SIZE) {
+            return Err(ErrorKind::InvalidParameter);
+        }
+        let mut bytes = vec![0; resource.size() as usize];
+        resource.read(&memory, 0, 0, &mut bytes);
+        let mut pixels = Vec::new();
+        resource.format.convert_with_alpha(&bytes, &mut pixels);
+        self.cursor = Some(cursor(pixels, hot_spot, x, y));
         Ok(())
     }
 
     fn resource(&mut self, id: u32) -> Result<&mut Resource, ErrorKind> {
         self.resources.get_mut(&id).ok_or(ErrorKind::InvalidResource)
     }
+}
+
+/// A pointer of [`CURSOR_SIZE`]² pixels, which points with one of them.
+pub(super) fn cursor(pixels: Vec<u32>, (hot_x, hot_y): (u32, u32), x: i32, y: i32) -> Cursor {
+    let hot_spot = (hot_x.min(CURSOR_SIZE - 1), hot_y.min(CURSOR_SIZE - 1));
+    let image = CursorImage { width: CURSOR_SIZE, height: CURSOR_SIZE, hot_spot, pixels };
+    Cursor { image: Arc::new(image), x, y }
 }
 
 /// Whether a resource can have this size.

@@ -5,12 +5,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::{
-    cursor::Cursor,
     resource::PIXEL_SIZE,
     scene::{Changes, Scene, View},
 };
 use crate::{
-    screen::{Generation, Rect, Screen, Surface},
+    screen::{Generation, Rect, Screen, Surface, cursor::Cursor},
     vmm::display::shadow::Shadow,
 };
 
@@ -39,6 +38,15 @@ impl GpuScreen {
     fn scene(&self) -> MutexGuard<'_, Scene> {
         self.scene.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The picture for one look: nobody is watching.
+    fn painted(&self, generation: Generation) -> Painter {
+        let view = self.scene().view();
+        let mut painter = Painter::new(generation);
+        painter.draw(view.as_ref(), &Changes::Everything);
+        painter.shadow.finish();
+        painter
+    }
 }
 
 impl Screen for GpuScreen {
@@ -58,20 +66,38 @@ impl Screen for GpuScreen {
     }
 
     fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(painter) = &state.painter {
-            look(painter.shadow.surface(), &painter.shadow.damage(since));
-            return state.generation;
+        if self.cursor().is_none() {
+            return self.look_without_cursor(since, look);
         }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let generation = state.generation;
+        if let Some(painter) = &mut state.painter {
+            painter.show_with_cursor(since, look);
+            return generation;
+        }
         drop(state);
-        // Nobody is watching: the picture is made for this look alone.
-        let view = self.scene().view();
-        let mut painter = Painter::new(generation);
-        painter.draw(view.as_ref(), &Changes::Everything);
-        painter.shadow.finish();
-        look(painter.shadow.surface(), &painter.shadow.damage(0));
+        self.painted(generation).show_with_cursor(0, look);
         generation
+    }
+
+    fn look_without_cursor(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let generation = state.generation;
+        if let Some(painter) = &state.painter {
+            painter.show(since, look);
+            return generation;
+        }
+        drop(state);
+        self.painted(generation).show(0, look);
+        generation
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        match &state.painter {
+            Some(painter) => painter.cursor.clone(),
+            None => self.scene().view().and_then(|view| view.cursor),
+        }
     }
 
     fn attach(&self) {
@@ -112,7 +138,22 @@ impl Painter {
         Self { shadow: Shadow::new(generation), cursor: None, bytes: Vec::new(), pixels: Vec::new() }
     }
 
+    /// Shows the surface.
+    fn show(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) {
+        look(self.shadow.surface(), &self.shadow.damage(since));
+    }
+
+    /// Shows the surface with the pointer over it.
+    fn show_with_cursor(&mut self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) {
+        let under = self.cursor.as_ref().and_then(|cursor| cursor.draw_on(self.shadow.surface_mut()));
+        self.show(since, look);
+        if let Some(under) = under {
+            under.put_back(self.shadow.surface_mut());
+        }
+    }
+
     fn draw(&mut self, view: Option<&View>, changes: &Changes) {
+        let before = std::mem::replace(&mut self.cursor, view.and_then(|view| view.cursor.clone()));
         let Some(view) = view else {
             // The screen is off. It keeps its size.
             let bounds = self.shadow.surface().bounds();
@@ -121,25 +162,17 @@ impl Painter {
             if *changes == Changes::Everything {
                 self.shadow.blank();
             }
-            self.cursor = None;
             return;
         };
         let Rect { width, height, .. } = view.rect;
         let resized = self.shadow.resize(width, height);
-        let before = std::mem::replace(&mut self.cursor, view.cursor.clone());
         match changes {
-            Changes::Parts(parts) if !resized => {
-                parts.iter().for_each(|&part| self.draw_part(view, part));
-                let same = match (&before, &view.cursor) {
-                    (Some(before), Some(now)) => before.is_same(now),
-                    (before, now) => before.is_none() && now.is_none(),
-                };
-                if !same {
-                    let moved = [before.as_ref(), view.cursor.as_ref()].into_iter().flatten();
-                    moved.filter_map(|cursor| cursor.covers(width, height)).for_each(|part| self.draw_part(view, part));
-                }
-            }
+            Changes::Parts(parts) if !resized => parts.iter().for_each(|&part| self.draw_part(view, part)),
             _ => self.draw_part(view, Rect { x: 0, y: 0, width, height }),
+        }
+        if before != view.cursor {
+            let moved = [before.as_ref(), view.cursor.as_ref()].into_iter().flatten();
+            moved.filter_map(|cursor| cursor.covers(width, height)).for_each(|part| self.shadow.touch(part));
         }
     }
 
@@ -150,9 +183,6 @@ impl Painter {
             view.resource.read(&view.memory, view.rect.x + part.x, view.rect.y + y, &mut self.bytes);
             self.pixels.clear();
             view.resource.format.convert(&self.bytes, &mut self.pixels);
-            if let Some(cursor) = &view.cursor {
-                cursor.draw_over(part.x, y, &mut self.pixels);
-            }
             self.shadow.draw(part.x as usize, y as usize, &self.pixels);
         }
     }

@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use super::{
     MAX_PIECES,
-    cursor::{CURSOR_SIZE, Cursor},
     protocol::Piece,
     resource::{Backing, Format, Resource},
-    scene::{MAX_RESOURCES, MAX_SIZE, Scanout, Scene, is_possible_size},
+    scene::{CURSOR_SIZE, MAX_RESOURCES, MAX_SIZE, Scanout, Scene, cursor, is_possible_size},
 };
 use crate::{
     screen::Rect,
@@ -54,11 +53,14 @@ struct ScanoutState {
     height: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct CursorState {
+    /// None when there is no pointer.
     pixels: Vec<u32>,
     x: i32,
     y: i32,
+    #[serde(default)]
+    hot_spot: (u32, u32),
 }
 
 /// Packs what the driver has set up.
@@ -83,7 +85,12 @@ pub fn save(label: &str, scene: &Scene) -> Result<Value, StateError> {
             width,
             height,
         }),
-        cursor: CursorState { pixels: scene.cursor.pixels.to_vec(), x: scene.cursor.x, y: scene.cursor.y },
+        cursor: scene.cursor.as_ref().map_or_else(CursorState::default, |cursor| CursorState {
+            pixels: cursor.image.pixels.clone(),
+            x: cursor.x,
+            y: cursor.y,
+            hot_spot: cursor.image.hot_spot,
+        }),
         preferred_size: scene.preferred_size,
         events: scene.events,
     };
@@ -125,7 +132,8 @@ pub fn restore(label: &str, scene: &mut Scene, state: Value) -> Result<(), State
     }
     scene.resources = resources;
     scene.scanout = scanout;
-    scene.cursor = Cursor { pixels: Arc::new(state.cursor.pixels), x: state.cursor.x, y: state.cursor.y };
+    let CursorState { pixels, x, y, hot_spot } = state.cursor;
+    scene.cursor = (!pixels.is_empty()).then(|| cursor(pixels, hot_spot, x, y));
     scene.preferred_size = state.preferred_size;
     scene.events = state.events;
     Ok(())

@@ -86,7 +86,7 @@ impl Gpu {
     }
 
     fn cursor(&mut self, kind: u32, x: i32, y: i32, resource: u32) {
-        self.send(1, &[kind, 0, 0, 0, 0, 0, 0, x as u32, y as u32, 0, resource, 0, 0, 0], 0);
+        self.send(1, &[kind, 0, 0, 0, 0, 0, 0, x as u32, y as u32, 0, resource, 9, 70, 0], 0);
     }
 
     fn surface(&self) -> Surface {
@@ -288,11 +288,17 @@ fn the_pointer_lies_over_the_picture_and_moves() {
     let moved = gpu.damage(before);
     assert_eq!(gpu.surface().row(10)[..2], [0, 0]);
     assert_eq!(gpu.surface().row(99)[188..192], [0, 0, 0xaa, 0xaa]);
+    let cursor = gpu.screen.cursor().unwrap();
+    let mut bare = Surface::default();
+    gpu.screen.look_without_cursor(0, &mut |shown, _| bare = shown.clone());
     gpu.cursor(0x300, 190, 96, 0);
 
+    assert_eq!((cursor.points_to(), cursor.image.hot_spot), ((199, 159), (9, 63)), "a hot spot lies in the picture");
+    assert_eq!(bare, Surface::new(200, 100));
     assert_eq!(appeared, [rect(0, 0, 64, 80)]);
     assert_eq!(moved, [rect(0, 0, 64, 80), rect(128, 96, 72, 4)]);
     assert_eq!(gpu.surface(), Surface::new(200, 100));
+    assert_eq!(gpu.screen.cursor(), None);
 }
 
 #[test]
