@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod encoding;
+pub mod fence;
 pub mod gate;
 pub mod pixel_format;
 pub mod protocol;

@@ -3,13 +3,20 @@
 //! Everything a peer chooses is checked here: a message that is cut off, of a kind we did not agree on, or longer than
 //! anyone needs is an error, and never costs more memory than a message is worth.
 
+use super::fence::Fence;
 use super::pixel_format::{FormatError, PixelFormat};
+use crate::screen::Rect;
 use std::io::{self, Read};
 
 /// Viewers may paste this many bytes of text; what is longer is read and cut off.
 pub const MAX_CUT_TEXT: u32 = 64 * 1024;
 /// Only so many of the encodings that a viewer lists are looked at; there are about 40.
 const MAX_ENCODINGS: usize = 256;
+
+/// The viewer's message about updates that it does not request.
+const CONTINUOUS_UPDATES: u8 = 150;
+/// The server's message that no more updates come unrequested. The first one says that they can be had.
+pub const END_OF_CONTINUOUS_UPDATES: u8 = 150;
 
 /// What may be wrong with a peer's messages.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +73,10 @@ impl Encoding {
     pub const QEMU_EXTENDED_KEY_EVENT: Self = Self(-258);
     /// The desktop's new name.
     pub const DESKTOP_NAME: Self = Self(-307);
+    /// The peer answers marks in the stream of messages: [`Fence`].
+    pub const FENCE: Self = Self(-312);
+    /// The viewer can take updates that it has not requested.
+    pub const CONTINUOUS_UPDATES: Self = Self(-313);
     /// How the pointer looks, with how opaque each pixel is.
     pub const CURSOR_WITH_ALPHA: Self = Self(-314);
     /// The screen's new size and who asked for it.
@@ -190,6 +201,15 @@ pub enum ClientMessage {
         /// In pixels.
         height: u16,
     },
+    /// A mark in the stream of messages, or the answer to one.
+    Fence(Fence),
+    /// It wants every change from now on, or no longer.
+    ContinuousUpdates {
+        /// From now on.
+        enable: bool,
+        /// Where.
+        area: WireRect,
+    },
 }
 
 impl ClientMessage {
@@ -222,6 +242,17 @@ impl ClientMessage {
             6 => {
                 let [_, _, _, length @ ..] = take::<7>(reader)?;
                 read_cut_text(reader, u32::from_be_bytes(length)).map(Self::CutText)
+            }
+            CONTINUOUS_UPDATES => {
+                let [enable] = take(reader)?;
+                let [x, y, width, height] = take_u16s(reader)?;
+                Ok(Self::ContinuousUpdates { enable: enable != 0, area: WireRect { x, y, width, height } })
+            }
+            Fence::MESSAGE => {
+                let (flags, length) = Fence::parse_header(take(reader)?)?;
+                let mut payload = vec![0; length];
+                reader.read_exact(&mut payload)?;
+                Ok(Self::Fence(Fence { flags, payload }))
             }
             251 => {
                 let [_, w1, w2, h1, h2, screens, _] = take(reader)?;
@@ -286,7 +317,19 @@ impl ClientMessage {
                 out.extend_from_slice(&[1, 0]);
                 write_screen(*width, *height, out);
             }
+            Self::Fence(fence) => fence.write(out),
+            Self::ContinuousUpdates { enable, area } => {
+                out.extend_from_slice(&[CONTINUOUS_UPDATES, u8::from(*enable)]);
+                area.write(out);
+            }
         }
+    }
+}
+
+impl From<WireRect> for Rect {
+    fn from(wire: WireRect) -> Self {
+        let [x, y, width, height] = [wire.x, wire.y, wire.width, wire.height].map(u32::from);
+        Self { x, y, width, height }
     }
 }
 
@@ -391,104 +434,4 @@ fn skip(reader: &mut impl Read, count: u64) -> Result<(), ProtocolError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn examples() -> Vec<ClientMessage> {
-        vec![
-            ClientMessage::SetPixelFormat(PixelFormat::NATIVE),
-            ClientMessage::SetEncodings(vec![Encoding::ZRLE, Encoding::RAW, Encoding(-1)]),
-            ClientMessage::UpdateRequest {
-                incremental: true,
-                area: WireRect { x: 1, y: 2, width: 300, height: 65535 },
-            },
-            ClientMessage::Key { down: true, keysym: 0xFF0D },
-            ClientMessage::ExtendedKey { down: true, keysym: 0x61, code: 0x1E },
-            ClientMessage::Pointer { buttons: 5, x: 640, y: 480 },
-            ClientMessage::CutText(b"text".to_vec()),
-            ClientMessage::SetDesktopSize { width: 800, height: 600 },
-        ]
-    }
-
-    fn written(message: &ClientMessage) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        message.write(&mut bytes);
-        bytes
-    }
-
-    #[test]
-    fn messages_are_read_as_they_were_written() {
-        for message in examples() {
-            let bytes = written(&message);
-            let mut reader = bytes.as_slice();
-
-            assert_eq!(ClientMessage::read(&mut reader).unwrap(), message);
-            assert!(reader.is_empty(), "{message:?} leaves {} bytes", reader.len());
-        }
-    }
-
-    #[test]
-    fn a_message_cut_off_anywhere_is_an_error() {
-        for message in examples() {
-            let bytes = written(&message);
-            for length in 0..bytes.len() {
-                let result = ClientMessage::read(&mut &bytes[..length]);
-
-                assert!(matches!(result, Err(ProtocolError::Io(_))), "{message:?} cut at {length}: {result:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn more_encodings_than_exist_are_read_and_forgotten() {
-        let bytes = written(&ClientMessage::SetEncodings(vec![Encoding::RAW; 65535]));
-        let mut reader = bytes.as_slice();
-
-        let message = ClientMessage::read(&mut reader).unwrap();
-
-        assert_eq!(message, ClientMessage::SetEncodings(vec![Encoding::RAW; MAX_ENCODINGS]));
-        assert!(reader.is_empty());
-    }
-
-    #[test]
-    fn a_long_clipboard_text_is_cut_off_and_a_huge_one_refused() {
-        let long = written(&ClientMessage::CutText(vec![b'x'; 1 << 20]));
-        let huge = [6, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
-        let mut reader = long.as_slice();
-
-        let text = ClientMessage::read(&mut reader).unwrap();
-
-        assert_eq!(text, ClientMessage::CutText(vec![b'x'; MAX_CUT_TEXT as usize]));
-        assert!(reader.is_empty());
-        assert!(matches!(ClientMessage::read(&mut huge.as_slice()), Err(ProtocolError::Malformed(_))));
-    }
-
-    #[test]
-    fn what_nobody_agreed_on_is_refused() {
-        assert!(matches!(ClientMessage::read(&mut [1u8; 99].as_slice()), Err(ProtocolError::UnknownMessage(1))));
-        assert!(matches!(ClientMessage::read(&mut [255u8; 99].as_slice()), Err(ProtocolError::UnknownMessage(255))));
-    }
-
-    #[test]
-    fn versions_are_told_apart() {
-        let parse = |line: &[u8; 12]| Version::parse(line).ok();
-
-        assert_eq!(parse(b"RFB 003.003\n"), Some(Version::V3_3));
-        assert_eq!(parse(b"RFB 003.005\n"), Some(Version::V3_3));
-        assert_eq!(parse(b"RFB 003.007\n"), Some(Version::V3_7));
-        assert_eq!(parse(b"RFB 003.008\n"), Some(Version::V3_8));
-        assert_eq!(parse(b"RFB 003.889\n"), Some(Version::V3_8));
-        assert_eq!(parse(b"RFB 004.001\n"), Some(Version::V3_8));
-        assert_eq!(parse(b"RFB 003.+08\n"), None);
-        assert_eq!(parse(b"GET / HTTP/1"), None);
-    }
-
-    #[test]
-    fn compression_levels_are_ten() {
-        assert_eq!(Encoding(-256).compression_level(), Some(0));
-        assert_eq!(Encoding(-247).compression_level(), Some(9));
-        assert_eq!(Encoding(-257).compression_level(), None);
-        assert_eq!(Encoding(-246).compression_level(), None);
-        assert_eq!(Encoding(i32::MAX).compression_level(), None);
-    }
-}
+mod tests;

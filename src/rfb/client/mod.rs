@@ -20,7 +20,8 @@
 //! # }
 //! ```
 //!
-//! The consumer sets the pace: no update comes that was not requested, and whoever does not take events is not sent more.
+//! The consumer sets the pace: a server that can sends every change, but no more than two updates ahead of
+//! [`Client::request_update`]; of others each update is requested. Whoever does not take events is not sent more.
 //! The server is not trusted: what does not fit its own announcements ends the connection with a reason.
 
 mod handshake;
@@ -75,17 +76,19 @@ pub struct Options {
     pub encodings: Vec<Encoding>,
     /// Whether others may look at the same time.
     pub shared: bool,
+    /// Whether the server may send updates that were not requested, if it can.
+    pub continuous: bool,
 }
 
 impl Options {
     /// For a server on this machine: pixels as they are, which costs the least time.
     pub fn local() -> Self {
-        Self { encodings: vec![Encoding::RAW, Encoding::COPY_RECT], shared: true }
+        Self { encodings: vec![Encoding::RAW, Encoding::COPY_RECT], shared: true, continuous: true }
     }
 
     /// For a server on a network: compressed pixels.
     pub fn remote() -> Self {
-        Self { encodings: vec![Encoding::ZRLE, Encoding::COPY_RECT, Encoding::RAW], shared: true }
+        Self { encodings: vec![Encoding::ZRLE, Encoding::COPY_RECT, Encoding::RAW], shared: true, continuous: true }
     }
 }
 
@@ -99,8 +102,8 @@ pub enum Event {
         /// In pixels.
         height: u32,
     },
-    /// An update has come, and these parts of the picture (inside it, perhaps overlapping) are new. Nothing more comes
-    /// until [`Client::request_update`].
+    /// An update has come, and these parts of the picture (inside it, perhaps overlapping) are new. Nothing more comes, or
+    /// not much, until [`Client::request_update`].
     Damaged(Vec<Rect>),
     /// The guest's bell.
     Bell,
@@ -170,7 +173,7 @@ impl Client {
         let picture = Arc::new(Picture(Mutex::new(new_surface(welcome.width, welcome.height)?)));
         let outgoing = Arc::new(Outgoing::new(welcome.width, welcome.height));
         outgoing.push(ClientMessage::SetPixelFormat(PixelFormat::NATIVE));
-        outgoing.push(ClientMessage::SetEncodings(announced(&options.encodings)));
+        outgoing.push(ClientMessage::SetEncodings(announced(&options)));
 
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
         let reader = reader::Reader::new(read, Arc::clone(&picture), Arc::clone(&outgoing), events);
@@ -190,10 +193,16 @@ impl Client {
         look(&self.connection.picture.lock())
     }
 
-    /// Asks for the next update: everything the first time and after a change of size, else what has changed. The answer
-    /// is [`Event::Damaged`], as soon as there is something new; asking again before it has come changes nothing.
+    /// What has come was taken; asks for the next update: everything the first time and after a change of size, else what
+    /// has changed. The answer is [`Event::Damaged`], as soon as there is something new; asking again before it has come
+    /// changes nothing.
     pub fn request_update(&self) {
         self.connection.outgoing.request_update();
+    }
+
+    /// Wants no updates for now, so that the server need not look for any: until the next [`Self::request_update`].
+    pub fn pause(&self) {
+        self.connection.outgoing.pause();
     }
 
     /// A key goes down or up. Call it again while the key repeats.
@@ -231,7 +240,7 @@ impl Drop for Connection {
 }
 
 /// The whole list of what we understand.
-fn announced(encodings: &[Encoding]) -> Vec<Encoding> {
+fn announced(options: &Options) -> Vec<Encoding> {
     let extensions = [
         Encoding::DESKTOP_SIZE,
         Encoding::EXTENDED_DESKTOP_SIZE,
@@ -241,7 +250,8 @@ fn announced(encodings: &[Encoding]) -> Vec<Encoding> {
         Encoding::QEMU_POINTER_MOTION_CHANGE,
         Encoding::CURSOR_WITH_ALPHA,
     ];
-    encodings.iter().copied().chain(extensions).collect()
+    let continuous = [Encoding::FENCE, Encoding::CONTINUOUS_UPDATES].into_iter().filter(|_| options.continuous);
+    options.encodings.iter().copied().chain(extensions).chain(continuous).collect()
 }
 
 /// A black surface of the size that the server says, if that is sane.

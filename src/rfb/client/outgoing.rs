@@ -3,7 +3,8 @@
 
 use crate::input::Key;
 use crate::input::keys::{self, LEFT_SHIFT, RIGHT_SHIFT};
-use crate::rfb::protocol::{ClientMessage, WireRect};
+use crate::rfb::fence::Fence;
+use crate::rfb::protocol::{ClientMessage, ProtocolError, WireRect};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -11,6 +12,8 @@ use tokio::sync::Notify;
 
 /// A server that leaves so many messages unread is not going to read them; more are dropped.
 const MAX_MESSAGES: usize = 4096;
+/// A server that sends so many fences without waiting for an answer means harm.
+const MAX_FENCES: usize = 64;
 /// What is added to movement, so that it is not negative.
 const STILL: i32 = 0x7FFF;
 
@@ -28,12 +31,28 @@ struct State {
     requested: bool,
     /// The next request is for everything.
     anew: bool,
+    flow: Flow,
+    /// An update has come that the consumer has not taken.
+    untaken: bool,
+    /// Fences that are answered when it has.
+    fences: Vec<Fence>,
     /// The server understands scan codes.
     extended_keys: bool,
     /// Shift is down.
     shifts: [bool; 2],
     /// The last pointer message was a movement.
     moving: bool,
+}
+
+/// How updates come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// Each is requested.
+    Requested,
+    /// As yet each is requested, but the server can send every change.
+    Offered,
+    /// The server sends every change.
+    Continuous,
 }
 
 impl Outgoing {
@@ -45,6 +64,9 @@ impl Outgoing {
             height,
             requested: false,
             anew: true,
+            flow: Flow::Requested,
+            untaken: false,
+            fences: Vec::new(),
             extended_keys: false,
             shifts: [false; 2],
             moving: false,
@@ -62,23 +84,75 @@ impl Outgoing {
         self.news.notify_one();
     }
 
-    /// Asks for an update, unless one is on its way.
+    /// The consumer has taken what came and wants more. While the server sends every change, that is the answer to its
+    /// fences; else an update is requested, unless one is on its way.
     pub(super) fn request_update(&self) {
         {
             let mut state = self.state();
-            if std::mem::replace(&mut state.requested, true) {
-                return;
+            state.untaken = false;
+            for fence in std::mem::take(&mut state.fences) {
+                state.push(ClientMessage::Fence(fence.answer()));
             }
-            let incremental = !std::mem::take(&mut state.anew);
-            let area = WireRect { x: 0, y: 0, width: state.width, height: state.height };
-            state.push(ClientMessage::UpdateRequest { incremental, area });
+            state.ask();
         }
         self.news.notify_one();
     }
 
-    /// The update has come.
-    pub(super) fn update_arrived(&self) {
-        self.state().requested = false;
+    /// An update has come, with something in it for the consumer or not: then it still waits.
+    pub(super) fn update_arrived(&self, with_news: bool) {
+        {
+            let mut state = self.state();
+            state.requested = false;
+            state.untaken |= with_news;
+            if !with_news {
+                state.ask();
+            }
+        }
+        self.news.notify_one();
+    }
+
+    /// The server can send every change.
+    pub(super) fn offer_flow(&self) {
+        {
+            let mut state = self.state();
+            if state.flow != Flow::Requested {
+                return;
+            }
+            state.flow = Flow::Offered;
+            // If the consumer waits for an update already it need not be asked.
+            if state.requested {
+                state.switch_flow(true);
+            }
+        }
+        self.news.notify_one();
+    }
+
+    /// The consumer wants nothing for now.
+    pub(super) fn pause(&self) {
+        {
+            let mut state = self.state();
+            if state.flow != Flow::Continuous {
+                return;
+            }
+            state.switch_flow(false);
+        }
+        self.news.notify_one();
+    }
+
+    /// A fence has come.
+    pub(super) fn fence(&self, fence: Fence) -> Result<(), ProtocolError> {
+        {
+            let mut state = self.state();
+            match fence.is_request() {
+                true if state.untaken && state.fences.len() < MAX_FENCES => state.fences.push(fence),
+                true if state.untaken => return Err(ProtocolError::Malformed("fences without end")),
+                true => state.push(ClientMessage::Fence(fence.answer())),
+                // We have sent none.
+                false => {}
+            }
+        }
+        self.news.notify_one();
+        Ok(())
     }
 
     /// The screen's size is another: nothing of the picture is worth anything.
@@ -156,6 +230,29 @@ impl Outgoing {
 }
 
 impl State {
+    /// Asks for an update where that is needed.
+    fn ask(&mut self) {
+        if self.flow == Flow::Offered || self.flow == Flow::Continuous && self.anew {
+            self.switch_flow(true);
+        }
+        if self.requested || self.flow == Flow::Continuous && !self.anew {
+            return;
+        }
+        self.requested = true;
+        let (incremental, area) = (!std::mem::take(&mut self.anew), self.area());
+        self.push(ClientMessage::UpdateRequest { incremental, area });
+    }
+
+    /// Has the server send every change of the screen, or none.
+    fn switch_flow(&mut self, enable: bool) {
+        self.flow = if enable { Flow::Continuous } else { Flow::Offered };
+        self.push(ClientMessage::ContinuousUpdates { enable, area: self.area() });
+    }
+
+    fn area(&self) -> WireRect {
+        WireRect { x: 0, y: 0, width: self.width, height: self.height }
+    }
+
     fn push(&mut self, message: ClientMessage) {
         if self.queue.len() < MAX_MESSAGES {
             self.queue.push_back(message);
@@ -196,15 +293,65 @@ mod tests {
         outgoing.request_update();
         assert_eq!(queued(&outgoing), [ClientMessage::UpdateRequest { incremental: false, area }]);
 
-        outgoing.update_arrived();
+        outgoing.update_arrived(true);
         outgoing.request_update();
         assert_eq!(queued(&outgoing), [ClientMessage::UpdateRequest { incremental: true, area }]);
 
-        outgoing.update_arrived();
+        outgoing.update_arrived(true);
         outgoing.resized(800, 600);
         outgoing.request_update();
         let area = WireRect { width: 800, height: 600, ..area };
         assert_eq!(queued(&outgoing), [ClientMessage::UpdateRequest { incremental: false, area }]);
+    }
+
+    #[test]
+    fn a_server_that_can_sends_every_change_and_fences_are_answered_when_it_was_taken() {
+        let outgoing = Outgoing::new(640, 480);
+        let area = WireRect { x: 0, y: 0, width: 640, height: 480 };
+        let flow = |enable, area| ClientMessage::ContinuousUpdates { enable, area };
+        let fence = |number| Fence { flags: Fence::REQUEST | Fence::BLOCK_BEFORE, payload: vec![number] };
+        let answer = |number| ClientMessage::Fence(fence(number).answer());
+
+        outgoing.fence(fence(0)).unwrap();
+        outgoing.request_update();
+        outgoing.offer_flow();
+        let anew = ClientMessage::UpdateRequest { incremental: false, area };
+        assert_eq!(queued(&outgoing), [answer(0), anew, flow(true, area)]);
+
+        outgoing.update_arrived(true);
+        outgoing.fence(fence(1)).unwrap();
+        outgoing.update_arrived(true);
+        outgoing.fence(fence(2)).unwrap();
+        assert_eq!(queued(&outgoing), []);
+        outgoing.request_update();
+        assert_eq!(queued(&outgoing), [answer(1), answer(2)]);
+
+        outgoing.update_arrived(false);
+        outgoing.fence(fence(3)).unwrap();
+        assert_eq!(queued(&outgoing), [answer(3)], "there was nothing to take");
+
+        outgoing.resized(800, 600);
+        outgoing.update_arrived(true);
+        outgoing.request_update();
+        let area = WireRect { width: 800, height: 600, ..area };
+        let anew = ClientMessage::UpdateRequest { incremental: false, area };
+        assert_eq!(queued(&outgoing), [flow(true, area), anew]);
+
+        outgoing.pause();
+        outgoing.pause();
+        assert_eq!(queued(&outgoing), [flow(false, area)]);
+        outgoing.offer_flow();
+        outgoing.update_arrived(true);
+        outgoing.request_update();
+        assert_eq!(queued(&outgoing), [flow(true, area)]);
+    }
+
+    #[test]
+    fn fences_without_end_are_refused() {
+        let outgoing = Outgoing::new(1, 1);
+        outgoing.update_arrived(true);
+
+        assert!((0..100).any(|_| outgoing.fence(Fence { flags: Fence::REQUEST, payload: Vec::new() }).is_err()));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use super::handshake::{read_text, take};
 use super::outgoing::Outgoing;
 use super::{ClientError, Event, Picture, new_surface};
 use crate::rfb::encoding::{DecodeError, copy_rect, raw, zrle};
-use crate::rfb::protocol::{Encoding, ProtocolError, WireRect};
+use crate::rfb::fence::Fence;
+use crate::rfb::protocol::{END_OF_CONTINUOUS_UPDATES, Encoding, ProtocolError, WireRect};
 use crate::screen::Rect;
 use crate::screen::cursor::CursorImage;
 use std::sync::Arc;
@@ -90,6 +91,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     let text = self.read_cut_text().await?;
                     self.tell(Event::CutText(text)).await?;
                 }
+                END_OF_CONTINUOUS_UPDATES => self.outgoing.offer_flow(),
+                Fence::MESSAGE => {
+                    let (flags, length) = Fence::parse_header(take(&mut self.stream).await?)?;
+                    let mut payload = vec![0; length];
+                    self.stream.read_exact(&mut payload).await.map_err(ProtocolError::Io)?;
+                    self.outgoing.fence(Fence { flags, payload })?;
+                }
                 _ => return Err(ProtocolError::UnknownMessage(kind).into()),
             }
         }
@@ -108,10 +116,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.read_rect(rect, encoding).await?;
             read = read.saturating_add(1);
         }
-        self.outgoing.update_arrived();
+        self.outgoing.update_arrived(!self.damage.is_empty());
         if self.damage.is_empty() {
-            // The consumer still waits for pixels.
-            self.outgoing.request_update();
             return Ok(());
         }
         let damage = std::mem::take(&mut self.damage);

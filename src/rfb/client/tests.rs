@@ -4,7 +4,10 @@ use super::outgoing::Outgoing;
 use super::reader::{End, Reader};
 use super::{Client, ClientError, Event, Options, Picture};
 use crate::rfb::encoding::{DecodeError, zrle};
-use crate::rfb::protocol::{Encoding, ProtocolError, WireRect, write_server_init, write_string, write_update_header};
+use crate::rfb::fence::Fence;
+use crate::rfb::protocol::{
+    END_OF_CONTINUOUS_UPDATES, Encoding, ProtocolError, WireRect, write_server_init, write_string, write_update_header,
+};
 use crate::screen::cursor::CursorImage;
 use crate::screen::{Rect, Surface};
 use std::sync::{Arc, Mutex};
@@ -222,7 +225,7 @@ async fn a_server_that_breaks_off_anywhere_is_told_of() {
         (wire(0, 1, 1, 1), Encoding::COPY_RECT, &[0; 4]),
         (wire(0, 0, 1, 1), Encoding::CURSOR_WITH_ALPHA, &[0; 8]),
     ]));
-    bytes.extend(b"\x03\0\0\0\0\0\0\x02ab");
+    bytes.extend(b"\x03\0\0\0\0\0\0\x02ab\x96\xF8\0\0\0\x80\0\0\0\x02ab");
     for length in 0..bytes.len() {
         let result = listen(bytes[..length].to_vec()).await;
 
@@ -242,6 +245,7 @@ async fn garbage_never_hurts() {
             let rect = wire(random.u16(..64), random.u16(..64), random.u16(..9), random.u16(..9));
             let body: Vec<u8> = (0..random.usize(..400)).map(|_| random.u8(..)).collect();
             bytes.extend(update(&[(rect, encoding, &body)]));
+            bytes.push([END_OF_CONTINUOUS_UPDATES, Fence::MESSAGE, 0][random.usize(..3)]);
         }
 
         assert!(matches!(listen(bytes).await.unwrap().1.pop(), Some(Event::Closed(_))));

@@ -52,7 +52,11 @@ fn next(bytes: &[u8]) -> Result<Option<(ClientMessage, usize)>, ProtocolError> {
 
 fn is_harmless(message: &ClientMessage) -> bool {
     match message {
-        ClientMessage::SetPixelFormat(_) | ClientMessage::SetEncodings(_) | ClientMessage::UpdateRequest { .. } => true,
+        ClientMessage::SetPixelFormat(_)
+        | ClientMessage::SetEncodings(_)
+        | ClientMessage::UpdateRequest { .. }
+        | ClientMessage::Fence(_)
+        | ClientMessage::ContinuousUpdates { .. } => true,
         ClientMessage::Key { .. }
         | ClientMessage::ExtendedKey { .. }
         | ClientMessage::Pointer { .. }

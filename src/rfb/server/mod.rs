@@ -5,6 +5,7 @@
 
 mod cursor;
 mod damage;
+mod flow;
 mod handshake;
 mod keyboard;
 mod order;

@@ -26,6 +26,10 @@ pub(super) struct Encodings {
     pub pointer_motion: bool,
     /// It can draw the guest's pointer by itself, when it is told so how that looks.
     pub cursor: Option<CursorKind>,
+    /// It answers fences.
+    pub fences: bool,
+    /// It can take updates that it has not requested.
+    pub continuous_updates: bool,
     /// How it is told to move its pointer to where the guest's is, if it can.
     pub pointer_position: Option<Encoding>,
 }
@@ -59,6 +63,8 @@ impl Encodings {
                 (false, true) => Some(CursorKind::Mask),
                 (false, false) => None,
             },
+            fences: has(Encoding::FENCE),
+            continuous_updates: has(Encoding::FENCE) && has(Encoding::CONTINUOUS_UPDATES),
             pointer_position: [Encoding::POINTER_POSITION, Encoding::VMWARE_POINTER_POSITION]
                 .into_iter()
                 .find(|known| has(*known)),

@@ -9,7 +9,7 @@ use super::update::{Composer, wire_size};
 use super::{Shared, ViewerEvent, writer};
 use crate::input::InputEvent;
 use crate::rfb::protocol::{ClientMessage, ProtocolError};
-use crate::screen::{Rect, Screen};
+use crate::screen::Screen;
 use std::io::BufReader;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,9 @@ fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::i
         Devices { shared, keyboard: Keyboard::default(), pointer: Pointer::default(), events: Vec::new() };
     let mut sends_movement = false;
     loop {
-        match ClientMessage::read(reader)? {
+        let message = ClientMessage::read(reader)?;
+        let is_fence = matches!(message, ClientMessage::Fence(_));
+        match message {
             ClientMessage::SetPixelFormat(format) => session.set_format(format),
             ClientMessage::SetEncodings(list) => {
                 let encodings = Encodings::new(&list);
@@ -75,9 +77,10 @@ fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::i
                 session.set_encodings(encodings);
             }
             ClientMessage::UpdateRequest { incremental, area } => {
-                let [x, y, width, height] = [area.x, area.y, area.width, area.height].map(u32::from);
-                session.request(incremental, Rect { x, y, width, height });
+                session.request(incremental, area.into());
             }
+            ClientMessage::Fence(fence) => session.fence(fence)?,
+            ClientMessage::ContinuousUpdates { enable, area } => session.flow(enable.then_some(area.into())),
             ClientMessage::Key { down, keysym } => devices.keyboard.keysym(down, keysym, &mut devices.events),
             ClientMessage::ExtendedKey { down, keysym, code } => {
                 devices.keyboard.extended(down, keysym, code, &mut devices.events);
@@ -100,6 +103,9 @@ fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::i
             }
         }
         devices.deliver();
+        if !is_fence {
+            session.release_fence();
+        }
     }
 }
 

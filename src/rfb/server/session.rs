@@ -1,8 +1,11 @@
 //! What the two threads of a viewer share: what it asked for, and whether it is leaving.
 
 use super::ViewerId;
+use super::flow::Flow;
 use super::order::{Encodings, Notices, Order};
+use crate::rfb::fence::Fence;
 use crate::rfb::pixel_format::PixelFormat;
+use crate::rfb::protocol::ProtocolError;
 use crate::screen::Rect;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -40,6 +43,8 @@ struct State {
     /// Things to tell it with the next update.
     notices: Notices,
     settings: Settings,
+    /// Fences, and updates that it does not wait for.
+    flow: Flow,
     /// Where its person has last had the pointer.
     pointed: Option<(u16, u16, Instant)>,
 }
@@ -51,6 +56,42 @@ pub(super) struct Settings {
     pub format: Option<PixelFormat>,
     /// What it understands.
     pub encodings: Option<Encodings>,
+}
+
+/// What is to be done for a viewer.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Messages to write first.
+    pub messages: Vec<u8>,
+    /// What it has said of itself; it holds for all that follows the messages.
+    pub settings: Settings,
+    /// Where it wants changes now, if anywhere, and what it is to be told with them.
+    pub update: Option<(Order, Notices)>,
+}
+
+impl State {
+    /// Where the viewer wants changes now.
+    fn wanted(&self) -> Option<Order> {
+        let flowing = self.flow.area().map(|area| Order { area, anew: None });
+        match (self.order, flowing) {
+            (Some(order), flowing) => Some(order.merged(flowing)),
+            (None, flowing) => flowing,
+        }
+    }
+
+    /// Whether there is nothing to do.
+    fn rests(&self) -> bool {
+        !self.leaving && self.wanted().is_none() && !self.flow.has_messages()
+    }
+
+    fn take_work(&mut self) -> Work {
+        let (messages, settings) = (self.flow.take_messages(), std::mem::take(&mut self.settings));
+        let update = self.wanted().map(|order| (order, std::mem::take(&mut self.notices)));
+        if update.is_some() {
+            self.order = None;
+        }
+        Work { messages, settings, update }
+    }
 }
 
 impl Session {
@@ -115,14 +156,19 @@ impl Session {
 
     /// The viewer wants other pixels.
     pub(super) fn set_format(&self, format: PixelFormat) {
-        self.change(|state| state.settings.format = Some(format));
+        self.change(|state| {
+            state.settings.format = Some(format);
+            state.flow.release();
+        });
     }
 
     /// The viewer has said what it understands.
     pub(super) fn set_encodings(&self, encodings: Encodings) {
         self.change(|state| {
             state.notices.merge(encodings.greetings());
+            state.flow.agree(&encodings);
             state.settings.encodings = Some(encodings);
+            state.flow.release();
         });
     }
 
@@ -134,38 +180,126 @@ impl Session {
     /// The viewer waits for an update.
     pub(super) fn request(&self, incremental: bool, area: Rect) {
         self.change(|state| {
-            let order = Order { area, anew: (!incremental).then_some(area) };
-            state.order = Some(order.merged(state.order));
+            // Whoever gets every change need not ask for them.
+            if !incremental || !state.flow.is_on() {
+                let order = Order { area, anew: (!incremental).then_some(area) };
+                state.order = Some(order.merged(state.order));
+            }
         });
     }
 
-    /// Waits until the viewer wants an update; `None` when it leaves. The order is the caller's, who gives it back with
-    /// [`Self::give_back`] if it could not be carried out.
-    pub(super) fn next_order(&self) -> Option<(Order, Notices, Settings)> {
-        let waiting = |state: &mut State| !state.leaving && state.order.is_none();
-        let mut state = self.changed.wait_while(self.state(), waiting).unwrap_or_else(PoisonError::into_inner);
-        if state.leaving {
-            return None;
+    /// The viewer wants every change in an area, or none any more.
+    pub(super) fn flow(&self, area: Option<Rect>) {
+        self.change(|state| state.flow.switch(area));
+    }
+
+    /// A fence has come.
+    pub(super) fn fence(&self, fence: Fence) -> Result<(), ProtocolError> {
+        let mut result = Ok(());
+        self.change(|state| result = state.flow.fence(fence));
+        result
+    }
+
+    /// The message after a fence has taken effect.
+    pub(super) fn release_fence(&self) {
+        if self.state().flow.is_held() {
+            self.change(|state| state.flow.release());
         }
-        let order = state.order.take()?;
-        Some((order, std::mem::take(&mut state.notices), std::mem::take(&mut state.settings)))
+    }
+
+    /// An update was sent; returns the fence to send after it.
+    pub(super) fn sent_update(&self) -> Option<Fence> {
+        self.state().flow.sent_update()
+    }
+
+    /// Waits until there is something to do; `None` when the viewer leaves. An order is the caller's, who gives it back with
+    /// [`Self::give_back`] if it could not be carried out.
+    pub(super) fn next_work(&self) -> Option<Work> {
+        let waiting = |state: &mut State| state.rests();
+        let mut state = self.changed.wait_while(self.state(), waiting).unwrap_or_else(PoisonError::into_inner);
+        (!state.leaving).then(|| state.take_work())
     }
 
     /// There was nothing to send: the viewer still waits. What it wanted anew is known as damage by now.
     pub(super) fn give_back(&self, order: Order) {
         let mut state = self.state();
-        state.order = Some(Order { anew: None, ..order }.merged(state.order));
+        if !state.flow.is_on() {
+            state.order = Some(Order { anew: None, ..order }.merged(state.order));
+        }
     }
 
     /// Waits for `until`, or until something does not bear waiting. Tells whether somebody has typed meanwhile.
     pub(super) fn rest(&self, until: Instant) -> bool {
         let resting = |state: &mut State| {
             let urgent = state.order.is_some_and(|order| order.anew.is_some()) || state.notices != Notices::default();
-            !state.leaving && !state.hurry && !urgent
+            !state.leaving && !state.hurry && !urgent && !state.flow.has_messages()
         };
         let timeout = until.saturating_duration_since(Instant::now());
         let (mut state, _) =
             self.changed.wait_timeout_while(self.state(), timeout, resting).unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut state.hurry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rfb::protocol::Encoding;
+
+    const AREA: Rect = Rect { x: 0, y: 0, width: 640, height: 480 };
+
+    fn session() -> Session {
+        let session = Session::new(ViewerId(1), UnixStream::pair().unwrap().0);
+        session.set_encodings(Encodings::new(&[Encoding::FENCE, Encoding::CONTINUOUS_UPDATES]));
+        session.state().take_work();
+        session
+    }
+
+    #[test]
+    fn a_format_that_follows_a_fence_holds_from_its_answer_on() {
+        let session = session();
+        let fence = Fence { flags: Fence::REQUEST | Fence::SYNC_NEXT, payload: vec![9] };
+        session.flow(Some(AREA));
+
+        session.fence(fence.clone()).unwrap();
+        let before = session.state().take_work();
+        session.set_format(PixelFormat::BGR233);
+        let after = session.next_work().unwrap();
+
+        let mut answer = Vec::new();
+        fence.answer().write(&mut answer);
+        assert!(before.messages.is_empty() && before.settings.format.is_none());
+        assert_eq!((after.messages, after.settings.format), (answer, Some(PixelFormat::BGR233)));
+    }
+
+    #[test]
+    fn whoever_gets_every_change_is_asked_no_more_until_it_has_answered() {
+        let session = session();
+        session.flow(Some(AREA));
+        let next = || {
+            let work = session.state().take_work();
+            work.update.and_then(|_| session.sent_update())
+        };
+        let fences: Vec<Fence> = std::iter::from_fn(next).take(10).collect();
+
+        assert_eq!(fences.len(), 2);
+        session.request(true, AREA);
+        assert!(session.state().rests(), "a request for changes does not count");
+        session.fence(fences[0].clone().answer()).unwrap();
+        assert_eq!(session.state().wanted(), Some(Order { area: AREA, anew: None }));
+    }
+
+    #[test]
+    fn all_of_the_screen_can_be_wanted_at_any_time() {
+        let session = session();
+        session.flow(Some(AREA));
+        session.sent_update();
+        session.sent_update();
+
+        session.request(false, AREA);
+
+        let (order, _) = session.next_work().unwrap().update.unwrap();
+        assert_eq!(order.anew, Some(AREA));
+        assert!(session.state().rests());
     }
 }

@@ -5,15 +5,18 @@ use super::order::Notices;
 use super::pacing::Pace;
 use super::session::Session;
 use super::update::Composer;
-use std::io;
+use std::io::{self, Write};
 use std::time::Instant;
 
 /// Runs until the viewer leaves. `composer` knows what the viewer was told in the handshake.
 pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) -> io::Result<()> {
     let mut pace = Pace::default();
     let mut looked: Option<Instant> = None;
-    while let Some((order, mut notices, settings)) = session.next_order() {
-        composer.apply(settings);
+    let mut message = Vec::new();
+    while let Some(work) = session.next_work() {
+        (&session.stream).write_all(&work.messages)?;
+        composer.apply(work.settings);
+        let Some((order, mut notices)) = work.update else { continue };
         notices.pointer_mode |= composer.pointer_mode_changed(shared.input.follows_position());
         let urgent = order.anew.is_some() || notices != Notices::default();
         if let Some(next) = looked.map(|looked| looked + pace.interval())
@@ -33,6 +36,11 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
         let news = urgent || composer.lacks(generation, order.area);
         if news && composer.send(&order, notices, &shared.name(), &mut &session.stream)? {
             session.set_size(composer.source_size());
+            if let Some(fence) = session.sent_update() {
+                message.clear();
+                fence.write(&mut message);
+                (&session.stream).write_all(&message)?;
+            }
             pace.hurry();
         } else {
             session.give_back(order);

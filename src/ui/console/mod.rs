@@ -205,9 +205,14 @@ impl Console {
         }
     }
 
+    /// Copies the picture for the display; at most once for each of its frames.
     fn show_picture(&self) {
         let imp = self.imp();
         let Some(client) = imp.client.borrow().clone() else { return };
+        if imp.drawing.get() {
+            imp.outdated.set(true);
+            return;
+        }
         let (size, picture) = client
             .with_picture(|surface| ((surface.width, surface.height), paint::Picture::new(self.upcast_ref(), surface)));
         let first = imp.picture.replace(picture).is_none();
@@ -220,10 +225,23 @@ impl Console {
             self.tell();
         }
         // The next one when this one is on the display; a console that is not shown has no ticks.
-        self.add_tick_callback(move |_, _| {
-            client.request_update();
+        imp.drawing.set(true);
+        self.add_tick_callback(|console, _| {
+            console.drawn();
             glib::ControlFlow::Break
         });
+    }
+
+    /// The display has the picture.
+    fn drawn(&self) {
+        let imp = self.imp();
+        imp.drawing.set(false);
+        if imp.outdated.take() {
+            self.show_picture();
+        }
+        if let Some(client) = &*imp.client.borrow() {
+            client.request_update();
+        }
     }
 
     fn take_keys(&self) {
@@ -361,6 +379,10 @@ mod imp {
         pub keyboard: RefCell<Keyboard>,
         pub pointer: RefCell<Pointer>,
         pub captured: Cell<bool>,
+        /// The display does not have the picture yet.
+        pub drawing: Cell<bool>,
+        /// There is a newer one.
+        pub outdated: Cell<bool>,
         pub wish: RefCell<Wish>,
         pub changed: RefCell<Option<Changed>>,
     }
@@ -401,8 +423,18 @@ mod imp {
             self.obj().wish_for_size();
         }
 
+        fn map(&self) {
+            self.parent_map();
+            if let Some(client) = &*self.client.borrow() {
+                client.request_update();
+            }
+        }
+
         fn unmap(&self) {
             self.obj().let_go();
+            if let Some(client) = &*self.client.borrow() {
+                client.pause();
+            }
             self.parent_unmap();
         }
     }

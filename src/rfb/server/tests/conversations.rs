@@ -5,6 +5,7 @@ use crate::input::keys::from_qcode;
 use crate::input::{Button, InputEvent};
 use crate::rfb::client::{Client, Event, Options, buttons};
 use crate::rfb::encoding::tests::noise;
+use crate::rfb::fence::Fence;
 use crate::rfb::protocol::{ClientMessage, Encoding, WireRect};
 use crate::rfb::server::ViewerEvent::{Connected, Disconnected, Initialized};
 use crate::rfb::server::ViewerId;
@@ -90,7 +91,16 @@ fn request(width: u16, height: u16) -> Vec<u8> {
 fn conversation() -> Vec<u8> {
     let mut bytes = b"RFB 003.008\n\x01\x01".to_vec();
     let messages = [
-        ClientMessage::SetEncodings(vec![Encoding::ZRLE, Encoding::COPY_RECT, Encoding::QEMU_EXTENDED_KEY_EVENT]),
+        ClientMessage::SetEncodings(vec![
+            Encoding::ZRLE,
+            Encoding::COPY_RECT,
+            Encoding::QEMU_EXTENDED_KEY_EVENT,
+            Encoding::FENCE,
+            Encoding::CONTINUOUS_UPDATES,
+        ]),
+        ClientMessage::ContinuousUpdates { enable: true, area: WireRect { x: 0, y: 0, width: 640, height: 480 } },
+        ClientMessage::Fence(Fence { flags: Fence::REQUEST | Fence::SYNC_NEXT, payload: vec![1; 64] }),
+        ClientMessage::Fence(Fence { flags: 0, payload: vec![1; 64] }),
         ClientMessage::Key { down: true, keysym: 'a'.into() },
         ClientMessage::ExtendedKey { down: true, keysym: 0, code: 0x1D },
         ClientMessage::Pointer { buttons: 1, x: 10, y: 10 },
@@ -116,6 +126,34 @@ fn viewers_see_what_is_on_the_screen_whatever_they_ask_for() {
         }
     }
     assert_eq!(scene.server.viewers().len(), 2);
+}
+
+#[test]
+fn every_change_comes_without_a_request_and_a_viewer_that_takes_none_is_not_flooded() {
+    let scene = Scene::new(64, 64);
+    let mut viewer = Viewer::connect(&scene, Options::local());
+    viewer.settle();
+    let paint = |colour| scene.screen.canvas.paint(|surface| surface.pixels.fill(colour));
+
+    // Both are on their way before anything was asked for.
+    for colour in [1, 2] {
+        paint(colour);
+        while !viewer.client().with_picture(|seen| seen.pixels[0] == colour) {
+            assert!(matches!(viewer.next_event(), Event::Damaged(_)));
+        }
+    }
+    // Now it has two that it has not taken: nobody looks for a third.
+    scene.screen.refreshes.clear();
+    paint(3);
+    viewer.client().key(from_qcode("a").unwrap(), true);
+    scene.devices.events.wait(|events| !events.is_empty());
+    assert!(scene.screen.refreshes.wait(|_| true).is_empty());
+
+    viewer.see(&scene.screen.canvas.picture());
+    viewer.client().pause();
+    viewer.client().request_update();
+    paint(4);
+    viewer.see(&scene.screen.canvas.picture());
 }
 
 #[test]
@@ -351,7 +389,7 @@ fn more_viewers_than_anyone_has_are_refused() {
 #[test]
 fn nothing_is_looked_at_while_nobody_asks() {
     let scene = Scene::new(64, 64);
-    let mut viewer = Viewer::connect(&scene, Options::local());
+    let mut viewer = Viewer::connect(&scene, Options { continuous: false, ..Options::local() });
     scene.screen.canvas.paint(|surface| surface.pixels.fill(6));
     viewer.see(&scene.screen.canvas.picture());
     scene.screen.refreshes.clear();
