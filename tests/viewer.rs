@@ -305,10 +305,10 @@ fn tigervnc_draws_every_pixel_and_follows_changes() {
     if lacks_programs(&["vncviewer", "Xvfb"]) {
         return;
     }
-    for encoding in ["-PreferredEncoding=ZRLE", "-PreferredEncoding=Raw"] {
+    for encoding in ["ZRLE", "Raw", "Tight"].map(|name| format!("-PreferredEncoding={name}")) {
         let (served, display) = (Served::new(640, 400), Display::start());
         served.canvas.paint(|surface| *surface = picture(1, 640, 400));
-        let _viewer = vncviewer(&served, &display, &[encoding]);
+        let _viewer = vncviewer(&served, &display, &[&encoding, "-NoJPEG"]);
         display.wait_for(&served.canvas.picture());
 
         // A console that scrolls by a line.
@@ -321,6 +321,48 @@ fn tigervnc_draws_every_pixel_and_follows_changes() {
         served.canvas.paint(|surface| *surface = picture(2, 800, 600));
         display.wait_for(&served.canvas.picture());
     }
+}
+
+/// How far the pixels of a screen, from a place on, are from a picture's at most, on the average of each 16 by 16.
+fn distance(screen: &Surface, (x, y): (usize, usize), picture: &Surface) -> u32 {
+    let components = |pixel: u32| [pixel >> 16 & 0xFF, pixel >> 8 & 0xFF, pixel & 0xFF];
+    let differ = |a: u32, b: u32| components(a).into_iter().zip(components(b)).map(|(a, b)| a.abs_diff(b)).sum::<u32>();
+    let (mut sums, columns) = (Vec::new(), picture.width as usize / 16);
+    sums.resize(columns * (picture.height as usize / 16), 0);
+    for row in 0..picture.height as usize {
+        let seen = &screen.row((y + row) as u32)[x..];
+        for (column, (seen, wanted)) in seen.iter().zip(picture.row(row as u32)).enumerate() {
+            sums[row / 16 * columns + column / 16] += differ(*seen, *wanted);
+        }
+    }
+    sums.into_iter().max().unwrap_or(0) / (16 * 16 * 3)
+}
+
+#[test]
+fn tigervnc_shows_photographs_nearly_as_they_are_and_text_exactly() {
+    if lacks_programs(&["vncviewer", "Xvfb"]) {
+        return;
+    }
+    let (served, display) = (Served::new(640, 400), Display::start());
+    let text = picture(1, 640, 400);
+    served.canvas.paint(|surface| *surface = text.clone());
+    let _viewer = vncviewer(&served, &display, &["-PreferredEncoding=Tight", "-NoJPEG=0", "-QualityLevel=8"]);
+    let place = display.wait_for(&text);
+
+    // A sky with clouds: hardly a pixel is like another.
+    let photograph = |x: u32, y: u32| (x * 255 / 640) << 16 | (y * 255 / 400) << 8 | (x * y / 97 % 64 + x % 2 * 3);
+    let pixels = (0..640 * 400).map(|at| photograph(at % 640, at / 640)).collect();
+    let photograph = Surface { width: 640, height: 400, pixels };
+    served.canvas.paint(|surface| *surface = photograph.clone());
+
+    let deadline = Instant::now() + PATIENCE;
+    while distance(&display.screen(), place, &photograph) > 12 {
+        assert!(Instant::now() < deadline, "nothing like the photograph is shown");
+        std::thread::sleep(GLANCE);
+    }
+    assert_eq!(find(&display.screen(), &photograph), None, "it was not compressed with loss");
+    served.canvas.paint(|surface| *surface = text.clone());
+    display.wait_for(&text);
 }
 
 #[test]

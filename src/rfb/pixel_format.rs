@@ -98,6 +98,8 @@ pub struct Translator {
     big_endian: bool,
     /// The first of the three bytes of a CPIXEL, where a pixel has more.
     compact: Option<usize>,
+    /// Tight's pixels are three bytes: red, green, blue.
+    plain_colours: bool,
 }
 
 enum Kind {
@@ -118,6 +120,7 @@ impl Translator {
             bytes_per_pixel: usize::from(format.bits_per_pixel / 8),
             big_endian: format.big_endian,
             compact: compact_offset(&format),
+            plain_colours: (format.bits_per_pixel, format.depth, format.max) == (32, 24, [255; 3]),
         }
     }
 
@@ -129,6 +132,27 @@ impl Translator {
     /// How many bytes a pixel has in ZRLE (CPIXEL, RFC 6143 section 7.7.5).
     pub fn bytes_per_compact_pixel(&self) -> usize {
         if self.compact.is_some() { 3 } else { self.bytes_per_pixel }
+    }
+
+    /// How many bytes a pixel has in Tight (TPIXEL).
+    pub fn bytes_per_tight_pixel(&self) -> usize {
+        if self.plain_colours { 3 } else { self.bytes_per_pixel }
+    }
+
+    /// Whether the viewer's colours are fine enough for photographs.
+    pub fn shows_photographs(&self) -> bool {
+        self.bytes_per_pixel >= 2
+    }
+
+    /// Appends pixels as TPIXELs.
+    pub fn write_tight(&self, pixels: &[u32], out: &mut Vec<u8>) {
+        if !self.plain_colours {
+            return self.write_pixels(pixels, out);
+        }
+        write_each(pixels, out, |pixel| {
+            let [_, red, green, blue] = pixel.to_be_bytes();
+            [red, green, blue]
+        });
     }
 
     /// The value of a pixel in the viewer's format.

@@ -53,8 +53,12 @@ impl Encoding {
     pub const RAW: Self = Self(0);
     /// Pixels that the viewer has elsewhere (7.7.2).
     pub const COPY_RECT: Self = Self(1);
+    /// Rectangles with palettes, compressed, or as JPEG.
+    pub const TIGHT: Self = Self(7);
     /// Tiles with palettes and runs, compressed (7.7.6).
     pub const ZRLE: Self = Self(16);
+    /// How much a photograph may lose: level 0 (most) of 0 to 9.
+    pub const QUALITY_LEVEL_0: Self = Self(-32);
     /// The screen's new size (7.8.2).
     pub const DESKTOP_SIZE: Self = Self(-223);
     /// The pointer is elsewhere now, and nobody at this viewer has moved it.
@@ -84,7 +88,16 @@ impl Encoding {
 
     /// The level, 0 to 9, when this is one of the compression levels.
     pub fn compression_level(self) -> Option<u32> {
-        u32::try_from(self.0.wrapping_sub(Self::COMPRESSION_LEVEL_0.0)).ok().filter(|level| *level <= 9)
+        self.level(Self::COMPRESSION_LEVEL_0)
+    }
+
+    /// The level, 0 to 9, when this is one of the levels of quality.
+    pub fn quality_level(self) -> Option<u32> {
+        self.level(Self::QUALITY_LEVEL_0)
+    }
+
+    fn level(self, lowest: Self) -> Option<u32> {
+        u32::try_from(self.0.wrapping_sub(lowest.0)).ok().filter(|level| *level <= 9)
     }
 }
 

@@ -29,6 +29,7 @@ mod outgoing;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod tight;
 
 #[cfg(test)]
 pub(crate) use tests::Eye;
@@ -72,7 +73,8 @@ pub enum ClientError {
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The encodings for pixels, the best first: of [`Encoding::RAW`], [`Encoding::COPY_RECT`] and [`Encoding::ZRLE`].
+    /// The encodings for pixels, the best first: of [`Encoding::RAW`], [`Encoding::COPY_RECT`], [`Encoding::ZRLE`] and
+    /// [`Encoding::TIGHT`] (which is never JPEG).
     pub encodings: Vec<Encoding>,
     /// Whether others may look at the same time.
     pub shared: bool,
@@ -88,7 +90,11 @@ impl Options {
 
     /// For a server on a network: compressed pixels.
     pub fn remote() -> Self {
-        Self { encodings: vec![Encoding::ZRLE, Encoding::COPY_RECT, Encoding::RAW], shared: true, continuous: true }
+        Self {
+            encodings: vec![Encoding::TIGHT, Encoding::ZRLE, Encoding::COPY_RECT, Encoding::RAW],
+            shared: true,
+            continuous: true,
+        }
     }
 }
 

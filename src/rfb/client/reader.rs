@@ -3,7 +3,7 @@
 use super::handshake::{read_text, take};
 use super::outgoing::Outgoing;
 use super::{ClientError, Event, Picture, new_surface};
-use crate::rfb::encoding::{DecodeError, copy_rect, raw, zrle};
+use crate::rfb::encoding::{DecodeError, copy_rect, raw, tight, zrle};
 use crate::rfb::fence::Fence;
 use crate::rfb::protocol::{END_OF_CONTINUOUS_UPDATES, Encoding, ProtocolError, WireRect};
 use crate::screen::Rect;
@@ -26,11 +26,12 @@ const OPEN_ENDED: u16 = u16::MAX;
 /// The reading half of a connection.
 pub(super) struct Reader<R> {
     pub(super) stream: R,
-    picture: Arc<Picture>,
+    pub(super) picture: Arc<Picture>,
     outgoing: Arc<Outgoing>,
     events: mpsc::Sender<Event>,
     pub(super) zrle: zrle::Decoder,
-    buffer: Vec<u8>,
+    pub(super) tight: tight::Decoder,
+    pub(super) buffer: Vec<u8>,
     damage: Vec<Rect>,
 }
 
@@ -60,8 +61,8 @@ impl From<Unheard> for End {
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// A reader for a server that has been greeted.
     pub(super) fn new(stream: R, picture: Arc<Picture>, outgoing: Arc<Outgoing>, events: mpsc::Sender<Event>) -> Self {
-        let (zrle, buffer, damage) = (zrle::Decoder::new(), Vec::new(), Vec::new());
-        Self { stream, picture, outgoing, events, zrle, buffer, damage }
+        let (zrle, tight) = (zrle::Decoder::new(), tight::Decoder::default());
+        Self { stream, picture, outgoing, events, zrle, tight, buffer: Vec::new(), damage: Vec::new() }
     }
 
     /// Reads until the connection ends or nobody listens any more.
@@ -126,7 +127,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     async fn read_rect(&mut self, wire: WireRect, encoding: Encoding) -> Result<(), End> {
         match encoding {
-            Encoding::RAW | Encoding::COPY_RECT | Encoding::ZRLE => {
+            Encoding::RAW | Encoding::COPY_RECT | Encoding::ZRLE | Encoding::TIGHT => {
                 let rect = self.check(wire)?;
                 match encoding {
                     Encoding::RAW => self.read_raw(rect).await?,
@@ -134,6 +135,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                         let (x, y) = copy_rect::parse(take(&mut self.stream).await?);
                         copy_rect::apply(x, y, rect, &mut self.picture.lock())?;
                     }
+                    Encoding::TIGHT => self.read_tight(rect).await?,
                     _ => self.read_zrle(rect).await?,
                 }
                 self.note_damage(rect);
@@ -222,7 +224,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(self.zrle.decode(&self.buffer, rect, &mut self.picture.lock())?)
     }
 
-    async fn fill_buffer(&mut self, length: usize) -> Result<(), ProtocolError> {
+    pub(super) async fn fill_buffer(&mut self, length: usize) -> Result<(), ProtocolError> {
         self.buffer.resize(length, 0);
         self.stream.read_exact(&mut self.buffer).await?;
         Ok(())

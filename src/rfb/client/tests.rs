@@ -3,7 +3,7 @@
 use super::outgoing::Outgoing;
 use super::reader::{End, Reader};
 use super::{Client, ClientError, Event, Options, Picture};
-use crate::rfb::encoding::{DecodeError, zrle};
+use crate::rfb::encoding::{DecodeError, tight, zrle};
 use crate::rfb::fence::Fence;
 use crate::rfb::protocol::{
     END_OF_CONTINUOUS_UPDATES, Encoding, ProtocolError, WireRect, write_server_init, write_string, write_update_header,
@@ -21,12 +21,18 @@ pub(crate) struct Eye {
     /// The pointer that it draws.
     pub(crate) cursor: Option<Arc<CursorImage>>,
     zrle: zrle::Decoder,
+    tight: tight::Decoder,
 }
 
 impl Eye {
     /// A viewer with a black screen.
     pub(crate) fn new(width: u32, height: u32) -> Self {
-        Self { picture: Surface::new(width, height), cursor: None, zrle: zrle::Decoder::new() }
+        Self {
+            picture: Surface::new(width, height),
+            cursor: None,
+            zrle: zrle::Decoder::new(),
+            tight: tight::Decoder::default(),
+        }
     }
 
     /// Applies whole messages.
@@ -35,6 +41,7 @@ impl Eye {
         let (sender, mut events) = mpsc::channel(1000);
         let mut reader = Reader::new(bytes, Arc::clone(&picture), Arc::new(Outgoing::new(1, 1)), sender);
         std::mem::swap(&mut reader.zrle, &mut self.zrle);
+        std::mem::swap(&mut reader.tight, &mut self.tight);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         match runtime.block_on(reader.read_messages()) {
             Err(End::Failed(ClientError::Protocol(ProtocolError::Io(_)))) if reader.stream.is_empty() => {}
@@ -42,6 +49,7 @@ impl Eye {
             Ok(()) | Err(End::Unheard) => unreachable!(),
         }
         std::mem::swap(&mut reader.zrle, &mut self.zrle);
+        std::mem::swap(&mut reader.tight, &mut self.tight);
         self.picture = std::mem::take(&mut picture.lock());
         while let Ok(event) = events.try_recv() {
             if let Event::Cursor(image) = event {
@@ -201,8 +209,10 @@ async fn a_server_that_lies_is_left() {
     let huge = after(&update(&[(wire(0, 0, 65535, 65535), Encoding::DESKTOP_SIZE, &[])]));
     assert!(matches!(refusal(listen(huge).await), ClientError::TooLarge(65535, 65535)));
     assert!(matches!(refusal(listen(greeting(65535, 65535)).await), ClientError::TooLarge(65535, 65535)));
-    let tight = after(&update(&[(wire(0, 0, 1, 1), Encoding(7), &[])]));
-    assert!(matches!(refusal(listen(tight).await), ClientError::UnknownEncoding(Encoding(7))));
+    let tight = after(&update(&[(wire(0, 0, 4, 4), Encoding::TIGHT, &[0, 0xFF, 0xFF, 0xFF])]));
+    decode(refusal(listen(tight).await), DecodeError::Length("more"));
+    let hextile = after(&update(&[(wire(0, 0, 1, 1), Encoding(5), &[])]));
+    assert!(matches!(refusal(listen(hextile).await), ClientError::UnknownEncoding(Encoding(5))));
     let unknown = refusal(listen(after(&[99])).await);
     assert!(matches!(unknown, ClientError::Protocol(ProtocolError::UnknownMessage(99))));
     let packed = after(&update(&[(wire(0, 0, 1, 1), Encoding::CURSOR_WITH_ALPHA, &[0, 0, 0, 7])]));
@@ -224,6 +234,8 @@ async fn a_server_that_breaks_off_anywhere_is_told_of() {
         (wire(0, 0, 2, 1), Encoding::RAW, &[1; 8]),
         (wire(0, 1, 1, 1), Encoding::COPY_RECT, &[0; 4]),
         (wire(0, 0, 1, 1), Encoding::CURSOR_WITH_ALPHA, &[0; 8]),
+        (wire(0, 0, 1, 1), Encoding::TIGHT, &[0x80, 1, 2, 3]),
+        (wire(0, 0, 2, 1), Encoding::TIGHT, &[0x50, 1, 1, 1, 1, 1, 2, 2, 2, 0x40]),
     ]));
     bytes.extend(b"\x03\0\0\0\0\0\0\x02ab\x96\xF8\0\0\0\x80\0\0\0\x02ab");
     for length in 0..bytes.len() {
@@ -240,7 +252,8 @@ async fn garbage_never_hurts() {
     for _ in 0..300 {
         let mut bytes = greeting(64, 64);
         for _ in 0..random.usize(1..5) {
-            let encodings = [Encoding::RAW, Encoding::ZRLE, Encoding::COPY_RECT, Encoding::CURSOR_WITH_ALPHA];
+            let encodings =
+                [Encoding::RAW, Encoding::ZRLE, Encoding::COPY_RECT, Encoding::CURSOR_WITH_ALPHA, Encoding::TIGHT];
             let encoding = encodings[random.usize(..encodings.len())];
             let rect = wire(random.u16(..64), random.u16(..64), random.u16(..9), random.u16(..9));
             let body: Vec<u8> = (0..random.usize(..400)).map(|_| random.u8(..)).collect();

@@ -2,7 +2,10 @@
 //! format; decoders take [`NATIVE`](super::pixel_format::PixelFormat::NATIVE), which our client asks for.
 
 pub mod copy_rect;
+mod deflater;
+mod palette;
 pub mod raw;
+pub mod tight;
 pub mod zrle;
 
 use crate::screen::Surface;
@@ -17,8 +20,13 @@ pub enum DecodeError {
     #[error("a rectangle has {0} bytes than its pixels need")]
     Length(&'static str),
     /// A palette or a run that the rectangle can't have, or a damaged zlib stream.
-    #[error("a ZRLE rectangle is damaged")]
+    #[error("a compressed rectangle is damaged")]
     Damaged,
+}
+
+/// Whether all values are the same; several at a time, since most parts of most screens are.
+fn is_solid(values: &[u32], first: u32) -> bool {
+    values.chunks(64).all(|row| row.iter().fold(0, |differences, value| differences | (value ^ first)) == 0)
 }
 
 /// Pixels of a row, from `x`; fewer than `width` where the surface ends.

@@ -138,10 +138,10 @@ mod tests {
             flow.take_messages()
         };
 
-        assert_eq!(said(&mut flow, &[Encoding::CONTINUOUS_UPDATES]), [], "without fences it would be flooded");
+        assert_eq!(said(&mut flow, &[Encoding::CONTINUOUS_UPDATES]), [0u8; 0], "without fences it would be flooded");
         assert_eq!(said(&mut flow, &[Encoding::FENCE]), [248, 0, 0, 0, 0x80, 0, 0, 0, 0]);
         assert_eq!(said(&mut flow, &[Encoding::FENCE, Encoding::CONTINUOUS_UPDATES]), [150]);
-        assert_eq!(said(&mut flow, &[Encoding::FENCE, Encoding::CONTINUOUS_UPDATES]), []);
+        assert_eq!(said(&mut flow, &[Encoding::FENCE, Encoding::CONTINUOUS_UPDATES]), [0u8; 0]);
     }
 
     #[test]

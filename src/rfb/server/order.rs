@@ -6,8 +6,10 @@ use crate::screen::Rect;
 /// What a viewer understands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Encodings {
-    /// It wants ZRLE rather than Raw.
-    pub zrle: bool,
+    /// How it wants its pixels.
+    pub pixels: PixelEncoding,
+    /// How much photographs may lose, 9 (least) to 0, if they may.
+    pub quality: Option<u32>,
     /// How hard to compress, 0 to 9, if it has an opinion.
     pub compression_level: Option<u32>,
     /// It can copy from its own screen.
@@ -34,6 +36,26 @@ pub(super) struct Encodings {
     pub pointer_position: Option<Encoding>,
 }
 
+/// An encoding for pixels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum PixelEncoding {
+    #[default]
+    Raw,
+    Zrle,
+    Tight,
+}
+
+impl PixelEncoding {
+    fn new(encoding: Encoding) -> Option<Self> {
+        match encoding {
+            Encoding::RAW => Some(Self::Raw),
+            Encoding::ZRLE => Some(Self::Zrle),
+            Encoding::TIGHT => Some(Self::Tight),
+            _ => None,
+        }
+    }
+}
+
 /// How a viewer is told how the guest's pointer looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CursorKind {
@@ -47,9 +69,9 @@ impl Encodings {
     /// Reads a viewer's list. Of the encodings for pixels the first that we know is taken.
     pub(super) fn new(list: &[Encoding]) -> Self {
         let has = |encoding| list.contains(&encoding);
-        let first = list.iter().find(|encoding| [Encoding::RAW, Encoding::ZRLE].contains(encoding));
         Self {
-            zrle: first == Some(&Encoding::ZRLE),
+            pixels: list.iter().find_map(|encoding| PixelEncoding::new(*encoding)).unwrap_or_default(),
+            quality: list.iter().find_map(|encoding| encoding.quality_level()),
             compression_level: list.iter().find_map(|encoding| encoding.compression_level()),
             copy_rect: has(Encoding::COPY_RECT),
             last_rect: has(Encoding::LAST_RECT),
@@ -167,9 +189,12 @@ mod tests {
     fn the_first_encoding_that_we_know_is_taken() {
         let hextile = Encoding(5);
 
-        assert!(Encodings::new(&[hextile, Encoding::ZRLE, Encoding::RAW]).zrle);
-        assert!(!Encodings::new(&[hextile, Encoding::RAW, Encoding::ZRLE]).zrle);
-        assert!(!Encodings::new(&[hextile]).zrle);
+        let pixels = |list: &[Encoding]| Encodings::new(list).pixels;
+        assert_eq!(pixels(&[hextile, Encoding::ZRLE, Encoding::RAW]), PixelEncoding::Zrle);
+        assert_eq!(pixels(&[hextile, Encoding::TIGHT, Encoding::ZRLE]), PixelEncoding::Tight);
+        assert_eq!(pixels(&[hextile, Encoding::RAW, Encoding::ZRLE]), PixelEncoding::Raw);
+        assert_eq!(pixels(&[hextile]), PixelEncoding::Raw);
+        assert_eq!(Encodings::new(&[Encoding(-24), Encoding(-33)]).quality, Some(8));
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use super::cursor::ViewersCursor;
 use super::damage::Damage;
-use super::order::{Encodings, Notices, Order, SizeReason};
+use super::order::{Encodings, Notices, Order, PixelEncoding, SizeReason};
 use super::scroll::{Copy, Rows};
 use super::session::Settings;
-use crate::rfb::encoding::{copy_rect, raw, zrle};
+use crate::rfb::encoding::{copy_rect, raw, tight, zrle};
 use crate::rfb::pixel_format::{PixelFormat, Translator, colour_map};
 use crate::rfb::protocol::{Encoding, WireRect, write_screen, write_string, write_update_header};
 use crate::screen::{Generation, Rect, Screen, Surface};
@@ -25,6 +25,10 @@ const MAX_PIXELS: u32 = 48 * 1024;
 const ZRLE_WIDTH: u32 = 768;
 /// See [`ZRLE_WIDTH`].
 const ZRLE_HEIGHT: u32 = 64;
+/// Tight's rectangles are so small that text and photographs seldom share one.
+const TIGHT_WIDTH: u32 = 256;
+/// See [`TIGHT_WIDTH`].
+const TIGHT_HEIGHT: u32 = 128;
 /// What the memory of a viewer that rests may be.
 const RESTING_BUFFER: usize = 4096;
 
@@ -46,6 +50,7 @@ pub(super) struct Composer {
     cursor: ViewersCursor,
     draws_cursor: bool,
     zrle: Option<zrle::Encoder>,
+    tight: Option<tight::Encoder>,
     buffer: Vec<u8>,
 }
 
@@ -75,6 +80,7 @@ impl Composer {
             cursor: ViewersCursor::default(),
             draws_cursor: false,
             zrle: None,
+            tight: None,
             buffer: Vec::new(),
         }
     }
@@ -288,7 +294,7 @@ impl Composer {
             self.rows.note(y, hash);
         }
         let rects = self.damage.take(area);
-        (copies, rects.into_iter().flat_map(|rect| split(rect, self.encodings.zrle)).collect())
+        (copies, rects.into_iter().flat_map(|rect| split(rect, self.encodings.pixels)).collect())
     }
 
     /// Notes what has changed since the update was planned; `false` when the screen has another size now.
@@ -313,17 +319,31 @@ impl Composer {
         while self.buffer.len() < PIECE
             && let Some(rect) = update.rects.pop_front()
         {
-            let encoding = if self.encodings.zrle { Encoding::ZRLE } else { Encoding::RAW };
-            wire_rect(rect).write_header(encoding, &mut self.buffer);
-            if self.encodings.zrle {
-                let level = self.encodings.compression_level.unwrap_or(DEFAULT_LEVEL);
-                let encoder = self.zrle.get_or_insert_with(|| zrle::Encoder::new(level));
-                encoder.encode(surface, rect, &self.translator, &mut self.buffer).map_err(io::Error::other)?;
-            } else {
-                raw::encode(surface, rect, &self.translator, &mut self.buffer);
-            }
+            self.encode_rect(surface, rect)?;
         }
         Ok(())
+    }
+
+    fn encode_rect(&mut self, surface: &Surface, rect: Rect) -> io::Result<()> {
+        let (wire, buffer, translator) = (wire_rect(rect), &mut self.buffer, &self.translator);
+        let level = self.encodings.compression_level.unwrap_or(DEFAULT_LEVEL);
+        match self.encodings.pixels {
+            PixelEncoding::Raw => {
+                wire.write_header(Encoding::RAW, buffer);
+                raw::encode(surface, rect, translator, buffer);
+                Ok(())
+            }
+            PixelEncoding::Zrle => {
+                wire.write_header(Encoding::ZRLE, buffer);
+                let encoder = self.zrle.get_or_insert_with(|| zrle::Encoder::new(level));
+                encoder.encode(surface, rect, translator, buffer).map_err(io::Error::other)
+            }
+            PixelEncoding::Tight => {
+                wire.write_header(Encoding::TIGHT, buffer);
+                let encoder = self.tight.get_or_insert_with(|| tight::Encoder::new(level));
+                encoder.encode(surface, rect, translator, self.encodings.quality, buffer).map_err(io::Error::other)
+            }
+        }
     }
 
     /// Writes the colour map when the viewer needs one.
@@ -394,9 +414,12 @@ fn wire_rect(rect: Rect) -> WireRect {
 }
 
 /// Cuts a rectangle into pieces of bounded size.
-fn split(rect: Rect, zrle: bool) -> impl Iterator<Item = Rect> {
-    let (width, height) =
-        if zrle { (ZRLE_WIDTH, ZRLE_HEIGHT) } else { (rect.width, (MAX_PIXELS / rect.width.max(1)).max(1)) };
+fn split(rect: Rect, encoding: PixelEncoding) -> impl Iterator<Item = Rect> {
+    let (width, height) = match encoding {
+        PixelEncoding::Raw => (rect.width, (MAX_PIXELS / rect.width.max(1)).max(1)),
+        PixelEncoding::Zrle => (ZRLE_WIDTH, ZRLE_HEIGHT),
+        PixelEncoding::Tight => (TIGHT_WIDTH, TIGHT_HEIGHT),
+    };
     let cut = |start: u32, length: u32, most: u32| {
         (start..start + length).step_by(most as usize).map(move |place| (place, most.min(start + length - place)))
     };

@@ -1,6 +1,6 @@
 //! The guest's pointer as a pointer of the desktop's.
 
-use gtk::{gdk, glib, prelude::*};
+use gtk::{gdk, glib};
 use lodge::screen::cursor::CursorImage;
 
 use super::paint::PIXEL;

@@ -1,26 +1,23 @@
 //! The encoder: takes for each tile the kind that makes it smallest before zlib.
 
-use super::super::row_part;
-use super::palette::Palette;
+use super::super::deflater::Deflater;
+use super::super::palette::Palette;
+use super::super::{is_solid, row_part};
 use super::{MAX_PACKED, TILE, kind, packed_bits};
 use crate::rfb::pixel_format::Translator;
 use crate::screen::{Rect, Surface};
-use flate2::{Compress, CompressError, Compression, FlushCompress};
+use flate2::{CompressError, FlushCompress};
 
 /// So many bytes of tiles are gathered before zlib sees them.
 const GATHERED: usize = 32 * 1024;
-/// So many bytes are taken from zlib at a time.
-const COMPRESSED: usize = 16 * 1024;
 
 /// One viewer's encoder; its zlib stream lasts as long as the connection.
 pub struct Encoder {
-    zlib: Compress,
+    zlib: Deflater,
     /// The values of one tile, in the viewer's format.
     tile: Vec<u32>,
     palette: Palette,
     plain: Vec<u8>,
-    /// What zlib gives, on its way out. (It would fill all of a vector's spare room with zeros at each call.)
-    compressed: Box<[u8]>,
 }
 
 /// What the choice of a tile's kind depends on.
@@ -36,11 +33,10 @@ impl Encoder {
     /// An encoder that compresses with a level of zlib's, 0 (not at all) to 9.
     pub fn new(level: u32) -> Self {
         Self {
-            zlib: Compress::new(Compression::new(level.min(9)), true),
+            zlib: Deflater::new(level),
             tile: Vec::with_capacity((TILE * TILE) as usize),
             palette: Palette::new(),
             plain: Vec::with_capacity(GATHERED),
-            compressed: vec![0; COMPRESSED].into_boxed_slice(),
         }
     }
 
@@ -178,31 +174,10 @@ impl Encoder {
 
     /// Gives zlib what has been gathered.
     fn compress(&mut self, flush: FlushCompress, out: &mut Vec<u8>) -> Result<(), CompressError> {
-        let mut input = self.plain.as_slice();
-        let mut interrupted = false;
-        loop {
-            let (before_in, before_out) = (self.zlib.total_in(), self.zlib.total_out());
-            self.zlib.compress(input, &mut self.compressed, flush)?;
-            input = &input[(self.zlib.total_in() - before_in) as usize..];
-            let given = (self.zlib.total_out() - before_out) as usize;
-            out.extend_from_slice(&self.compressed[..given]);
-            if given == COMPRESSED {
-                interrupted = true;
-            } else if input.is_empty() && !interrupted {
-                self.plain.clear();
-                return Ok(());
-            } else {
-                // A call that first had to give what an earlier one had no room for does not flush (miniz_oxide); at worst
-                // the next flushes nothing once more.
-                interrupted = false;
-            }
-        }
+        self.zlib.compress(&self.plain, flush, out)?;
+        self.plain.clear();
+        Ok(())
     }
-}
-
-/// Whether all values are the same; several at a time, since most tiles of most screens are.
-fn is_solid(values: &[u32], first: u32) -> bool {
-    values.chunks(TILE as usize).all(|row| row.iter().fold(0, |differences, value| differences | (value ^ first)) == 0)
 }
 
 /// Appends a run's length: bytes whose sum is one less, all but the last 255.

@@ -3,7 +3,6 @@
 
 mod decoder;
 mod encoder;
-mod palette;
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
@@ -12,8 +11,6 @@ pub use encoder::Encoder;
 const TILE: u32 = 64;
 /// So many colours may be in a palette of packed pixels; each has at most four bits.
 const MAX_PACKED: usize = 16;
-/// So many colours may be in a palette of runs.
-const MAX_PALETTE: usize = 127;
 
 /// The first byte of a tile.
 mod kind {

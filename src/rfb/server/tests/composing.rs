@@ -59,9 +59,12 @@ impl Pair {
 
 #[test]
 fn a_viewer_ends_up_with_what_is_on_the_screen() {
-    for encodings in
-        [&[Encoding::RAW][..], &[Encoding::ZRLE], &[Encoding::ZRLE, Encoding::COPY_RECT, Encoding::LAST_RECT]]
-    {
+    for encodings in [
+        &[Encoding::RAW][..],
+        &[Encoding::ZRLE],
+        &[Encoding::TIGHT, Encoding::COPY_RECT],
+        &[Encoding::ZRLE, Encoding::COPY_RECT, Encoding::LAST_RECT],
+    ] {
         let mut random = fastrand::Rng::with_seed(4);
         let mut pair = Pair::new(1100, 300, encodings);
         for seed in 0..30 {

@@ -1,7 +1,7 @@
 //! The colours of a tile and their numbers.
 
-use super::MAX_PALETTE;
-
+/// So many colours may be in a palette.
+pub(super) const MAX_PALETTE: usize = 127;
 /// Slots of the hash table: a power of two, twice as many as colours.
 const SLOTS: usize = 256;
 /// A slot that is free.
