@@ -37,12 +37,15 @@ pub struct Figure<S> {
     pub series: Vec<Series<S>>,
 }
 
+/// Tells a line's value in a sample.
+type Value<S> = dyn Fn(&S) -> Option<f64>;
+
 /// A line of a graph.
 pub struct Series<S> {
     /// What it is.
     pub name: String,
     /// Its value in a sample, if that is known.
-    pub value: Box<dyn Fn(&S) -> Option<f64>>,
+    pub value: Box<Value<S>>,
 }
 
 impl<S> Series<S> {
