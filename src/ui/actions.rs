@@ -51,6 +51,20 @@ pub enum Action {
     TryTestCard,
     /// Shows or hides the search entry.
     Search,
+    /// Lists the guests in another order; takes one by name.
+    SortBy,
+    /// Searches for the guests with a tag; takes the tag.
+    FindTag,
+    /// Shows or hides pictures of the guests' screens.
+    ShowScreens,
+    /// Shows or hides the guests' use of the CPU.
+    ShowCpu,
+    /// Shows or hides the guests' memory.
+    ShowMemory,
+    /// Shows or hides what guests read and write.
+    ShowDisk,
+    /// Shows or hides what guests send and receive.
+    ShowNetwork,
     /// Opens the main menu.
     MainMenu,
     /// Shows what the host uses.
@@ -63,6 +77,8 @@ pub enum Action {
     Trash,
     /// Shows what the host offers.
     HostCheck,
+    /// Shows what can be preferred.
+    Preferences,
     /// Shows the shortcuts window.
     Shortcuts,
     /// Shows the about window.
@@ -97,6 +113,8 @@ pub enum Action {
     Delete,
     /// Opens the guest's menu.
     GuestMenu,
+    /// Selects all guests that are listed.
+    SelectAll,
     /// Runs the window's guest.
     MachineRun,
     /// Holds the window's guest.
@@ -176,10 +194,17 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 66] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
+        Self::SortBy,
+        Self::FindTag,
+        Self::ShowScreens,
+        Self::ShowCpu,
+        Self::ShowMemory,
+        Self::ShowDisk,
+        Self::ShowNetwork,
         Self::MainMenu,
         Self::HostUsage,
         Self::Storage,
@@ -187,6 +212,7 @@ impl Action {
         Self::Trash,
         Self::HostCheck,
         Self::CloseMainWindow,
+        Self::Preferences,
         Self::Shortcuts,
         Self::About,
         Self::Style,
@@ -203,6 +229,7 @@ impl Action {
         Self::Rename,
         Self::Delete,
         Self::GuestMenu,
+        Self::SelectAll,
         Self::MachineRun,
         Self::MachinePause,
         Self::MachineReset,
@@ -243,6 +270,13 @@ impl Action {
             Self::NewGuest => (MainWindow, "new-guest", gettext("_New Guest…"), &["<Control>n"]),
             Self::TryTestCard => (MainWindow, "try-test-card", gettext("_Try the Test Card"), &["<Control>t"]),
             Self::Search => (MainWindow, "search", gettext("_Search"), &["<Control>f"]),
+            Self::SortBy => (MainWindow, "sort-by", gettext("Sort By"), &[]),
+            Self::FindTag => (MainWindow, "find-tag", gettext("_Tag"), &[]),
+            Self::ShowScreens => (MainWindow, "show-screens", gettext("S_creen"), &[]),
+            Self::ShowCpu => (MainWindow, "show-cpu", gettext("C_PU"), &[]),
+            Self::ShowMemory => (MainWindow, "show-memory", gettext("_Memory"), &[]),
+            Self::ShowDisk => (MainWindow, "show-disk", gettext("_Disk Transfers"), &[]),
+            Self::ShowNetwork => (MainWindow, "show-network", gettext("N_etwork Transfers"), &[]),
             Self::MainMenu => (MainWindow, "main-menu", gettext("_Main Menu"), &["F10"]),
             Self::HostUsage => (MainWindow, "host-usage", gettext("Host _Usage"), &["<Control>u"]),
             Self::Storage => (MainWindow, "storage", gettext("Sto_rage"), &["<Control>k"]),
@@ -253,6 +287,7 @@ impl Action {
             Self::Shortcuts => {
                 (Application, "shortcuts", gettext("_Keyboard Shortcuts"), &["<Control>question", "<Control>slash"])
             }
+            Self::Preferences => (Application, "preferences", gettext("_Preferences"), &["<Control>comma"]),
             Self::About => (Application, "about", gettext("_About Lodge"), &[]),
             Self::Style => (Application, "style", gettext("S_tyle"), &[]),
             Self::Quit => (Application, "quit", gettext("_Quit"), &["<Control>q"]),
@@ -268,6 +303,7 @@ impl Action {
             Self::Rename => (Guest, "rename", gettext("Re_name…"), &["F2"]),
             Self::Delete => (Guest, "delete", gettext("_Delete…"), &["Delete"]),
             Self::GuestMenu => (Guest, "menu", gettext("Guest _Menu"), &["Menu", "<Shift>F10"]),
+            Self::SelectAll => (Guest, "select-all", gettext("Select _All"), &["<Control>a"]),
             Self::MachineRun => (GuestWindow, "run", gettext("_Run"), &["<Control><Shift>r"]),
             Self::MachinePause => (GuestWindow, "pause", gettext("_Pause"), &["<Control><Shift>p"]),
             Self::MachineReset => (GuestWindow, "reset", gettext("R_eset"), &["<Control><Shift>t"]),
@@ -307,6 +343,12 @@ impl Action {
             Self::CloseGuestWindow => (GuestWindow, "close", gettext("_Close Window"), &["<Control><Shift>w"]),
         };
         Entry { scope, name, label, accelerators }
+    }
+
+    /// Whether its action is made where its state is kept, and not from the table.
+    pub fn has_state(self) -> bool {
+        use Action::{FindTag, Search, ShowCpu, ShowDisk, ShowMemory, ShowNetwork, ShowScreens, SortBy, Style};
+        matches!(self, Search | SortBy | FindTag | ShowScreens | ShowCpu | ShowMemory | ShowDisk | ShowNetwork | Style)
     }
 
     /// The name that menus and buttons use: `scope.name`.

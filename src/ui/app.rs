@@ -3,6 +3,8 @@
 //!
 //! Closing the application leaves the guests running; nothing is asked and nothing is ended.
 
+use std::path::PathBuf;
+
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, gio, glib};
 use lodge::manager::{host::Finding, paths::Paths};
@@ -12,13 +14,15 @@ use crate::ui::{
     about,
     actions::{self, Action, Scope},
     backend::{Backend, Created, GuestChange, GuestId, GuestView},
-    dialogs,
-    guest_list::{GuestList, GuestListMsg, GuestListOutput, GuestRequest},
+    bulk, dialogs,
+    guest_list::{self, GuestList, GuestListInit, GuestListMsg, GuestListOutput, GuestRequest},
     guest_window::GuestWindowOutput,
     host::{HostPage, HostWindow},
     host_check,
     i18n::{self, gettext, gettext_f},
+    notices::{self, Notices},
     operations::{self, Place},
+    preferences,
     settings::{Settings, Style},
     widgets::info_bar::{InfoBar, InfoBarMsg, InfoBarOutput},
     windows::GuestWindows,
@@ -56,6 +60,7 @@ pub struct App {
     host: Option<HostWindow>,
     place: Place,
     settings: Settings,
+    notices: Notices,
     findings: Vec<Finding>,
     /// The action whose state the search button shows.
     search: gio::SimpleAction,
@@ -82,6 +87,12 @@ pub enum AppMsg {
     Closing,
     /// The main window was shown, hidden or minimized.
     Seen,
+    /// Something else is preferred.
+    Preferred,
+    /// A notification about the guest of this key was clicked.
+    OpenOf(String),
+    /// A file was dropped, to make a guest of it.
+    Dropped(PathBuf),
 }
 
 /// What the manager has answered.
@@ -143,6 +154,8 @@ impl Component for App {
                         set_primary: true,
                         update_property: &[Property::Label(&Action::MainMenu.title())],
                     },
+                    #[local_ref]
+                    pack_end = view_button -> gtk::MenuButton {},
                     pack_end = &gtk::ToggleButton {
                         set_icon_name: "system-search-symbolic",
                         set_tooltip_text: Some(&Action::Search.tooltip()),
@@ -179,11 +192,18 @@ impl Component for App {
         look_around(&backend, &sender);
 
         let settings = Settings::load();
+        if let Err(error) = preferences::load() {
+            complain_about_preferences(&root, &error);
+        }
         let search = add_actions(&root, settings.style, &sender);
         settings.style.apply();
         let toasts = adw::ToastOverlay::new();
+        let tags = gio::Menu::new();
+        let init = GuestListInit { backend: backend.clone(), view: settings.list.clone(), tags: tags.clone() };
+        let list = GuestList::builder().launch(init).forward(sender.input_sender(), AppMsg::List);
+        let view_button = &guest_list::view_button(&root, &settings.list, &tags, list.sender());
         let model = Self {
-            list: GuestList::builder().launch(backend.guests().clone()).forward(sender.input_sender(), AppMsg::List),
+            list,
             host_bar: InfoBar::builder()
                 .launch(())
                 .forward(sender.input_sender(), |InfoBarOutput::Pressed| AppMsg::Action(Action::HostCheck)),
@@ -192,6 +212,7 @@ impl Component for App {
             host: None,
             place: Place::new(&root, &toasts),
             settings,
+            notices: Notices::default(),
             findings: Vec::new(),
             search,
             awaited: None,
@@ -200,6 +221,9 @@ impl Component for App {
         let host_bar = model.host_bar.widget();
         let (toasts, jobs) = (&toasts, model.place.jobs.widget());
         let widgets = view_output!();
+        accept_files(model.list.widget(), &sender);
+        let input = sender.input_sender().clone();
+        notices::add_open_action(&relm4::main_application(), move |key| input.emit(AppMsg::OpenOf(key)));
         let window = root.clone();
         relm4::main_application().connect_activate(move |_| window.present());
         ComponentParts { model, widgets }
@@ -215,7 +239,11 @@ impl Component for App {
         match message {
             AppMsg::Changes(changes) => self.tell(changes, &sender),
             AppMsg::List(GuestListOutput::Searching(searching)) => self.search.set_state(&searching.to_variant()),
-            AppMsg::List(GuestListOutput::Request(request, guest)) => self.request(request, *guest, &sender),
+            AppMsg::List(GuestListOutput::Request(request, guests)) => self.request(request, guests, &sender),
+            AppMsg::List(GuestListOutput::View(view)) => {
+                self.settings.list = view;
+                self.save_settings();
+            }
             AppMsg::GuestWindow(GuestWindowOutput::Closed(id)) => {
                 self.windows.closed(&id);
                 self.choose_watch_level(root);
@@ -242,6 +270,15 @@ impl Component for App {
                 self.quit_without_windows(root);
             }
             AppMsg::Seen => self.choose_watch_level(root),
+            AppMsg::Preferred => self.notices.keep_awake(),
+            AppMsg::OpenOf(key) => {
+                let guest = self.backend.guests().all().into_iter().find(|guest| notices::key(&guest.id) == key);
+                match guest {
+                    Some(guest) if guest.definition.is_ok() => self.open(guest, &sender),
+                    _ => root.present(),
+                }
+            }
+            AppMsg::Dropped(file) => self.open_wizard(Some(file), &sender),
         }
     }
 
@@ -275,6 +312,7 @@ impl Component for App {
 impl App {
     fn tell(&mut self, changes: Vec<GuestChange>, sender: &ComponentSender<Self>) {
         self.windows.tell(&changes);
+        self.notices.follow(&changes, |id| self.windows.is_in_use(id));
         if let Some(host) = &self.host {
             if changes.contains(&GuestChange::Statistics) {
                 host.sampled();
@@ -287,7 +325,12 @@ impl App {
         self.look_for_awaited(sender);
     }
 
-    fn request(&mut self, request: GuestRequest, guest: GuestView, sender: &ComponentSender<Self>) {
+    fn request(&mut self, request: GuestRequest, mut guests: Vec<GuestView>, sender: &ComponentSender<Self>) {
+        let Some(guest) = guests.pop() else { return };
+        if !guests.is_empty() {
+            guests.push(guest);
+            return self.request_of_several(request, guests);
+        }
         match request {
             GuestRequest::Open => self.open(guest, sender),
             GuestRequest::Operate(operation) => operations::operate(&self.backend, &self.place, operation, &guest),
@@ -296,20 +339,22 @@ impl App {
             GuestRequest::Clone => operations::clone(&self.backend, &self.place, &guest),
             GuestRequest::Rename => operations::rename(&self.backend, &self.place, &guest),
             GuestRequest::Delete => operations::delete(&self.backend, &self.place, &guest),
-            GuestRequest::Menu => {}
+            GuestRequest::Menu | GuestRequest::SelectAll => {}
+        }
+    }
+
+    fn request_of_several(&self, request: GuestRequest, guests: Vec<GuestView>) {
+        match request {
+            GuestRequest::Operate(operation) => bulk::operate(&self.backend, &self.place, operation, guests),
+            GuestRequest::SaveState => bulk::save_states(&self.backend, &self.place, guests),
+            GuestRequest::Delete => bulk::delete(&self.backend, &self.place, guests),
+            _ => {}
         }
     }
 
     fn act(&mut self, action: Action, sender: &ComponentSender<Self>, root: &adw::ApplicationWindow) {
         match action {
-            Action::NewGuest => match &self.wizard {
-                Some(wizard) => wizard.widget().present(),
-                None => {
-                    let init = WizardInit { backend: self.backend.clone(), parent: self.place.window.clone() };
-                    let wizard = Wizard::builder().launch(init).forward(sender.input_sender(), AppMsg::Wizard);
-                    self.wizard = Some(wizard);
-                }
-            },
+            Action::NewGuest => self.open_wizard(None, sender),
             Action::TryTestCard => {
                 let backend = self.backend.clone();
                 sender.oneshot_command(async move { AppCommand::TestCard(backend.create_test_card().await) });
@@ -321,6 +366,11 @@ impl App {
             Action::Trash => self.show_host(HostPage::Trash),
             Action::HostCheck => check_host(&self.backend, true, sender),
             Action::CloseMainWindow => root.close(),
+            Action::Preferences => {
+                let input = sender.input_sender().clone();
+                let parent = relm4::main_application().active_window().unwrap_or_else(|| root.clone().upcast());
+                preferences::present(&parent, move || input.emit(AppMsg::Preferred));
+            }
             Action::Shortcuts => {
                 let window = actions::shortcuts_window();
                 window.set_transient_for(relm4::main_application().active_window().as_ref());
@@ -333,6 +383,15 @@ impl App {
             }
             _ => {}
         }
+    }
+
+    /// Opens the wizard, with a file if there is one; one that is open already goes on as it is.
+    fn open_wizard(&mut self, file: Option<PathBuf>, sender: &ComponentSender<Self>) {
+        if let Some(wizard) = &self.wizard {
+            return wizard.widget().present();
+        }
+        let init = WizardInit { backend: self.backend.clone(), parent: self.place.window.clone(), file };
+        self.wizard = Some(Wizard::builder().launch(init).forward(sender.input_sender(), AppMsg::Wizard));
     }
 
     fn show_host(&mut self, page: HostPage) {
@@ -418,8 +477,8 @@ fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &Component
         let input = sender.input_sender().clone();
         let activate = move || input.emit(AppMsg::Action(action));
         match action.entry().scope {
-            Scope::Application if action != Action::Style => drop(action.add_to(&application, activate)),
-            Scope::MainWindow if action != Action::Search => drop(action.add_to(window, activate)),
+            Scope::Application if !action.has_state() => drop(action.add_to(&application, activate)),
+            Scope::MainWindow if !action.has_state() => drop(action.add_to(window, activate)),
             _ => {}
         }
     }
@@ -443,6 +502,35 @@ fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &Component
     application.add_action(&choose_style);
     actions::install_accelerators(&application);
     search
+}
+
+/// Says once the window is there that the usual preferences hold, and why.
+fn complain_about_preferences(window: &adw::ApplicationWindow, error: &preferences::Unusable) {
+    let path = preferences::path().display().to_string();
+    let message = gettext_f(
+        "{path}: {reason}. The usual preferences hold. The file is kept beside it when you change them.",
+        &[("path", &path), ("reason", &error.to_string())],
+    );
+    let window = window.downgrade();
+    glib::idle_add_local_once(move || {
+        if let Some(window) = window.upgrade() {
+            dialogs::error(&window, &gettext("Your Preferences Cannot Be Used"), &message);
+        }
+    });
+}
+
+/// Opens the wizard with an image that is dropped onto `widget`.
+fn accept_files(widget: &impl IsA<gtk::Widget>, sender: &ComponentSender<App>) {
+    let target = gtk::DropTarget::new(gdk::FileList::static_type(), gdk::DragAction::COPY);
+    let input = sender.input_sender().clone();
+    target.connect_drop(move |_, value, _, _| {
+        let files = value.get::<gdk::FileList>().map(|list| list.files()).unwrap_or_default();
+        let path = files.first().and_then(|file| file.path());
+        let accepted = path.is_some();
+        path.into_iter().for_each(|path| input.emit(AppMsg::Dropped(path)));
+        accepted
+    });
+    widget.add_controller(target);
 }
 
 fn main_menu() -> gio::Menu {
@@ -475,7 +563,7 @@ fn main_menu() -> gio::Menu {
     menu.append_section(None, &section(&[gio::MenuItem::new_submenu(Some(&Action::Style.entry().label), &styles)]));
     menu.append_section(
         None,
-        &section(&[Action::Shortcuts.menu_item(), Action::About.menu_item(), Action::Quit.menu_item()]),
+        &section(&[Action::Preferences, Action::Shortcuts, Action::About, Action::Quit].map(Action::menu_item)),
     );
     menu
 }

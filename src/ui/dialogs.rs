@@ -20,6 +20,9 @@ pub const CANCEL: &str = "cancel";
 /// The response that does what a dialog asks about.
 pub const ACCEPT: &str = "accept";
 
+/// How high the list of disks is at most, in logical pixels.
+const DISKS_HIGH: i32 = 240;
+
 /// Says that something failed.
 pub fn error(parent: &impl IsA<gtk::Window>, heading: &str, message: &str) {
     let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(message));
@@ -35,16 +38,20 @@ pub async fn confirm(parent: &impl IsA<gtk::Window>, heading: &str, message: &st
     choose(&dialog).await
 }
 
-/// Asks before a guest is deleted, showing which disk images could go with it. `None` when it is to be kept, else whether
+/// What is said before something goes to the trash.
+pub fn kept_for_a_week() -> String {
+    gettext("It can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu.")
+}
+
+/// Asks before guests are deleted, showing which disk images could go with it. `None` when it is to be kept, else whether
 /// its disks are to be deleted too.
-pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &Deleted) -> Option<bool> {
-    let dialog = question(
-        parent,
-        &gettext_f("Delete “{name}”?", &[("name", name)]),
-        &gettext("It can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu."),
-        &gettext("_Delete"),
-        adw::ResponseAppearance::Destructive,
-    );
+pub async fn confirm_delete(
+    parent: &impl IsA<gtk::Window>,
+    heading: &str,
+    message: &str,
+    disks: &Deleted,
+) -> Option<bool> {
+    let dialog = question(parent, heading, message, &gettext("_Delete"), adw::ResponseAppearance::Destructive);
     dialog.set_default_response(Some(CANCEL));
     let with_disks = gtk::CheckButton::with_mnemonic(&gettext("Delete its _disk images too"));
     let list = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).build();
@@ -58,7 +65,10 @@ pub async fn confirm_delete(parent: &impl IsA<gtk::Window>, name: &str, disks: &
         list.append(&disk_label(&path.display().to_string(), Some(reason)));
     }
     if list.first_child().is_some() {
-        dialog.set_extra_child(Some(&list));
+        let scrolled = gtk::ScrolledWindow::builder().child(&list).propagate_natural_height(true).build();
+        scrolled.set_hscrollbar_policy(gtk::PolicyType::Never);
+        scrolled.set_max_content_height(DISKS_HIGH);
+        dialog.set_extra_child(Some(&scrolled));
     }
     choose(&dialog).await.then(|| with_disks.is_active())
 }

@@ -3,16 +3,18 @@
 //!
 //! - [`app`]: the application and its main window. [`actions`]: every action, its label and shortcuts.
 //! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one, with [`console`], its screen.
-//! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]).
+//! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]); [`bulk`]: to several.
 //! - [`progress`]: how far what takes long is.
 //! - [`host`]: what the host uses, where disks lie, and deleted guests. [`figures`]: graphs of what is measured.
 //! - [`choosers`]: asking for files. [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
-//! - [`backend`]: the face of the manager. [`settings`]: what is remembered. [`wording`], [`i18n`]: texts.
+//! - [`backend`]: the face of the manager. [`settings`]: what is remembered.
+//!   [`preferences`]: what is preferred. [`notices`]: what is told while nobody looks. [`wording`], [`i18n`]: texts.
 
 mod about;
 mod actions;
 pub mod app;
 mod backend;
+mod bulk;
 mod choosers;
 mod console;
 mod dialogs;
@@ -23,7 +25,9 @@ mod host;
 mod host_check;
 mod i18n;
 mod judgement;
+mod notices;
 mod operations;
+mod preferences;
 mod progress;
 mod settings;
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //! tokio, and complained about when it fails.
 
 use gtk::{glib, prelude::*};
+use lodge::manager::library::Deleted;
 use uuid::Uuid;
 
 use crate::ui::{
     backend::{Backend, GuestState, GuestView, Operation},
     dialogs,
     i18n::{gettext, gettext_f},
+    preferences,
     progress::Progress,
     widgets::jobs::Jobs,
 };
@@ -61,7 +63,7 @@ impl Place {
     }
 
     /// Says something that can be taken back.
-    fn toast_with_undo(&self, text: &str, undo: impl Fn() + 'static) {
+    pub fn toast_with_undo(&self, text: &str, undo: impl Fn() + 'static) {
         let toast = adw::Toast::builder()
             .title(glib::markup_escape_text(text))
             .button_label(gettext("Undo"))
@@ -77,12 +79,22 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guest: &G
     let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
     relm4::spawn_local(async move {
         let name = [("name", guest.name.as_str())];
-        if operation == Operation::ForceOff {
-            let heading = gettext_f("Force “{name}” Off?", &name);
-            let message = gettext("The guest is cut off as if its plug were pulled. What it has not saved is lost.");
-            if !dialogs::confirm(&place.window, &heading, &message, &gettext("_Force Off")).await {
-                return;
+        let confirmed = match operation {
+            Operation::ForceOff if preferences::get().confirm_force_off => {
+                let heading = gettext_f("Force “{name}” Off?", &name);
+                let message =
+                    gettext("The guest is cut off as if its plug were pulled. What it has not saved is lost.");
+                dialogs::confirm(&place.window, &heading, &message, &gettext("_Force Off")).await
             }
+            Operation::Reset if preferences::get().confirm_reset => {
+                let heading = gettext_f("Reset “{name}”?", &name);
+                let message = gettext("The guest begins anew at once. What it has not saved is lost.");
+                dialogs::confirm(&place.window, &heading, &message, &gettext("_Reset")).await
+            }
+            _ => true,
+        };
+        if !confirmed {
+            return;
         }
         let id = guest.id.clone();
         let done = on_tokio(async move { backend.operate(operation, &id).await }).await;
@@ -187,7 +199,7 @@ pub fn delete(backend: &Backend, place: &Place, guest: &GuestView) {
             // A definition that cannot be read has no disks that are known; the guest can be deleted all the same.
             on_tokio(async move { backend.preview_delete(name).await }).await.unwrap_or_default()
         };
-        let Some(disks) = dialogs::confirm_delete(&place.window, &name, &preview).await else { return };
+        let Some(disks) = ask_delete(&place, &name, &preview).await else { return };
         let deleted = {
             let name = name.clone();
             let backend = backend.clone();
@@ -198,7 +210,7 @@ pub fn delete(backend: &Backend, place: &Place, guest: &GuestView) {
                 let (text, place) = (gettext_f("“{name}” was deleted", &[("name", &name)]), place.clone());
                 let Some(id) = deleted.trash else { return };
                 let overlay = place.clone();
-                overlay.toast_with_undo(&text, move || restore(&backend, &place, &name, id));
+                overlay.toast_with_undo(&text, move || restore(&backend, &place, vec![(name.clone(), id)]));
             }
             Err(error) => {
                 let heading = gettext_f("“{name}” Could Not Be Deleted", &[("name", &name)]);
@@ -208,13 +220,20 @@ pub fn delete(backend: &Backend, place: &Place, guest: &GuestView) {
     });
 }
 
-/// Brings a deleted guest back.
-fn restore(backend: &Backend, place: &Place, name: &str, id: Uuid) {
-    let (backend, place, name) = (backend.clone(), place.clone(), name.to_owned());
+async fn ask_delete(place: &Place, name: &str, disks: &Deleted) -> Option<bool> {
+    let heading = gettext_f("Delete “{name}”?", &[("name", name)]);
+    dialogs::confirm_delete(&place.window, &heading, &dialogs::kept_for_a_week(), disks).await
+}
+
+/// Brings deleted guests back, by their names and their places in the trash.
+pub fn restore(backend: &Backend, place: &Place, guests: Vec<(String, Uuid)>) {
+    let (backend, place) = (backend.clone(), place.clone());
     relm4::spawn_local(async move {
-        if let Err(error) = on_tokio(async move { backend.restore(id).await }).await {
-            let heading = gettext_f("“{name}” Could Not Be Brought Back", &[("name", &name)]);
-            dialogs::error(&place.window, &heading, &error.to_string());
+        for (name, id) in guests {
+            let backend = backend.clone();
+            if let Err(error) = on_tokio(async move { backend.restore(id).await }).await {
+                place.complain(&gettext_f("“{name}” Could Not Be Brought Back", &[("name", &name)]), &error);
+            }
         }
     });
 }

@@ -7,36 +7,43 @@ use std::sync::{
 
 /// See the module. It is told on any thread and looked at on GTK's; clones are the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<Figures>);
+pub struct Progress {
+    figures: Arc<Figures>,
+    stopped: Arc<AtomicBool>,
+}
 
 #[derive(Debug, Default)]
 struct Figures {
     done: AtomicU64,
     total: AtomicU64,
-    stopped: AtomicBool,
 }
 
 impl Progress {
     /// Takes note of how much is done of how much, and answers whether to go on: what the manager calls a `Watch`.
     pub fn tell(&self, done: u64, total: u64) -> bool {
-        self.0.done.store(done, Ordering::Relaxed);
-        self.0.total.store(total, Ordering::Relaxed);
+        self.figures.done.store(done, Ordering::Relaxed);
+        self.figures.total.store(total, Ordering::Relaxed);
         !self.is_stopped()
+    }
+
+    /// For a part of it: it is stopped with the whole, and what it tells is not shown.
+    pub fn of_a_part(&self) -> Self {
+        Self { figures: Arc::default(), stopped: self.stopped.clone() }
     }
 
     /// Asks for the end.
     pub fn stop(&self) {
-        self.0.stopped.store(true, Ordering::Relaxed);
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Whether a person has asked for the end.
     pub fn is_stopped(&self) -> bool {
-        self.0.stopped.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// How much is done, from 0 to 1, as soon as that is known.
     pub fn share(&self) -> Option<f64> {
-        let (done, total) = (self.0.done.load(Ordering::Relaxed), self.0.total.load(Ordering::Relaxed));
+        let (done, total) = (self.figures.done.load(Ordering::Relaxed), self.figures.total.load(Ordering::Relaxed));
         (total > 0).then(|| (done as f64 / total as f64).min(1.0))
     }
 }
@@ -57,5 +64,17 @@ mod tests {
 
         assert!(!progress.tell(5, 4));
         assert_eq!(shown.share(), Some(1.0));
+    }
+
+    #[test]
+    fn a_part_is_stopped_with_the_whole_and_shows_nothing() {
+        let whole = Progress::default();
+        let part = whole.of_a_part();
+
+        assert!(part.tell(1, 2));
+        assert_eq!(whole.share(), None);
+        whole.stop();
+
+        assert!(!part.tell(2, 2));
     }
 }

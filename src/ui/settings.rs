@@ -1,10 +1,12 @@
-//! What the application remembers between runs: the main window's size and the chosen style. It lies in
+//! What the application remembers between runs: the main window's size, how the list is shown and the chosen style. It lies in
 //! `$XDG_CONFIG_HOME/lodge/window.toml`; when it cannot be read or written, the application works without.
 
 use std::{fs, io, path::PathBuf};
 
 use gtk::glib;
 use serde::{Deserialize, Serialize};
+
+use super::guest_list::View;
 
 /// What is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,11 +20,13 @@ pub struct Settings {
     pub height: i32,
     /// Whether the main window is maximized.
     pub maximized: bool,
+    /// How the guest list is shown.
+    pub list: View,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { style: Style::System, width: 840, height: 640, maximized: false }
+        Self { style: Style::System, width: 840, height: 640, maximized: false, list: View::default() }
     }
 }
 
@@ -102,7 +106,8 @@ mod tests {
 
     #[test]
     fn settings_survive_being_written() {
-        let settings = Settings { style: Style::Dark, width: 1000, height: 700, maximized: true };
+        let settings =
+            Settings { style: Style::Dark, width: 1000, height: 700, maximized: true, list: View::default() };
 
         let text = toml::to_string(&settings).unwrap();
 

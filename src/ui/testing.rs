@@ -87,5 +87,6 @@ pub fn guest_view(name: &str) -> GuestView {
         name: name.to_owned(),
         definition: Ok(definition),
         state: GuestState::Off,
+        last_used: None,
     }
 }

@@ -46,6 +46,11 @@ impl GuestWindows {
         self.open.is_empty()
     }
 
+    /// Whether a person works in the guest's window.
+    pub fn is_in_use(&self, id: &GuestId) -> bool {
+        self.open.get(id).is_some_and(|window| window.widget().is_active())
+    }
+
     /// Tells the windows of what concerns their guests.
     pub fn tell(&self, changes: &[GuestChange]) {
         for change in changes {

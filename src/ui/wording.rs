@@ -67,6 +67,11 @@ pub fn bytes(bytes: u64) -> String {
     glib::format_size_full(bytes, glib::FormatSizeFlags::IEC_UNITS).replace(".0\u{a0}", "\u{a0}")
 }
 
+/// So many bytes a second.
+pub fn rate(per_second: u64) -> String {
+    gettext_f("{amount}/s", &[("amount", &bytes(per_second))])
+}
+
 /// The moment now, in seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())

@@ -40,6 +40,34 @@ def test(application):
     dialog.wait_gone()
     wait_for("the guest has its new name", lambda: names(window) == ["post", "web-2", "web-10"])
 
+    # Several are selected: one menu, one question. A tag finds them, also from the menu.
+    lodgectl("tag", "web-2", "shop")
+    lodgectl("tag", "web-10", "Shop", "db")
+    window.find("push button", "View")
+    *_, inner = window.all("push button", "View")
+    inner.press()
+    window.find("menu item", "Tag").press()
+    window.find("menu item", "Shop").press()
+    wait_for("those with the tag are found", lambda: names(window) == ["web-2", "web-10"])
+    application.screenshot("tag")
+    application.keys("Escape")
+    wait_for("all are shown again", lambda: len(names(window)) == 3)
+    for name in ("x-1", "x-2"):
+        lodgectl("create", name, "--memory", "64MiB")
+    window.find("list item", "x-1, Off").click()
+    wait_for("x-2 is listed", lambda: "x-2" in names(window))
+    application.keys("shift+Down", "Delete")
+    dialog = application.dialog("Delete 2 Guests?")
+    dialog.wait_for_text("“x-1”, “x-2”")
+    application.screenshot("delete-two")
+    dialog.find("push button", contains="Delete").press()
+    dialog.wait_gone()
+    wait_for("both are gone", lambda: names(window) == ["post", "web-2", "web-10"])
+    window.find("push button", contains="Undo").press()
+    wait_for("both are back", lambda: names(window) == ["post", "web-2", "web-10", "x-1", "x-2"])
+    for name in ("x-1", "x-2"):
+        lodgectl("delete", name)
+
     # Another program renames and deletes.
     lodgectl("rename", "post", "zebra")
     wait_for("the row moves", lambda: names(window) == ["web-2", "web-10", "zebra"])

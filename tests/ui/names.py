@@ -1,5 +1,7 @@
 """Every control of every window has a name that says what it is for, which is what screen readers speak."""
 
+import os
+
 from driver import Failure, run, wait_for
 from nameless import nameless
 
@@ -39,13 +41,23 @@ def test(application):
     application.keys("Escape", "Escape")
     application.wait_closed("Host")
 
+    application.keys("ctrl+comma")
+    preferences = application.window("Preferences")
+    preferences_faults = nameless(preferences)
+    application.screenshot("preferences")
+    preferences.find("check box", "Before a Guest Is Reset").press()
+    path = os.path.join(os.environ["XDG_CONFIG_HOME"], "lodge", "preferences.toml")
+    wait_for("it is written down", lambda: os.path.exists(path) and "confirm_reset = true" in open(path).read())
+    application.keys("Escape")
+    application.wait_closed("Preferences")
+
     application.keys("ctrl+question")
     wait_for("the shortcuts window", lambda: window_count(application) == 2)
     application.screenshot("shortcuts")
     application.keys("Escape")
     wait_for("the shortcuts window is closed", lambda: window_count(application) == 1)
 
-    faults = wizard_faults + host_faults + storage_faults + nameless(window)
+    faults = wizard_faults + host_faults + storage_faults + preferences_faults + nameless(window)
     if faults:
         raise Failure("these have no name:\n" + "\n".join(faults))
 

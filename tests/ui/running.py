@@ -6,6 +6,7 @@ import signal
 import sys
 
 from driver import Application, run, wait_for
+from notifications import Notifications
 
 RUNTIME = os.path.join(os.environ["XDG_RUNTIME_DIR"], "lodge")
 
@@ -18,6 +19,7 @@ def worker():
 
 
 def test(application):
+    notifications = Notifications()
     window = application.window("Lodge")
     window.find("push button", "Try the Test Card").press()
     window.find("list item", "testcard, Running")
@@ -50,6 +52,13 @@ def test(application):
     os.kill(pid, signal.SIGKILL)
     window.find("list item", contains="testcard, Crashed: ")
     application.screenshot("crashed")
+    # Nobody looked at the guest, so it is told; a click opens its window.
+    number = wait_for("a notification", lambda: notifications.titled("testcard: Crashed"))
+    assert "killed" in notifications.shown[number][1], notifications.shown
+    notifications.click(number)
+    wait_for("the guest's window", lambda: application.window_of("testcard"))
+    application.keys("ctrl+shift+w")
+    wait_for("it is closed", lambda: not application.window_of("testcard"))
     window.find("push button", "Run testcard").press()
     window.find("list item", "testcard, Running")
     second = worker()

@@ -49,6 +49,9 @@ pub struct GuestView {
     pub definition: Result<Definition, String>,
     /// What it is doing.
     pub state: GuestState,
+    /// When it has last done something, in seconds since 1970 (UTC), as far as the last look at the library saw; nothing when it has
+    /// never run.
+    pub last_used: Option<u64>,
 }
 
 /// What has changed.

@@ -4,6 +4,8 @@
 
 use std::{
     collections::HashMap,
+    fs,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,6 +19,7 @@ use tokio::{
 use super::{GuestId, GuestView, Order, WatchLevel, connection, folders::Folders, histories, table::Table};
 use crate::manager::{
     library::Library,
+    paths::Paths,
     statistics::{host::HostSampler, store::Store},
     supervisor::{GuestState, Supervisor},
 };
@@ -107,8 +110,8 @@ impl Watcher {
     /// Looks what there is, and follows every worker that is not followed yet.
     async fn scan(&mut self) {
         self.connections.retain(|_, follower| !follower.task.is_finished());
-        let library = self.supervisor.library().clone();
-        let found = match spawn_blocking(move || look(&library)).await {
+        let (library, paths) = (self.supervisor.library().clone(), self.supervisor.paths().clone());
+        let found = match spawn_blocking(move || look(&library, &paths)).await {
             Ok(found) => found,
             Err(error) => return tracing::warn!("the library cannot be read: {error}"),
         };
@@ -160,7 +163,7 @@ async fn gather(table: Arc<Table>) {
     table.tell_figures();
 }
 
-fn look(library: &Library) -> Vec<Found> {
+fn look(library: &Library, paths: &Paths) -> Vec<Found> {
     let entries = match library.list() {
         Ok(entries) => entries,
         Err(error) => {
@@ -175,7 +178,17 @@ fn look(library: &Library) -> Vec<Found> {
             Err(error) => (GuestId::Broken(entry.name.clone()), Err(error.to_string())),
         };
         let runs = running && definition.is_ok();
-        Found { view: GuestView { id, name: entry.name, definition, state: GuestState::Off }, running: runs }
+        let last_used = last_used(paths, &entry.name);
+        Found { view: GuestView { id, name: entry.name, definition, state: GuestState::Off, last_used }, running: runs }
     });
     found.collect()
+}
+
+/// When the guest has last said something to its log, or ended.
+fn last_used(paths: &Paths, name: &str) -> Option<u64> {
+    let changed = |path: PathBuf| {
+        let time = fs::metadata(path).and_then(|data| data.modified()).ok()?;
+        time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    };
+    [paths.log(name), paths.last_exit(name)].into_iter().filter_map(changed).max()
 }

@@ -2,11 +2,12 @@
 //! do any work when a guest changes.
 
 use gtk::{
-    glib,
+    gdk, glib,
     prelude::*,
     subclass::prelude::{ObjectSubclassIsExt, *},
 };
 
+use super::query::Query;
 use crate::ui::backend::{GuestId, GuestView};
 
 glib::wrapper! {
@@ -42,19 +43,30 @@ impl GuestItem {
         self.imp().sort_key()
     }
 
-    /// Whether a search for `needle` (lowercase) finds the guest.
-    pub fn matches(&self, needle: &str) -> bool {
-        self.imp().folded_name.borrow().contains(needle)
+    /// Whether a search finds the guest.
+    pub fn is_found_by(&self, query: &Query) -> bool {
+        query.finds(&self.imp().folded_name.borrow(), self.view().definition.as_ref().ok())
     }
 
-    /// Takes over what has changed and tells the row. Returns whether the name is another, which may move the row.
-    pub fn set_view(&self, view: GuestView) -> bool {
-        let renamed = self.view().name != view.name;
+    /// Takes over what has changed and tells the row.
+    pub fn set_view(&self, view: GuestView) {
         if *self.view() != view {
             self.imp().set_view(view);
             self.emit_by_name::<()>("changed", &[]);
         }
-        renamed
+    }
+
+    /// A small picture of its screen, if one was seen since it runs.
+    pub fn screen(&self) -> Option<gdk::Texture> {
+        self.imp().screen.borrow().clone()
+    }
+
+    /// Takes over a new picture and tells the row.
+    pub fn set_screen(&self, screen: gdk::Texture) {
+        if self.view().state.is_active() {
+            self.imp().screen.replace(Some(screen));
+            self.emit_by_name::<()>("changed", &[]);
+        }
     }
 
     /// Tells the row that the guest's history has a new point.
@@ -91,6 +103,7 @@ mod imp {
     pub struct GuestItem {
         view: RefCell<Option<(GuestView, glib::FilenameCollationKey)>>,
         pub folded_name: RefCell<String>,
+        pub screen: RefCell<Option<gdk::Texture>>,
     }
 
     impl GuestItem {
@@ -106,6 +119,9 @@ mod imp {
             let folded = view.name.to_lowercase();
             let key = glib::FilenameCollationKey::from(folded.as_str());
             self.folded_name.replace(folded);
+            if !view.state.is_active() {
+                self.screen.replace(None);
+            }
             self.view.replace(Some((view, key)));
         }
     }

@@ -9,6 +9,8 @@ use crate::ui::{
     operations,
 };
 
+use super::item::GuestItem;
+
 /// What a person can ask for the selected guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuestRequest {
@@ -28,9 +30,11 @@ pub enum GuestRequest {
     Delete,
     /// Show its menu.
     Menu,
+    /// Select all guests that are listed.
+    SelectAll,
 }
 
-const REQUESTS: [(Action, GuestRequest); 12] = [
+const REQUESTS: [(Action, GuestRequest); 13] = [
     (Action::Open, GuestRequest::Open),
     (Action::Run, GuestRequest::Operate(Operation::Run)),
     (Action::Pause, GuestRequest::Operate(Operation::Pause)),
@@ -43,6 +47,7 @@ const REQUESTS: [(Action, GuestRequest); 12] = [
     (Action::Rename, GuestRequest::Rename),
     (Action::Delete, GuestRequest::Delete),
     (Action::GuestMenu, GuestRequest::Menu),
+    (Action::SelectAll, GuestRequest::SelectAll),
 ];
 
 impl GuestRequest {
@@ -55,12 +60,31 @@ impl GuestRequest {
             Self::Clone => operations::can_be_cloned(view),
             Self::Rename | Self::Delete => !view.state.is_active(),
             Self::Open => view.definition.is_ok(),
-            Self::Menu => true,
+            Self::Menu | Self::SelectAll => true,
         }
+    }
+
+    /// Whether it makes no sense for several guests at once.
+    fn is_for_one(self) -> bool {
+        matches!(self, Self::Open | Self::DiscardSaved | Self::Clone | Self::Rename)
+    }
+
+    /// Those of the guests that it makes sense for.
+    pub fn allowed_of(self, selected: &[GuestItem]) -> Vec<GuestView> {
+        if selected.len() > 1 && self.is_for_one() {
+            return Vec::new();
+        }
+        let views = selected.iter().map(|item| item.view());
+        views.filter(|view| self.allowed(view)).map(|view| view.clone()).collect()
+    }
+
+    /// Whether it makes sense for one of the guests at least.
+    fn allowed_for(self, selected: &[GuestItem]) -> bool {
+        !(selected.len() > 1 && self.is_for_one()) && selected.iter().any(|item| self.allowed(&item.view()))
     }
 }
 
-/// The actions of [`Scope::Guest`], for the guest that is selected.
+/// The actions of [`Scope::Guest`], for the guests that are selected.
 pub struct GuestActions {
     group: gio::SimpleActionGroup,
     actions: Vec<(gio::SimpleAction, GuestRequest)>,
@@ -85,10 +109,10 @@ impl GuestActions {
         widget.insert_action_group(Scope::Guest.prefix(), Some(&self.group));
     }
 
-    /// Enables what makes sense for this guest.
-    pub fn enable_for(&self, view: Option<&GuestView>) {
+    /// Enables what makes sense for these guests.
+    pub fn enable_for(&self, selected: &[GuestItem]) {
         for (action, request) in &self.actions {
-            let enabled = view.is_some_and(|view| request.allowed(view));
+            let enabled = request.allowed_for(selected);
             if action.is_enabled() != enabled {
                 action.set_enabled(enabled);
             }
@@ -96,8 +120,8 @@ impl GuestActions {
     }
 }
 
-/// Opens the menu of a guest in this state, pointing at `place` in `parent`.
-pub fn popup(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle, state: &GuestState) {
+/// Opens the menu of a guest in this state, or (`None`) of several guests, pointing at `place` in `parent`.
+pub fn popup(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle, state: Option<&GuestState>) {
     let menu = gtk::PopoverMenu::from_model(Some(&model(state)));
     menu.set_parent(parent);
     menu.set_has_arrow(false);
@@ -113,14 +137,14 @@ pub fn popup(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle, state: &Gues
     glib::idle_add_local_once(move || menu.popup());
 }
 
-fn model(state: &GuestState) -> gio::Menu {
+fn model(state: Option<&GuestState>) -> gio::Menu {
     let section = |actions: &[Action]| {
         let section = gio::Menu::new();
         for action in actions {
             let item = action.menu_item();
             match (action, state) {
-                (Action::Run, GuestState::Paused { .. }) => item.set_label(Some(&gettext("_Resume"))),
-                (Action::Run, GuestState::Saved) => item.set_label(Some(&gettext("_Restore"))),
+                (Action::Run, Some(GuestState::Paused { .. })) => item.set_label(Some(&gettext("_Resume"))),
+                (Action::Run, Some(GuestState::Saved)) => item.set_label(Some(&gettext("_Restore"))),
                 _ => {}
             }
             section.append_item(&item);
@@ -129,7 +153,7 @@ fn model(state: &GuestState) -> gio::Menu {
     };
     let menu = gio::Menu::new();
     menu.append_section(None, &section(&[Action::Open]));
-    let kept = if *state == GuestState::Saved { Action::DiscardSaved } else { Action::SaveState };
+    let kept = if state == Some(&GuestState::Saved) { Action::DiscardSaved } else { Action::SaveState };
     menu.append_section(None, &section(&[Action::Run, Action::Pause, Action::ShutDown, kept]));
     menu.append_section(None, &section(&[Action::Reset, Action::ForceOff]));
     menu.append_section(None, &section(&[Action::Clone, Action::Rename, Action::Delete]));
@@ -175,17 +199,32 @@ mod tests {
 
         let allowed: Vec<_> = REQUESTS.into_iter().map(|(_, request)| request).filter(|r| r.allowed(&broken)).collect();
 
-        assert_eq!(allowed, [GuestRequest::Rename, GuestRequest::Delete, GuestRequest::Menu]);
+        let always = [GuestRequest::Menu, GuestRequest::SelectAll];
+        assert_eq!(allowed, [&[GuestRequest::Rename, GuestRequest::Delete][..], &always].concat());
     }
 
     #[test]
     fn actions_follow_the_selected_guest() {
         let actions = GuestActions::new(|_| {});
 
-        actions.enable_for(Some(&guest_view("web")));
+        actions.enable_for(&[GuestItem::new(guest_view("web"))]);
         assert!(actions.group.is_action_enabled("run") && !actions.group.is_action_enabled("pause"));
-        actions.enable_for(None);
+        actions.enable_for(&[]);
 
         assert!(actions.group.list_actions().iter().all(|name| !actions.group.is_action_enabled(name)));
+    }
+
+    #[test]
+    fn what_is_done_to_several_is_done_to_those_that_allow_it() {
+        let running = GuestView { state: GuestState::Running, ..guest_view("web") };
+        let items = [guest_view("off"), running].map(GuestItem::new);
+        let names = |request: GuestRequest| -> Vec<_> {
+            request.allowed_of(&items).into_iter().map(|view| view.name).collect()
+        };
+
+        assert_eq!(names(GuestRequest::Operate(Operation::Run)), ["off"]);
+        assert_eq!(names(GuestRequest::Operate(Operation::ForceOff)), ["web"]);
+        assert_eq!(names(GuestRequest::Rename), [""; 0]);
+        assert!(GuestRequest::Delete.allowed_for(&items) && !GuestRequest::Open.allowed_for(&items));
     }
 }

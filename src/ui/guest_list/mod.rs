@@ -1,27 +1,37 @@
 //! The list of all guests: rows with live graphs, a search, the guest's menu, and a page for when there is nothing to list.
 
+mod figure;
 mod item;
 mod menu;
 mod model;
+mod order;
+mod query;
 mod row;
+mod thumbnail;
+mod view;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
-use gtk::{accessible::Property, gdk, glib, graphene, prelude::*};
+use gtk::{accessible::Property, gdk, gio, glib, graphene, prelude::*};
 use lodge::manager::guests::Guests;
 use relm4::prelude::*;
 
 pub use menu::GuestRequest;
+pub use view::{View, button as view_button};
 
 use self::{
     item::GuestItem,
     menu::GuestActions,
     model::GuestModel,
+    order::Order,
+    query::Query,
     row::{GuestRow, RowRequest},
+    thumbnail::Thumbnail,
+    view::Column,
 };
 use crate::ui::{
     actions::{self, Action, Scope},
-    backend::{GuestChange, GuestId, GuestView},
+    backend::{Backend, GuestChange, GuestId, GuestView},
     i18n::gettext,
     widgets::text_button::TextButton,
 };
@@ -31,12 +41,33 @@ pub struct GuestList {
     model: GuestModel,
     rows: Rows,
     actions: GuestActions,
+    view: SharedView,
+    backend: Backend,
+    /// When the guests were last asked for their screens.
+    asked: HashMap<GuestId, Instant>,
+    /// When somebody last looked whom to ask.
+    looked: Instant,
+    /// Every tag that a guest has, and the menu's items for them.
+    tags: (Vec<String>, gio::Menu),
     /// Whether the first look at the library is over; until then the list is blank rather than "empty".
     loaded: bool,
 }
 
 /// The rows that are bound now, by their guests: the menu points to one of them.
 type Rows = Rc<RefCell<HashMap<GuestId, GuestRow>>>;
+
+/// How the list is shown, for the rows that are made later.
+type SharedView = Rc<RefCell<View>>;
+
+/// What the list starts with.
+pub struct GuestListInit {
+    /// The manager.
+    pub backend: Backend,
+    /// How it is shown.
+    pub view: View,
+    /// The menu that gets an item for each tag.
+    pub tags: gio::Menu,
+}
 
 /// What the list is told.
 #[derive(Debug)]
@@ -51,13 +82,19 @@ pub enum GuestListMsg {
     Searching(bool),
     /// The text to search for.
     Find(String),
-    /// Another guest is selected.
+    /// Show the guests with this tag.
+    FindTag(String),
+    /// List them in this order.
+    Sort(Order),
+    /// Show or hide a column.
+    Toggle(Column),
+    /// Other guests are selected.
     Selected,
     /// Select this guest.
     Select(GuestId),
     /// A row was activated.
     Activated(u32),
-    /// The selected guest is asked something, by shortcut or menu.
+    /// Something is asked for the selected guests, by shortcut or menu.
     Request(GuestRequest),
     /// A row's buttons were pressed.
     Row(RowRequest),
@@ -68,18 +105,20 @@ pub enum GuestListMsg {
 /// What the list tells.
 #[derive(Debug)]
 pub enum GuestListOutput {
-    /// A person wants this of a guest.
-    Request(GuestRequest, Box<GuestView>),
+    /// A person wants this of these guests, one at least.
+    Request(GuestRequest, Vec<GuestView>),
+    /// The list is shown in another way.
+    View(View),
     /// The search entry was shown or hidden.
     Searching(bool),
 }
 
 #[relm4::component(pub)]
 impl Component for GuestList {
-    type Init = Guests;
+    type Init = GuestListInit;
     type Input = GuestListMsg;
     type Output = GuestListOutput;
-    type CommandOutput = ();
+    type CommandOutput = (GuestId, Option<Thumbnail>);
 
     view! {
         gtk::Box {
@@ -172,13 +211,17 @@ impl Component for GuestList {
         }
     }
 
-    fn init(guests: Guests, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
+    fn init(init: GuestListInit, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
         let input = sender.input_sender().clone();
         let actions = GuestActions::new(move |request| input.emit(GuestListMsg::Request(request)));
         actions.insert_into(&root);
+        let GuestListInit { backend, view, tags } = init;
         let rows = Rows::default();
-        let factory = row_factory(guests, &rows, &sender);
-        let model = Self { model: GuestModel::default(), rows, actions, loaded: false };
+        let model = GuestModel::new(view.order);
+        let view = SharedView::new(view.into());
+        let factory = row_factory(backend.guests().clone(), &rows, &view, &sender);
+        let (asked, looked, tags) = (HashMap::new(), Instant::now(), (Vec::new(), tags));
+        let model = Self { model, rows, actions, view, backend, asked, looked, tags, loaded: false };
         model.model.selection.connect_selection_changed({
             let input = sender.input_sender().clone();
             move |_, _, _| input.emit(GuestListMsg::Selected)
@@ -202,8 +245,13 @@ impl Component for GuestList {
         let page = self.page();
         match message {
             GuestListMsg::Apply(changes) => {
+                let only_figures = changes.iter().all(|change| *change == GuestChange::Statistics);
                 self.model.apply(changes);
-                self.enable_actions();
+                self.look_at_screens(&widgets.view, &sender);
+                if !only_figures {
+                    self.enable_actions();
+                    self.show_tags();
+                }
             }
             GuestListMsg::Loaded => self.loaded = true,
             GuestListMsg::ToggleSearch => {
@@ -214,6 +262,21 @@ impl Component for GuestList {
                 let _ = sender.output(GuestListOutput::Searching(searching));
             }
             GuestListMsg::Find(text) => self.model.search(&text),
+            GuestListMsg::FindTag(tag) => {
+                widgets.search_bar.set_search_mode(true);
+                widgets.search_entry.set_text(&Query::text_for(&tag));
+            }
+            GuestListMsg::Sort(order) => {
+                self.view.borrow_mut().order = order;
+                self.model.set_order(order);
+                let _ = sender.output(GuestListOutput::View(self.view.borrow().clone()));
+            }
+            GuestListMsg::Toggle(column) => {
+                self.view.borrow_mut().toggle(column);
+                let view = self.view.borrow().clone();
+                self.rows.borrow().values().for_each(|row| row.set_view(&view));
+                let _ = sender.output(GuestListOutput::View(view));
+            }
             GuestListMsg::Selected => self.enable_actions(),
             GuestListMsg::Select(id) => {
                 if let Some(position) = self.model.select(&id) {
@@ -222,7 +285,7 @@ impl Component for GuestList {
                 }
             }
             GuestListMsg::Activated(position) => {
-                self.model.selection.set_selected(position);
+                self.model.selection.select_item(position, true);
                 self.request(GuestRequest::Open, widgets, &sender);
             }
             GuestListMsg::Request(request) => self.request(request, widgets, &sender),
@@ -241,9 +304,44 @@ impl Component for GuestList {
             widgets.stack.set_visible_child_name(self.page());
         }
     }
+
+    fn update_cmd(&mut self, (id, thumbnail): Self::CommandOutput, _: ComponentSender<Self>, _: &Self::Root) {
+        if let (Some(item), Some(screen)) = (self.model.get(&id), thumbnail.and_then(Thumbnail::texture)) {
+            item.set_screen(screen);
+        }
+    }
 }
 
 impl GuestList {
+    /// Asks for new pictures of the screens whose rows can be seen. This is called with the figures, so only while somebody looks.
+    fn look_at_screens(&mut self, view: &gtk::ListView, sender: &ComponentSender<Self>) {
+        let now = Instant::now();
+        if now.duration_since(self.looked) < thumbnail::LOOK_EVERY
+            || !self.view.borrow().columns.contains(&Column::Screen)
+        {
+            return;
+        }
+        self.looked = now;
+        let is_seen = |row: &GuestRow| {
+            let bounds = row.compute_bounds(view);
+            bounds.is_some_and(|bounds| bounds.y() + bounds.height() > 0.0 && bounds.y() < view.height() as f32)
+        };
+        let rows = self.rows.borrow();
+        let runs = |row: &GuestRow| row.item().is_some_and(|item| item.view().state.is_active());
+        let shown = rows.iter().filter(|(_, row)| runs(row) && is_seen(row));
+        let shown = shown.map(|(id, _)| (id.clone(), self.asked.get(id).copied())).collect();
+        for id in thumbnail::due(shown, now) {
+            self.asked.insert(id.clone(), now);
+            let backend = self.backend.clone();
+            sender.oneshot_command(async move {
+                // A guest that is just ending has none.
+                let picture = backend.screenshot(&id).await.unwrap_or_default();
+                let small = relm4::spawn_blocking(move || Thumbnail::of_png(&picture)).await;
+                (id, small.ok().flatten())
+            });
+        }
+    }
+
     fn page(&self) -> &'static str {
         match (self.model.len(), self.model.found()) {
             (0, _) if self.loaded => "empty",
@@ -254,32 +352,39 @@ impl GuestList {
     }
 
     fn enable_actions(&self) {
-        match self.model.selected() {
-            Some(item) => self.actions.enable_for(Some(&item.view())),
-            None => self.actions.enable_for(None),
+        self.actions.enable_for(&self.model.selected());
+    }
+
+    fn show_tags(&mut self) {
+        let tags = self.model.tags();
+        if tags != self.tags.0 {
+            view::show_tags(&self.tags.1, &tags);
+            self.tags.0 = tags;
         }
     }
 
     fn request(&self, request: GuestRequest, widgets: &GuestListWidgets, sender: &ComponentSender<Self>) {
-        let Some(item) = self.model.selected() else { return };
-        let view = item.view().clone();
-        if !request.allowed(&view) {
-            return;
-        }
-        if request == GuestRequest::Menu {
-            self.menu_of(&item, &widgets.view);
-        } else {
-            let _ = sender.output(GuestListOutput::Request(request, Box::new(view)));
+        let selected = self.model.selected();
+        match (request, selected.first()) {
+            (_, None) => {}
+            (GuestRequest::Menu, Some(first)) => self.menu_of(first, selected.len() > 1, &widgets.view),
+            (GuestRequest::SelectAll, _) => drop(self.model.selection.select_all()),
+            _ => {
+                let guests = request.allowed_of(&selected);
+                if !guests.is_empty() {
+                    let _ = sender.output(GuestListOutput::Request(request, guests));
+                }
+            }
         }
     }
 
-    /// Opens the guest's menu at its row's menu button.
-    fn menu_of(&self, item: &GuestItem, view: &gtk::ListView) {
+    /// Opens the menu of the selected guests at the menu button of the first one's row.
+    fn menu_of(&self, item: &GuestItem, several: bool, view: &gtk::ListView) {
         self.enable_actions();
         let rows = self.rows.borrow();
         let bounds = rows.get(&item.id()).and_then(|row| row.menu_button().compute_bounds(view));
         let place = bounds.map_or(gdk::Rectangle::new(0, 0, 1, 1), |bounds| rectangle(&bounds));
-        menu::popup(view, place, &item.view().state);
+        menu::popup(view, place, Some(&item.view().state).filter(|_| !several));
     }
 
     fn menu_at(&self, x: f64, y: f64, view: &gtk::ListView) {
@@ -295,9 +400,14 @@ impl GuestList {
             None::<GuestRow>
         });
         let Some(item) = row.and_then(|row| row.item()) else { return };
-        self.model.select(&item.id());
+        let selected = self.model.selected();
+        let several = selected.len() > 1 && selected.contains(&item);
+        if !several {
+            self.model.select(&item.id());
+        }
         self.enable_actions();
-        menu::popup(view, gdk::Rectangle::new(x as i32, y as i32, 1, 1), &item.view().state);
+        let place = gdk::Rectangle::new(x as i32, y as i32, 1, 1);
+        menu::popup(view, place, Some(&item.view().state).filter(|_| !several));
     }
 }
 
@@ -305,13 +415,20 @@ fn rectangle(bounds: &graphene::Rect) -> gdk::Rectangle {
     gdk::Rectangle::new(bounds.x() as i32, bounds.y() as i32, bounds.width() as i32, bounds.height() as i32)
 }
 
-fn row_factory(guests: Guests, rows: &Rows, sender: &ComponentSender<GuestList>) -> gtk::SignalListItemFactory {
+fn row_factory(
+    guests: Guests,
+    rows: &Rows,
+    view: &SharedView,
+    sender: &ComponentSender<GuestList>,
+) -> gtk::SignalListItemFactory {
     let factory = gtk::SignalListItemFactory::new();
     let input = sender.input_sender().clone();
+    let shown = view.clone();
     factory.connect_setup(move |_, object| {
         if let Some(list_item) = object.downcast_ref::<gtk::ListItem>() {
             let input = input.clone();
-            let row = GuestRow::new(guests.clone(), move |request| input.emit(GuestListMsg::Row(request)));
+            let row =
+                GuestRow::new(guests.clone(), &shown.borrow(), move |request| input.emit(GuestListMsg::Row(request)));
             list_item.set_child(Some(&row));
         }
     });
@@ -320,10 +437,11 @@ fn row_factory(guests: Guests, rows: &Rows, sender: &ComponentSender<GuestList>)
         Some((list_item.child().and_downcast::<GuestRow>()?, list_item.item().and_downcast::<GuestItem>()?))
     };
     factory.connect_bind({
-        let rows = rows.clone();
+        let (rows, view) = (rows.clone(), view.clone());
         move |_, object| {
             if let Some((row, item)) = parts(object) {
                 row.bind(&item);
+                row.set_view(&view.borrow());
                 rows.borrow_mut().insert(item.id(), row);
             }
         }

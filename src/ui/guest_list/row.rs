@@ -1,5 +1,6 @@
-//! A row of the guest list: icon, name and state, CPU graph, memory, a button for the likeliest thing to do and one for the
-//! guest's menu. Rows are made for what fits on the screen and bound to other guests as the list scrolls.
+//! A row of the guest list: a picture of its screen or an icon, name, tags and state, figures with their graphs, a button for the
+//! likeliest thing to do and one for the guest's menu. Rows are made for what fits on the screen and bound to other guests as the
+//! list scrolls.
 
 use gtk::{
     accessible::Property,
@@ -7,15 +8,22 @@ use gtk::{
     prelude::*,
     subclass::prelude::{ObjectSubclassIsExt, *},
 };
-use lodge::manager::guests::Guests;
+use lodge::manager::{guests::Guests, statistics::Point};
 
-use super::item::GuestItem;
+use super::{
+    figure::Figure,
+    item::GuestItem,
+    view::{Column, View},
+};
 use crate::ui::{
     backend::{GuestId, GuestView, Operation},
     i18n::{gettext, gettext_f},
     widgets::graph::Graph,
     wording,
 };
+
+/// How wide the picture of a screen is, in logical pixels.
+const SCREEN_WIDTH: i32 = 64;
 
 glib::wrapper! {
     /// The row.
@@ -35,9 +43,10 @@ pub enum RowRequest {
 
 impl GuestRow {
     /// An unbound row.
-    pub fn new(guests: Guests, request: impl Fn(RowRequest) + Clone + 'static) -> Self {
+    pub fn new(guests: Guests, view: &View, request: impl Fn(RowRequest) + Clone + 'static) -> Self {
         let row: Self = glib::Object::new();
         row.build(request);
+        row.set_view(view);
         row.imp().guests.replace(Some(guests));
         row
     }
@@ -50,25 +59,26 @@ impl GuestRow {
         imp.icon.set_pixel_size(24);
         imp.icon.set_css_classes(&["guest-icon"]);
         imp.icon.set_valign(gtk::Align::Center);
+        imp.icon.set_halign(gtk::Align::Center);
+        imp.icon.set_hexpand(true);
         imp.icon.set_accessible_role(gtk::AccessibleRole::Presentation);
 
         let texts = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(3).hexpand(true).build();
         texts.set_valign(gtk::Align::Center);
         imp.name.set_css_classes(&["heading"]);
         imp.status.set_css_classes(&["caption", "guest-status"]);
-        for label in [&imp.name, &imp.status] {
+        imp.tags.set_css_classes(&["caption", "guest-tags"]);
+        for label in [&imp.name, &imp.status, &imp.tags] {
             label.set_xalign(0.0);
             label.set_ellipsize(pango::EllipsizeMode::End);
-            texts.append(label);
         }
+        let below = gtk::Box::builder().spacing(6).build();
+        below.append(&imp.status);
+        below.append(&imp.tags);
+        texts.append(&imp.name);
+        texts.append(&below);
 
-        imp.graph.set_size_request(112, 32);
-        imp.graph.set_valign(gtk::Align::Center);
-        for (label, width) in [(&imp.cpu, 5), (&imp.memory, 8)] {
-            label.set_css_classes(&["caption", "numeric", "dim-label"]);
-            label.set_xalign(1.0);
-            label.set_width_chars(width);
-        }
+        let figures = [Column::Cpu, Column::Memory, Column::Disk, Column::Network].map(Figure::new);
 
         imp.operate.set_css_classes(&["flat", "circular"]);
         imp.operate.set_valign(gtk::Align::Center);
@@ -97,16 +107,46 @@ impl GuestRow {
                 }
             }
         ));
-        let children: [&gtk::Widget; 7] = [
-            imp.icon.upcast_ref(),
-            texts.upcast_ref(),
-            imp.cpu.upcast_ref(),
-            imp.graph.upcast_ref(),
-            imp.memory.upcast_ref(),
-            imp.operate.upcast_ref(),
-            imp.menu.upcast_ref(),
-        ];
-        children.into_iter().for_each(|child| self.append(child));
+        imp.screen.set_size_request(SCREEN_WIDTH, SCREEN_WIDTH * 5 / 8);
+        imp.screen.set_can_shrink(true);
+        imp.screen.set_css_classes(&["guest-screen"]);
+        imp.screen.set_overflow(gtk::Overflow::Hidden);
+        imp.screen.set_accessible_role(gtk::AccessibleRole::Presentation);
+        let screen = adw::Clamp::builder().maximum_size(SCREEN_WIDTH).tightening_threshold(SCREEN_WIDTH).build();
+        screen.set_child(Some(&imp.screen));
+        screen.set_valign(gtk::Align::Center);
+        // The icon is in the middle of it, which must not make it wider.
+        imp.face.set_hexpand(false);
+        imp.face.append(&imp.icon);
+        imp.face.append(&screen);
+        self.append(&imp.face);
+        self.append(&texts);
+        figures.iter().for_each(|figure| self.append(figure.widget()));
+        self.append(&imp.operate);
+        self.append(&imp.menu);
+        imp.figures.replace(figures.into());
+    }
+
+    /// Shows these columns from now on.
+    pub fn set_view(&self, view: &View) {
+        let screens = view.columns.contains(&Column::Screen);
+        self.imp().shows_screens.set(screens);
+        self.imp().face.set_width_request(if screens { SCREEN_WIDTH } else { -1 });
+        for figure in self.imp().figures.borrow().iter() {
+            figure.widget().set_visible(view.columns.contains(&figure.column));
+        }
+        if let Some(item) = self.item() {
+            self.show_screen(&item);
+            self.show_statistics(&item);
+        }
+    }
+
+    fn show_screen(&self, item: &GuestItem) {
+        let imp = self.imp();
+        let screen = item.screen().filter(|_| imp.shows_screens.get());
+        imp.screen.set_visible(screen.is_some());
+        imp.icon.set_visible(screen.is_none());
+        imp.screen.set_paintable(screen.as_ref());
     }
 
     /// The guest that the row shows.
@@ -151,8 +191,9 @@ impl GuestRow {
         self.set_tooltip_text(status.contains(':').then_some(status.as_str()));
         imp.icon.set_icon_name(Some(wording::guest_icon(&view)));
         self.set_css_classes(&["guest-row", wording::state_class(&view)]);
-        let memory = view.definition.as_ref().map(|definition| wording::bytes(definition.memory.bytes()));
-        imp.memory.set_label(memory.as_deref().unwrap_or_default());
+        let tags = view.definition.as_ref().map(|definition| definition.tags.join(" · ")).unwrap_or_default();
+        imp.tags.set_visible(!tags.is_empty());
+        imp.tags.set_label(&tags);
 
         let name = [("name", view.name.as_str())];
         let operation = likeliest(&view);
@@ -173,45 +214,29 @@ impl GuestRow {
             let label = gettext_f("{name}, {status}", &[("name", &view.name), ("status", &status)]);
             list_row.update_property(&[Property::Label(&label)]);
         }
-        self.describe_graph(&view.name, &imp.cpu.label());
         drop(view);
+        self.show_screen(item);
         self.show_statistics(item);
     }
 
     fn show_statistics(&self, item: &GuestItem) {
         let imp = self.imp();
         let view = item.view();
-        let vcpus = view.definition.as_ref().map_or(1, |definition| definition.vcpus.max(1));
-        let share = |percent: f32| percent / 100.0 / vcpus as f32;
-        let active = view.state.is_active();
-        imp.graph.set_opacity(if active { 1.0 } else { 0.0 });
+        let figures = imp.figures.borrow();
+        let show = |points: &[&Point]| {
+            figures.iter().filter(|figure| figure.widget().is_visible()).for_each(|figure| figure.show(&view, points));
+        };
         let guests = imp.guests.borrow();
-        let latest = guests.as_ref().filter(|_| active).and_then(|guests| {
+        let shown = guests.as_ref().filter(|_| view.state.is_active()).and_then(|guests| {
             guests.with_history(&view.id, |history| {
                 let points = history.fine();
                 let surplus = points.len().saturating_sub(Graph::CAPACITY);
-                imp.graph.set_samples(points.skip(surplus).map(|point| share(point.cpu)));
-                history.latest().map(|point| share(point.cpu))
+                show(&points.skip(surplus).collect::<Vec<_>>());
             })
         });
-        if latest.is_none() {
-            imp.graph.set_samples(std::iter::empty());
+        if shown.is_none() {
+            show(&[]);
         }
-        let text = latest.flatten().map(|share| wording::percent(share.min(1.0))).unwrap_or_default();
-        if imp.cpu.label() != text {
-            imp.cpu.set_label(&text);
-            self.describe_graph(&view.name, &text);
-        }
-    }
-
-    fn describe_graph(&self, name: &str, share: &str) {
-        let words = [("name", name), ("share", share)];
-        let text = if share.is_empty() {
-            gettext_f("CPU graph of {name}", &words)
-        } else {
-            gettext_f("CPU use of {name}: {share}", &words)
-        };
-        self.imp().graph.set_description(&text);
     }
 }
 
@@ -222,7 +247,7 @@ fn likeliest(view: &GuestView) -> Option<Operation> {
 }
 
 mod imp {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
 
@@ -233,12 +258,15 @@ mod imp {
 
     #[derive(Default)]
     pub struct GuestRow {
+        /// The icon, or the screen in its place.
+        pub face: gtk::Box,
         pub icon: gtk::Image,
+        pub screen: gtk::Picture,
+        pub shows_screens: Cell<bool>,
         pub name: gtk::Label,
         pub status: gtk::Label,
-        pub cpu: gtk::Label,
-        pub graph: Graph,
-        pub memory: gtk::Label,
+        pub tags: gtk::Label,
+        pub figures: RefCell<Vec<Figure>>,
         pub operate: gtk::Button,
         pub menu: gtk::Button,
         pub guests: RefCell<Option<Guests>>,

@@ -21,7 +21,7 @@ use crate::ui::{
     dialogs,
     i18n::{gettext, gettext_f},
     operations::{self, Place, on_tokio},
-    wording,
+    preferences, wording,
 };
 use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput, Item};
 use machine_actions::MachineActions;
@@ -215,6 +215,7 @@ impl Component for GuestWindow {
         ]);
         let input = sender.input_sender().clone();
         stack.connect_visible_child_notify(move |_| input.emit(GuestWindowMsg::Page));
+        let preferred = preferences::get();
         let mut model = Self {
             backend,
             guest,
@@ -228,11 +229,12 @@ impl Component for GuestWindow {
             typing: Typing::default(),
             stack,
             captured: false,
-            scaled: true,
-            resizes_guest: true,
+            scaled: preferred.scale_to_window,
+            resizes_guest: preferred.resize_to_window,
             full_screen: false,
         };
         model.follow_guest();
+        model.fit_screen();
         let (toasts, jobs) = (&toasts, model.place.jobs.widget());
         let switcher = &page_switcher(&model.stack);
         let widgets = view_output!();
@@ -311,6 +313,14 @@ impl GuestWindow {
         self.actions.enable_for(&self.guest);
     }
 
+    /// Has the picture fit the window, and the guest's screen, as it was chosen.
+    fn fit_screen(&self) {
+        self.screen.set_scaled(self.scaled);
+        self.actions.set_on(Action::ScaleToWindow, self.scaled);
+        self.screen.set_resizes_guest(self.resizes_guest);
+        self.actions.set_on(Action::ResizeToWindow, self.resizes_guest);
+    }
+
     fn focus_page(&self) {
         match self.stack.visible_child_name().as_deref() {
             Some(CONSOLE) => self.screen.focus(),
@@ -338,13 +348,11 @@ impl GuestWindow {
             Action::InsertDisc | Action::EjectDisc => self.change_disc(action == Action::EjectDisc),
             Action::ScaleToWindow => {
                 self.scaled = !self.scaled;
-                self.screen.set_scaled(self.scaled);
-                self.actions.set_on(Action::ScaleToWindow, self.scaled);
+                self.fit_screen();
             }
             Action::ResizeToWindow => {
                 self.resizes_guest = !self.resizes_guest;
-                self.screen.set_resizes_guest(self.resizes_guest);
-                self.actions.set_on(Action::ResizeToWindow, self.resizes_guest);
+                self.fit_screen();
             }
             Action::FullScreen => {
                 self.stack.set_visible_child_name(CONSOLE);

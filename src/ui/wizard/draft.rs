@@ -116,6 +116,14 @@ pub enum Edit {
     Start(bool),
 }
 
+/// What is entered for a person who comes with an image: an ISO image is installed from, any other is a disk.
+pub fn beginning_with(file: PathBuf) -> [Edit; 2] {
+    match file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("iso")) {
+        true => [Edit::Method(Method::Iso), Edit::Iso(file)],
+        false => [Edit::Method(Method::DiskImage), Edit::Image(file)],
+    }
+}
+
 /// A file that is to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Look {
@@ -381,6 +389,15 @@ mod tests {
             draft.apply(edit, &around());
         }
         draft
+    }
+
+    #[test]
+    fn an_image_that_is_brought_along_is_installed_from_or_is_the_disk() {
+        let iso = draft_with(beginning_with("/isos/debian.ISO".into()));
+        let image = draft_with(beginning_with("/images/old.qcow2".into()));
+
+        assert_eq!((iso.method, iso.iso.unwrap().path), (Method::Iso, "/isos/debian.ISO".into()));
+        assert_eq!((image.method, image.image.unwrap().path), (Method::DiskImage, "/images/old.qcow2".into()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod summary;
 #[cfg(test)]
 mod testing;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, glib};
@@ -53,6 +53,8 @@ pub struct WizardInit {
     pub backend: Backend,
     /// The window that it belongs to.
     pub parent: gtk::Window,
+    /// An image to begin with.
+    pub file: Option<PathBuf>,
 }
 
 /// What the wizard is told.
@@ -155,23 +157,27 @@ impl Component for Wizard {
     }
 
     fn init(init: WizardInit, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
-        let WizardInit { backend, parent } = init;
+        let WizardInit { backend, parent, file } = init;
         let stack = gtk::Stack::new();
         let input = sender.input_sender().clone();
         let pages = Pages::new(&stack, move |edit| input.emit(WizardMsg::Edit(edit)));
         let around = backend.surroundings_without_looking();
         let mut draft = Draft::default();
         draft.follow(&around);
+        let edits = file.into_iter().flat_map(draft::beginning_with);
+        let looks: Vec<_> = edits.filter_map(|edit| draft.apply(edit, &around)).collect();
+        let step = if looks.is_empty() { Step::Method } else { Step::Media };
         let looking = backend.clone();
         sender.oneshot_command(async move { WizardCommand::Around(looking.surroundings().await) });
-        let model =
-            Self { backend, draft, step: Step::Method, around, pages, notes: Vec::new(), tried: false, busy: false };
+        let model = Self { backend, draft, step, around, pages, notes: Vec::new(), tried: false, busy: false };
+        looks.into_iter().for_each(|look| model.look_at(look, &sender));
         let stack = &stack;
         let widgets = view_output!();
         root.set_transient_for(Some(&parent));
         root.set_default_widget(Some(&widgets.forward));
         add_keys(&root, &sender);
         model.pages.fill(model.step, &model.draft);
+        widgets.stack.set_visible_child(model.pages.root(model.step));
         root.present();
         model.pages.focus(model.step, None);
         ComponentParts { model, widgets }

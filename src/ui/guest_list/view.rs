@@ -1,0 +1,179 @@
+//! How the list is shown: its order and its columns; what is remembered of it, and the menu to choose it with.
+
+use gtk::{accessible::Property, gio, glib, prelude::*};
+use relm4::Sender;
+use serde::{Deserialize, Serialize};
+
+use super::{GuestListMsg, order::Order};
+use crate::ui::{actions::Action, i18n::gettext};
+
+/// How the list is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct View {
+    /// In which order.
+    pub order: Order,
+    /// What each row tells besides name and state.
+    pub columns: Vec<Column>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self { order: Order::Name, columns: vec![Column::Screen, Column::Cpu, Column::Memory] }
+    }
+}
+
+impl View {
+    /// Shows a column that is hidden, or hides it.
+    pub fn toggle(&mut self, column: Column) {
+        match self.columns.iter().position(|shown| *shown == column) {
+            Some(index) => drop(self.columns.remove(index)),
+            None => self.columns.push(column),
+        }
+    }
+}
+
+/// Something that a row tells of its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Column {
+    /// A small picture of its screen.
+    Screen,
+    /// Its use of the CPU.
+    Cpu,
+    /// Its memory.
+    Memory,
+    /// What it reads and writes on its disks.
+    Disk,
+    /// What it sends and receives.
+    Network,
+}
+
+impl Column {
+    /// All of them, from left to right.
+    pub const ALL: [Self; 5] = [Self::Screen, Self::Cpu, Self::Memory, Self::Disk, Self::Network];
+
+    fn action(self) -> Action {
+        match self {
+            Self::Screen => Action::ShowScreens,
+            Self::Cpu => Action::ShowCpu,
+            Self::Memory => Action::ShowMemory,
+            Self::Disk => Action::ShowDisk,
+            Self::Network => Action::ShowNetwork,
+        }
+    }
+}
+
+/// The button with the menu. Its actions are added to `window` and tell `list`; `tags` are the menu's items for tags.
+pub fn button(
+    window: &impl IsA<gio::ActionMap>,
+    view: &View,
+    tags: &gio::Menu,
+    list: &Sender<GuestListMsg>,
+) -> gtk::MenuButton {
+    add_actions(window, view, list);
+    let button = gtk::MenuButton::builder()
+        .icon_name("view-sort-descending-symbolic")
+        .tooltip_text(gettext("View"))
+        .menu_model(&menu(tags))
+        .build();
+    button.update_property(&[Property::Label(&gettext("View"))]);
+    button
+}
+
+fn menu(tags: &gio::Menu) -> gio::Menu {
+    let orders = gio::Menu::new();
+    for order in Order::ALL {
+        orders.append_item(&chosen(&order.label(), Action::SortBy, order.name()));
+    }
+    let columns = gio::Menu::new();
+    Column::ALL.into_iter().for_each(|column| columns.append_item(&column.action().menu_item()));
+    let menu = gio::Menu::new();
+    menu.append_section(Some(&Action::SortBy.title()), &orders);
+    menu.append_section(Some(&gettext("Columns")), &columns);
+    menu.append_section(None, tags);
+    menu
+}
+
+/// Fills the menu's part for tags: one item for each, which searches for it.
+pub fn show_tags(menu: &gio::Menu, tags: &[String]) {
+    menu.remove_all();
+    if tags.is_empty() {
+        return;
+    }
+    let items = gio::Menu::new();
+    // An underscore in a tag is no mnemonic.
+    tags.iter().for_each(|tag| items.append_item(&chosen(&tag.replace('_', "__"), Action::FindTag, tag)));
+    menu.append_submenu(Some(&Action::FindTag.entry().label), &items);
+}
+
+fn chosen(label: &str, action: Action, target: &str) -> gio::MenuItem {
+    let item = gio::MenuItem::new(Some(label), None);
+    item.set_action_and_target_value(Some(&action.detailed_name()), Some(&target.to_variant()));
+    item
+}
+
+fn add_actions(window: &impl IsA<gio::ActionMap>, view: &View, list: &Sender<GuestListMsg>) {
+    let name = Action::SortBy.entry().name;
+    let sort = gio::SimpleAction::new_stateful(name, Some(glib::VariantTy::STRING), &view.order.name().to_variant());
+    let told = list.clone();
+    sort.connect_activate(move |action, target| {
+        if let Some(order) = target.and_then(|name| Order::from_name(name.str()?)) {
+            action.set_state(&order.name().to_variant());
+            told.emit(GuestListMsg::Sort(order));
+        }
+    });
+    window.add_action(&sort);
+
+    let find = gio::SimpleAction::new(Action::FindTag.entry().name, Some(glib::VariantTy::STRING));
+    let told = list.clone();
+    find.connect_activate(move |_, target| {
+        if let Some(tag) = target.and_then(|tag| tag.str()) {
+            told.emit(GuestListMsg::FindTag(tag.to_owned()));
+        }
+    });
+    window.add_action(&find);
+
+    for column in Column::ALL {
+        let shown = view.columns.contains(&column).to_variant();
+        let show = gio::SimpleAction::new_stateful(column.action().entry().name, None, &shown);
+        let told = list.clone();
+        show.connect_activate(move |action, _| {
+            let shown = action.state().and_then(|state| state.get()).unwrap_or(false);
+            action.set_state(&(!shown).to_variant());
+            told.emit(GuestListMsg::Toggle(column));
+        });
+        window.add_action(&show);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_hidden_and_shown_again() {
+        let mut view = View::default();
+
+        view.toggle(Column::Cpu);
+        view.toggle(Column::Disk);
+        let text = toml::to_string(&view).unwrap();
+        assert_eq!(view.columns, [Column::Screen, Column::Memory, Column::Disk]);
+        assert_eq!(toml::from_str::<View>(&text).unwrap(), view);
+        view.toggle(Column::Cpu);
+
+        assert!(view.columns.contains(&Column::Cpu));
+    }
+
+    #[test]
+    fn the_menu_has_the_tags_that_there_are() {
+        let menu = gio::Menu::new();
+
+        show_tags(&menu, &["a_b".to_owned(), "web".to_owned()]);
+        let items = menu.item_link(0, gio::MENU_LINK_SUBMENU).unwrap();
+        assert_eq!(items.n_items(), 2);
+        show_tags(&menu, &[]);
+
+        assert_eq!(menu.n_items(), 0);
+    }
+}

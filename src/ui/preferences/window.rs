@@ -1,0 +1,146 @@
+//! The window where a person prefers something.
+
+use adw::prelude::*;
+use gtk::{gdk, gio};
+
+use super::{Preferences, change, get};
+use crate::ui::{
+    actions::{self, Action},
+    i18n::gettext,
+    settings::Style,
+};
+
+/// Something that can be on or off: its title and subtitle, and where it is.
+type Choice = (String, String, fn(&mut Preferences) -> &mut bool);
+
+/// Shows the window over `parent`. `changed` is called after each change.
+pub fn present(parent: &impl IsA<gtk::Window>, changed: impl Fn() + Clone + 'static) {
+    let page = adw::PreferencesPage::new();
+    page.add(&appearance());
+    for (title, choices) in groups() {
+        let group = adw::PreferencesGroup::builder().title(title).build();
+        for choice in choices {
+            group.add(&switch(choice, changed.clone()));
+        }
+        page.add(&group);
+    }
+    page.set_vexpand(true);
+    let content = gtk::Box::builder().orientation(gtk::Orientation::Vertical).build();
+    content.append(&adw::HeaderBar::new());
+    content.append(&page);
+    let window = adw::Window::builder()
+        .title(gettext("Preferences"))
+        .transient_for(parent)
+        .modal(true)
+        .default_width(560)
+        .default_height(700)
+        .content(&content)
+        .build();
+    let closed = window.downgrade();
+    actions::add_key(&window, gdk::Key::Escape, move || {
+        if let Some(window) = closed.upgrade() {
+            window.close();
+        }
+    });
+    window.present();
+}
+
+fn groups() -> [(String, Vec<Choice>); 3] {
+    [
+        (
+            gettext("Guest Windows"),
+            vec![
+                (
+                    gettext("Scale to Window"),
+                    gettext("A guest’s picture fills its window. For windows that are opened from now on."),
+                    |preferences| &mut preferences.scale_to_window,
+                ),
+                (
+                    gettext("Resize Guest to Window"),
+                    gettext("A guest with a virtio screen is asked for a screen of its window’s size."),
+                    |preferences| &mut preferences.resize_to_window,
+                ),
+            ],
+        ),
+        (
+            gettext("Ask First"),
+            vec![
+                (gettext("Before a Guest Is Forced Off"), String::new(), |preferences| {
+                    &mut preferences.confirm_force_off
+                }),
+                (gettext("Before a Guest Is Reset"), String::new(), |preferences| &mut preferences.confirm_reset),
+            ],
+        ),
+        (
+            gettext("While Guests Run"),
+            vec![
+                (
+                    gettext("Notifications"),
+                    gettext("Tell when a guest has failed or waits for room, unless its window is in use."),
+                    |preferences| &mut preferences.notify,
+                ),
+                (
+                    gettext("Keep the Computer Awake"),
+                    gettext("As long as this application is open and a guest runs."),
+                    |preferences| &mut preferences.keep_awake,
+                ),
+            ],
+        ),
+    ]
+}
+
+fn switch((title, subtitle, place): Choice, changed: impl Fn() + 'static) -> adw::ActionRow {
+    let on = *place(&mut get());
+    let switch = gtk::Switch::builder().active(on).valign(gtk::Align::Center).build();
+    let row = adw::ActionRow::builder().title(title).subtitle(subtitle).subtitle_lines(0).build();
+    row.add_suffix(&switch);
+    row.set_activatable_widget(Some(&switch));
+    switch.connect_active_notify(move |switch| {
+        change(|preferences| *place(preferences) = switch.is_active());
+        changed();
+    });
+    row
+}
+
+/// Light or dark: what the main menu has, too.
+fn appearance() -> adw::PreferencesGroup {
+    let styles = [Style::System, Style::Light, Style::Dark];
+    let labels = [gettext("As the System"), gettext("Light"), gettext("Dark")];
+    let labels: Vec<_> = labels.iter().map(String::as_str).collect();
+    let row = adw::ComboRow::builder().title(gettext("Style")).model(&gtk::StringList::new(&labels)).build();
+    let application = relm4::main_application();
+    let name = Action::Style.entry().name;
+    let chosen = application.lookup_action(name).and_then(|action| action.state());
+    let chosen = chosen.and_then(|state| Style::from_name(state.str()?));
+    let index = styles.iter().position(|style| Some(*style) == chosen).unwrap_or(0);
+    row.set_selected(u32::try_from(index).unwrap_or(0));
+    row.connect_selected_notify(move |row| {
+        if let Some(style) = styles.get(row.selected() as usize) {
+            gio::prelude::ActionGroupExt::activate_action(&application, name, Some(&style.name().to_variant()));
+        }
+    });
+    let group = adw::PreferencesGroup::builder().title(gettext("Appearance")).build();
+    group.add(&row);
+    group
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_switch_changes_something_else() {
+        let changed = groups().into_iter().flat_map(|(_, choices)| choices).map(|(_, _, place)| {
+            let mut preferences = Preferences::default();
+            *place(&mut preferences) ^= true;
+            toml::to_string(&preferences).unwrap()
+        });
+        let changed: Vec<_> = changed.collect();
+
+        let different: HashSet<_> = changed.iter().collect();
+        assert_eq!(different.len(), changed.len());
+        assert!(!different.contains(&toml::to_string(&Preferences::default()).unwrap()));
+    }
+}
