@@ -96,7 +96,7 @@ impl Attack<'_> {
             0..=4 => self.send(),
             5..=6 => self.give_buffers(),
             7..=8 => {
-                let (frame, is_torn) = (hostile::frame(&mut self.choices), self.choices.byte() % 8 == 0);
+                let (frame, is_torn) = (hostile::frame(&mut self.choices), self.choices.byte().is_multiple_of(8));
                 self.far.send(&frame, is_torn);
             }
             9 => self.break_register(),
@@ -107,7 +107,7 @@ impl Attack<'_> {
                 self.put(ring, u128::from_le_bytes(bytes.try_into().unwrap()));
                 self.go(ring);
             }
-            11 => self.handle.set_link(self.choices.byte() % 2 == 0),
+            11 => self.handle.set_link(self.choices.byte().is_multiple_of(2)),
             12 => self.handle.set_limits(hostile::limits(&mut self.choices)),
             13 => {
                 let (far, backend) = Far::choose(&mut self.choices);
@@ -145,8 +145,8 @@ impl Attack<'_> {
         let frame = hostile::frame(&mut self.choices).split_off(12);
         let place = self.place(frame.len());
         self.memory.write_slice(&frame, GuestAddress(place)).unwrap();
-        let is_extended = self.choices.byte() % 2 == 0;
-        if is_extended && self.choices.byte() % 2 == 0 {
+        let is_extended = self.choices.byte().is_multiple_of(2);
+        if is_extended && self.choices.byte().is_multiple_of(2) {
             self.put_context(frame.len());
         }
         let command = if is_extended { 0x20 | self.choices.byte() } else { self.choices.byte() & !0x20 };

@@ -124,7 +124,7 @@ pub fn content(choices: &mut Choices<'_>) -> Vec<u8> {
         frame[at] = choices.byte();
     }
     let filling = choices.byte();
-    frame.resize(if choices.byte() % 4 == 0 { length } else { frame.len().max(length) }, filling);
+    frame.resize(if choices.byte().is_multiple_of(4) { length } else { frame.len().max(length) }, filling);
     frame.truncate(65_535 + 14 + 4);
     frame
 }
@@ -140,8 +140,8 @@ fn arp(choices: &mut Choices<'_>, frame: &mut Vec<u8>) {
 fn ipv4(choices: &mut Choices<'_>, frame: &mut Vec<u8>, length: usize) {
     let start = frame.len();
     let version = choices.one_of(&[0x45, 0x45, 0x45, 0x46, 0x4f, 0x40, 0x65]);
-    let total = if choices.byte() % 4 == 0 { choices.edgy() } else { length as u16 };
-    let fragment = if choices.byte() % 4 == 0 { choices.word() } else { 0 };
+    let total = if choices.byte().is_multiple_of(4) { choices.edgy() } else { length as u16 };
+    let fragment = if choices.byte().is_multiple_of(4) { choices.word() } else { 0 };
     let protocol = choices.one_of(&PROTOCOLS);
     frame.extend([version, 0]);
     frame.extend(total.to_be_bytes());
@@ -157,7 +157,7 @@ fn ipv4(choices: &mut Choices<'_>, frame: &mut Vec<u8>, length: usize) {
 }
 
 fn ipv6(choices: &mut Choices<'_>, frame: &mut Vec<u8>, length: usize) {
-    let total = if choices.byte() % 4 == 0 { choices.edgy() } else { length.saturating_sub(40) as u16 };
+    let total = if choices.byte().is_multiple_of(4) { choices.edgy() } else { length.saturating_sub(40) as u16 };
     let mut protocol = choices.one_of(&PROTOCOLS);
     frame.extend([0x60, 0, 0, 0]);
     frame.extend(total.to_be_bytes());
@@ -192,7 +192,8 @@ fn transport(choices: &mut Choices<'_>, frame: &mut Vec<u8>, protocol: u8, lengt
             frame.extend([0xff, 0xff, 0, 0, choices.byte(), choices.byte()]);
         }
         17 => {
-            let claimed = if choices.byte() % 4 == 0 { choices.edgy() } else { length.saturating_sub(34) as u16 };
+            let claimed =
+                if choices.byte().is_multiple_of(4) { choices.edgy() } else { length.saturating_sub(34) as u16 };
             frame.extend([from, to, claimed.to_be_bytes(), [0, 0]].concat());
             match u16::from_be_bytes(to) {
                 67 => dhcp(choices, frame),

@@ -55,7 +55,7 @@ pub fn play(input: &[u8]) {
 fn restart(bench: &mut Bench, queues: &mut Vec<TestQueue>, offered: u64, choices: &mut Choices<'_>) {
     bench.write_common(0x14, 1, 0);
     let unwanted =
-        if choices.byte() % 2 == 0 { 0 } else { u64::from(choices.word()) | u64::from(choices.word()) << 16 };
+        if choices.byte().is_multiple_of(2) { 0 } else { u64::from(choices.word()) | u64::from(choices.word()) << 16 };
     bench.negotiate(offered & !unwanted & 0xffff_ffff);
     *queues = queues.iter().map(|queue| bench.set_up_again(queue)).collect();
     bench.write_common(0x14, 1, 15);
@@ -71,12 +71,12 @@ impl Attack<'_> {
             0..=4 => self.send(),
             5..=6 => self.give_buffers(),
             7..=8 => {
-                let (frame, is_torn) = (hostile::frame(&mut self.choices), self.choices.byte() % 8 == 0);
+                let (frame, is_torn) = (hostile::frame(&mut self.choices), self.choices.byte().is_multiple_of(8));
                 self.far.send(&frame, is_torn);
             }
             9 => self.command(),
             10 => self.break_ring(),
-            11 => self.handle.set_link(self.choices.byte() % 2 == 0),
+            11 => self.handle.set_link(self.choices.byte().is_multiple_of(2)),
             12 => self.handle.set_limits(hostile::limits(&mut self.choices)),
             13 => self.exchange(),
             14 => {
