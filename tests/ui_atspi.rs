@@ -84,6 +84,7 @@ fn attempt(script: &str, mut session: Command, last: bool) -> bool {
         .env("XDG_DATA_HOME", folder("data"))
         .env("XDG_CONFIG_HOME", folder("config"))
         .env("XDG_CACHE_HOME", folder("cache"))
+        .env("XDG_STATE_HOME", folder("state"))
         .env("XDG_RUNTIME_DIR", folder("run"))
         .env("TMPDIR", folder("tmp"))
         .env("GSETTINGS_BACKEND", "keyfile")

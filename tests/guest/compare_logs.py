@@ -80,7 +80,7 @@ REASONS = {
         r"/proc/iomem: *ADDRESS : 0000:",
     ],
     "no HPET": [
-        r"ACPI: HPET|ACPI: Reserving HPET|clocksource: hpet|HPET$|.*PNP0103|/proc/iomem: *ADDRESS : (HPET|PNP0103)",
+        r"ACPI: HPET|ACPI: Reserving HPET|clocksource: hpet|hpet: Lost \d+ RTC interrupts|HPET$|.*PNP0103|/proc/iomem: *ADDRESS : (HPET|PNP0103)",
         r".*available_clocksource|rtc_cmos: alarms up to",
     ],
     "no link devices": [

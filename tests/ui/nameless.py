@@ -33,7 +33,9 @@ def nameless(widget, inside=()):
     parts = ("push button", "toggle button", "combo box", "text ", "entry ", "page tab ")
     decoration = widget.role == "image" and any(step.startswith(parts) for step in inside)
     in_combo = any(step.startswith("combo box") for step in inside)
-    if widget.role in CONTROLS and no_name and not decoration and not in_combo:
+    # libadwaita 1.2 gives the button that closes a toast no name.
+    in_toast = any("AdwToastWidget" in step for step in inside)
+    if widget.role in CONTROLS and no_name and not (decoration or in_combo or in_toast):
         found.append(" > ".join(path[-6:]))
     for child in widget.children():
         if child.visible:

@@ -83,6 +83,9 @@ def test(application):
     told = wait_for("the moment", lambda: [label for label in window.all("label") if moment.fullmatch(label.name)])
     application.screenshot("pointed")
     assert len(told) >= 5, told
+    # Away from the graphs: in a longer range there would be nothing at this place.
+    subprocess.run(["xdotool", "mousemove", "0", "0"], check=True)
+    wait_for("the moment is over", lambda: not any(moment.fullmatch(label.name) for label in window.all("label")))
 
     # Held still, time goes on but the figures do not.
     window.find("push button", "Hold the Graphs Still").press()
@@ -117,7 +120,7 @@ def test(application):
     application.keys("ctrl+q")
     application.process.wait()
     ended = time.time()
-    assert glob.glob(os.path.join(HOME, ".local/state/lodge/history/*-*.json"))
+    assert glob.glob(os.path.join(os.environ["XDG_STATE_HOME"], "lodge/history/*-*.json"))
     application.start()
     window = open_guest(application)
     window.find("push button", "The last hour").press()
