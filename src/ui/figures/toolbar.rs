@@ -97,9 +97,12 @@ fn short(seconds: u64) -> String {
 /// A range of time in words.
 fn words(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours) {
-        (_, 0) => ngettext_f("The last minute", "The last {n} minutes", minutes as u32, &[]),
-        (0, _) => ngettext_f("The last hour", "The last {n} hours", hours as u32, &[]),
-        _ => ngettext_f("The last day", "The last {n} days", days as u32, &[]),
+    match (days, hours, minutes) {
+        (_, _, 1) => gettext("The last minute"),
+        (_, 1, _) => gettext("The last hour"),
+        (1, _, _) => gettext("The last day"),
+        (_, 0, _) => ngettext_f("The last {n} minute", "The last {n} minutes", minutes as u32, &[]),
+        (0, _, _) => ngettext_f("The last {n} hour", "The last {n} hours", hours as u32, &[]),
+        _ => ngettext_f("The last {n} day", "The last {n} days", days as u32, &[]),
     }
 }

@@ -173,14 +173,16 @@ mod tests {
     #[test]
     fn lines_paint_more_than_the_axes_alone() {
         testing::with_gtk(|| {
-            let empty = Chart::new("Disks", Unit::ByteRate, |_| {});
-            empty.draw(0, 200, Vec::new(), 0.0);
-            let busy = Chart::new("Disks", Unit::ByteRate, |_| {});
-            let samples: Vec<_> = vec![(0..200).map(|time| (time, 1024.0)).collect::<Vec<_>>()];
-            busy.draw(0, 200, vec![Line::new(&samples, |sample| sample.0, |sample| Some(sample.1))], 0.0);
-            let painted = |chart: &Chart| testing::painted_pixels(chart.widget());
+            let samples = [(0..200).map(|time| (time, 1024.0)).collect::<Vec<_>>()];
+            let painted = |lines| {
+                let plot = Plot::new(|_| {});
+                plot.set_size_request(280, 120);
+                plot.set_drawn(Some(Drawn { from: 0, until: 200, lines, unit: Unit::ByteRate, top: 0.0 }));
+                testing::painted_pixels(&plot)
+            };
+            let line = Line::new(&samples, |sample| sample.0, |sample| Some(sample.1));
 
-            assert!(painted(&busy) > painted(&empty) + 1000);
+            assert!(painted(vec![line]) > painted(Vec::new()) + 1000);
         });
     }
 }
