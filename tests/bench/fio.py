@@ -8,7 +8,7 @@ import subprocess
 import engines
 import linux
 
-ROUNDS = 3
+ROUNDS = int(os.environ.get("LODGE_BENCH_ROUNDS", 3))
 SECONDS = 2
 CACHES = ("none", "writeback")
 # What is done, how much at once, how many requests at a time.

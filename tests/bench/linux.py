@@ -1,6 +1,7 @@
 """The native test kernel (tests/guest/) in Lodge's and in QEMU's guests: the same kernel, the same files, the same commands."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -83,7 +84,16 @@ class LodgeGuest:
             arguments += ["--network", f"tap={tap}" if tap else "none"]
         lodge.ctl("create", self.guest, *map(str, arguments))
         lodge.guests.append(self.guest)
+        self.name_base(disks[-1][0])
         self.serial = lodge.runtime(lodge.uuid(self.guest)) / "serial.sock"
+
+    def name_base(self, disk):
+        """Names the raw image that the last disk is based on: no other is opened. The last [[disk]] of the definition is its."""
+        base = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", disk])).get("full-backing-filename")
+        if base:
+            path = pathlib.Path(self.lodge.environment["XDG_DATA_HOME"], "lodge/guests", self.guest, "guest.toml")
+            with open(path, "a") as file:
+                file.write(f'\n[[disk.backing]]\npath = "{base}"\nformat = "raw"\n')
 
     def __enter__(self):
         self.begin = time.monotonic()
