@@ -18,7 +18,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::SystemTime,
 };
 
@@ -256,11 +256,25 @@ impl Library {
 
     /// Keeps a guest from being started for as long as the result lives.
     pub(in crate::manager) fn keep_off(&self, name: &str) -> Result<RunLock, LibraryError> {
+        self.keep_off_by(name, RunLock::acquire)
+    }
+
+    /// As [`keep_off`](Self::keep_off), for a guest that may well be running: then that is said at once.
+    pub(in crate::manager) fn keep_off_unless_running(&self, name: &str, uuid: Uuid) -> Result<RunLock, LibraryError> {
+        let has_worker = self.paths.running(uuid).folder.exists();
+        self.keep_off_by(name, if has_worker { RunLock::acquire_now } else { RunLock::acquire })
+    }
+
+    fn keep_off_by(
+        &self,
+        name: &str,
+        acquire: impl FnOnce(&Path) -> io::Result<Option<RunLock>>,
+    ) -> Result<RunLock, LibraryError> {
         if check_name(name).is_err() || !self.paths.guest_folder(name).is_dir() {
             return Err(LibraryError::NotFound(name.to_owned()));
         }
         let path = self.paths.run_lock(name);
-        RunLock::acquire(&path)
+        acquire(&path)
             .map_err(LibraryError::io(&path, "Make this file writable for you"))?
             .ok_or_else(|| LibraryError::Running(name.to_owned()))
     }

@@ -352,14 +352,14 @@ impl Snapshots {
 
     /// The guest as it is, and will be until what comes with it is dropped.
     fn begin(&self, guest: &str) -> Result<(Guest, Held)> {
-        self.library.read(guest)?;
+        let uuid = self.library.load(guest)?.definition.uuid;
         let folder = self.library.paths().guest_folder(guest);
         let failed = SnapshotError::io(&folder);
         let Some(lock) = journal::lock(&folder).map_err(&failed)? else {
             let reason = "its snapshots are being changed at this moment";
             return Err(SnapshotError::refused(guest, reason, "Repeat the command when that is done"));
         };
-        let off = match self.library.keep_off(guest) {
+        let off = match self.library.keep_off_unless_running(guest, uuid) {
             Ok(off) => Some(off),
             Err(LibraryError::Running(_)) => None,
             Err(error) => return Err(error.into()),
