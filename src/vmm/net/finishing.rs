@@ -7,7 +7,7 @@
 use std::{io, os::fd::BorrowedFd};
 
 use super::{
-    FRAME_MAX, HEADER_SIZE, NetBackend, Offloads, Sent, checksum,
+    HEADER_SIZE, NetBackend, Offloads, Sent, TAG, TAGGED, checksum, gather,
     unfinished::{ChecksumOrder, Division, Unfinished},
 };
 use crate::vmm::memory::GuestSlice;
@@ -17,10 +17,8 @@ const NEEDS_CHECKSUM: u8 = 1;
 const GSO_TCP4: u8 = 1;
 const GSO_TCP6: u8 = 4;
 const GSO_ECN: u8 = 0x80;
-/// Bytes of addresses and type, and of a VLAN tag.
+/// Bytes of addresses and type.
 const ETHERNET: usize = 14;
-const TAG: usize = 4;
-const TAGGED: [u8; 2] = [0x81, 0x00];
 /// Where IPv4's header has its checksum, and TCP's the length of itself, in words, in the upper half of a byte.
 const IPV4_CHECKSUM: usize = 10;
 const TCP_LENGTH: usize = 12;
@@ -80,14 +78,7 @@ impl NetBackend for Finishing {
         if !self.send_rest()? {
             return Ok(Sent::Full);
         }
-        let length: usize = frame.iter().map(|slice| slice.len()).sum();
-        let mut bytes = vec![0; length.min(FRAME_MAX)];
-        let mut rest = &mut bytes[..];
-        for slice in frame {
-            let (now, later) = rest.split_at_mut(rest.len().min(slice.len()));
-            slice.copy_to(now);
-            rest = later;
-        }
+        let mut bytes = gather(frame);
         let Some(header) = bytes.first_chunk::<HEADER_SIZE>() else { return Ok(Sent::Taken) };
         if header[0] & NEEDS_CHECKSUM == 0 && header[1] == 0 {
             return self.inner.send(frame);

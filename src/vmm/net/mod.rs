@@ -28,6 +28,10 @@ pub const USUAL_MTU: u16 = 1500;
 /// The longest frame with its header, in bytes: what segmentation offload can make of one packet.
 pub const FRAME_MAX: usize = 65_535 + 14 + 4 + HEADER_SIZE;
 
+/// The type of a frame with a VLAN tag, and the tag's bytes (IEEE 802.1Q).
+const TAGGED: [u8; 2] = [0x81, 0x00];
+const TAG: usize = 4;
+
 /// Work on packets that one side may leave to the other.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Offloads {
@@ -97,4 +101,32 @@ pub trait NetBackend: Send {
     fn holds_frames(&self) -> bool {
         false
     }
+}
+
+/// A frame as one piece, cut off at [`FRAME_MAX`] bytes.
+fn gather(frame: &[GuestSlice<'_>]) -> Vec<u8> {
+    let length: usize = frame.iter().map(|slice| slice.len()).sum();
+    let mut bytes = vec![0; length.min(FRAME_MAX)];
+    let mut done = 0;
+    for slice in frame {
+        done += slice.copy_to(&mut bytes[done..]);
+    }
+    bytes
+}
+
+/// Copies `bytes` behind the first `skipped` bytes of `slices`, as far as they fit; returns how many did.
+fn fill(slices: &[GuestSlice<'_>], skipped: usize, bytes: &[u8]) -> usize {
+    let (mut skipped, mut rest) = (skipped, bytes);
+    for slice in slices {
+        let begin = skipped.min(slice.len());
+        skipped -= begin;
+        let Ok(slice) = slice.offset(begin) else { continue };
+        let (now, later) = rest.split_at(rest.len().min(slice.len()));
+        slice.copy_from(now);
+        rest = later;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    bytes.len() - rest.len()
 }

@@ -7,12 +7,10 @@
 
 use std::{collections::VecDeque, io, os::fd::BorrowedFd};
 
-use super::{FRAME_MAX, HEADER_SIZE, NetBackend, Offloads, Sent, checksum};
+use super::{HEADER_SIZE, NetBackend, Offloads, Sent, TAG, TAGGED, checksum, fill, gather};
 use crate::vmm::memory::GuestSlice;
 
 const ADDRESSES: usize = 12;
-const TAG: usize = 4;
-const TAGGED: [u8; 2] = [0x81, 0x00];
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const IPV4_HEADER: usize = 20;
@@ -92,14 +90,7 @@ impl NetBackend for Narrow {
         if length <= HEADER_SIZE + ADDRESSES + 2 + self.mtu {
             return self.inner.send(frame);
         }
-        let mut bytes = vec![0; length.min(FRAME_MAX)];
-        let mut rest = &mut bytes[..];
-        for slice in frame {
-            let (now, later) = rest.split_at_mut(rest.len().min(slice.len()));
-            slice.copy_to(now);
-            rest = later;
-        }
-        match judge(&bytes, self.mtu) {
+        match judge(&gather(frame), self.mtu) {
             Some(Fate::Pass) => return self.inner.send(frame),
             Some(Fate::Fragments(fragments)) => {
                 self.outgoing = fragments;
@@ -121,13 +112,7 @@ impl NetBackend for Narrow {
 
     fn receive(&mut self, buffers: &[GuestSlice<'_>]) -> io::Result<Option<usize>> {
         let Some(answer) = self.answers.pop_front() else { return self.inner.receive(buffers) };
-        let mut rest = &answer[..];
-        for slice in buffers {
-            let (now, later) = rest.split_at(rest.len().min(slice.len()));
-            slice.copy_from(now);
-            rest = later;
-        }
-        Ok(Some(answer.len() - rest.len()))
+        Ok(Some(fill(buffers, 0, &answer)))
     }
 
     fn holds_frames(&self) -> bool {
@@ -250,7 +235,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
-    use crate::vmm::net::testing::Wire;
+    use crate::vmm::net::{FRAME_MAX, testing::Wire};
 
     const LINK: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 

@@ -22,7 +22,7 @@ use rustix::{
     },
 };
 
-use super::{FRAME_MAX, HEADER_SIZE, NetBackend, Offloads, Sent};
+use super::{FRAME_MAX, HEADER_SIZE, NetBackend, Offloads, Sent, fill};
 use crate::vmm::memory::GuestSlice;
 
 /// Bytes of the length before each frame.
@@ -350,23 +350,6 @@ impl NetBackend for Stream {
     fn holds_frames(&self) -> bool {
         self.input.has_frame()
     }
-}
-
-/// Copies `bytes` behind the first `skipped` bytes of `slices`, as far as they fit; returns how many did.
-fn fill(slices: &[GuestSlice<'_>], skipped: usize, bytes: &[u8]) -> usize {
-    let (mut skipped, mut rest) = (skipped, bytes);
-    for slice in slices {
-        let begin = skipped.min(slice.len());
-        skipped -= begin;
-        let Ok(slice) = slice.offset(begin) else { continue };
-        let (now, later) = rest.split_at(rest.len().min(slice.len()));
-        slice.copy_from(now);
-        rest = later;
-        if rest.is_empty() {
-            break;
-        }
-    }
-    bytes.len() - rest.len()
 }
 
 /// What `slices` hold behind the first `skipped` bytes.
