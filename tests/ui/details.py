@@ -79,7 +79,7 @@ def name_and_text(application, window):
     application.keys("ctrl+shift+a")
     wait_for("the guest has another name", lambda: "mail" in lodgectl("list", "--all"))
     wait_for("the window has it too", lambda: application.window_of("mail"))
-    assert 'description = "For letters"' in definition()
+    wait_for("the description is stored", lambda: 'description = "For letters"' in definition())
 
     choose(window, "Definition, As text")
     text = window.find("text", "Text of the definition")
@@ -108,7 +108,7 @@ def disks(application, window):
     dialog.find("push button", contains="Add").press()
     dialog.wait_gone()
     window.find("list item", "Disk disk0, mail.qcow2")
-    assert os.listdir(data) == ["mail.qcow2"]
+    wait_for("its image is there", lambda: os.listdir(data) == ["mail.qcow2"])
 
     window.wait_for_text("1\xa0GiB, qcow2")
     window.find("push button", "Grow…").press()
@@ -182,7 +182,7 @@ def card(application, window):
     application.keys("ctrl+shift+a")
     forwards = lambda: json.loads(lodgectl("network", "forward", "list", "mail", "--json"))
     wait_for("the port is forwarded", lambda: [forward["port"] for forward in forwards()] == [number])
-    assert f"port = {number}" in definition()
+    wait_for("it is stored", lambda: f"port = {number}" in definition())
     cable = window.find("check box", "Cable Plugged In")
     wait_for("it is plugged in", lambda: cable.checked)
     cable.press()

@@ -180,6 +180,8 @@ class Application:
 
     def __exit__(self, kind, error, trace):
         if error is not None:
+            # First of all: what follows is long, and may be cut.
+            traceback.print_exception(kind, error, trace, file=sys.stdout)
             self.screenshot("failure")
             if self.process.poll() is None and self.root is not None:
                 self.print_tree()
@@ -275,9 +277,7 @@ def run(test):
             complaints = application.complaints()
             if complaints:
                 raise Failure("the application complained:\n" + "\n".join(complaints))
-    except (Failure, AssertionError) as failure:
-        if isinstance(failure, AssertionError):
-            traceback.print_exc()
-        print(f"FAILED: {failure}")
+    except (Failure, AssertionError):
+        # It was told when it left the application.
         sys.exit(1)
     print("ok")

@@ -17,7 +17,7 @@ def test(application):
 
     application.keys("ctrl+s")
     window.find("list item", "card, Saved")
-    assert state("card") == "saved"
+    wait_for("it is saved", lambda: state("card") == "saved")
     application.screenshot("saved")
     application.keys("ctrl+r")
     window.find("list item", "card, Running")
@@ -36,7 +36,7 @@ def test(application):
     dialog.find("text", "Name").enter("card")
     dialog.wait_for_text("Another guest has this name.")
     dialog.find("text", "Name").enter("copy")
-    assert dialog.find("check box", "Copy Disks").checked
+    wait_for("disks are to be copied", lambda: dialog.find("check box", "Copy Disks").checked)
     dialog.find("push button", contains="Clone").press()
     window.find("list item", "copy, Off")
     assert disk("copy") != disk("card")

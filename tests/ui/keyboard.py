@@ -65,10 +65,10 @@ def test(application):
     dialog.wait_gone()
     wait_for("the guest is gone", lambda: next(window.all("list item", "card, Off"), None) is None)
     data = os.path.join(os.environ["XDG_DATA_HOME"], "lodge")
-    assert os.listdir(os.path.join(data, "disks")) == []
+    wait_for("its image is away", lambda: os.listdir(os.path.join(data, "disks")) == [])
     window.find("push button", contains="Undo").press()
     window.find("list item", "card, Off")
-    assert os.listdir(os.path.join(data, "disks")) == ["mycard.raw"]
+    wait_for("its image is back", lambda: os.listdir(os.path.join(data, "disks")) == ["mycard.raw"])
     application.keys("ctrl+q")
     wait_for("the application ends", lambda: application.process.poll() is not None)
     assert application.process.returncode == 0

@@ -32,7 +32,7 @@ def test(application):
     dialog.find("text", "Description").enter("with all that is in memory")
     press(dialog, "Take")
     window.find("list item", contains="running, Today")
-    assert snapshots()["running"]["state"] and state("card") == "running"
+    wait_for("it runs again", lambda: snapshots()["running"]["state"] and state("card") == "running")
     application.screenshot("one")
 
     # What others do is seen, and what is wrong with a name is said.
@@ -53,10 +53,10 @@ def test(application):
     window.find("push button", "Revert to running").press()
     dialog = application.dialog("Revert to “running”?")
     application.screenshot("revert")
-    assert dialog.find("check box", contains="Go on").checked
+    wait_for("it is to go on", lambda: dialog.find("check box", contains="Go on").checked)
     press(dialog, "Revert")
     window.find("list item", "Now: Running")
-    assert snapshots()["running"]["current"]
+    wait_for("it is the current one", lambda: snapshots()["running"]["current"])
     application.screenshot("reverted")
 
     # Another name, and away with it.

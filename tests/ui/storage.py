@@ -80,7 +80,7 @@ def test(application):
     choose(window, "fast", "Remove Pool")
     press(application.dialog("Remove the Pool “fast”?"), "Remove")
     wait_for("the pool is gone", lambda: not window.has_text("fast"))
-    assert os.listdir(f"{HOME}/images") == ["data.qcow2"]
+    wait_for("its images are left", lambda: os.listdir(f"{HOME}/images") == ["data.qcow2"])
 
     window.find("page tab", "Networks").click()
     window.find("list item", contains="Through the host (NAT)")
@@ -92,7 +92,7 @@ def test(application):
     application.screenshot("trash")
     window.find("push button", "Bring back web").press()
     application.window("Lodge").find("list item", "web, Off")
-    assert list(volumes("default")) == ["web.qcow2"]
+    wait_for("its disk is back", lambda: list(volumes("default")) == ["web.qcow2"])
     window.wait_for_text("No Deleted Guests")
 
 

@@ -174,11 +174,20 @@ impl Table {
     }
 
     /// Takes over histories that were kept.
-    pub fn restore(&self, guests: HashMap<GuestId, Rings<Point>>, host: Option<Rings<HostPoint>>) {
+    pub fn restore(&self, mut guests: HashMap<GuestId, Rings<Point>>, host: Option<Rings<HostPoint>>) {
+        if guests.is_empty() && host.is_none() {
+            return;
+        }
+        for (id, row) in self.rows().iter_mut() {
+            if let Some(rings) = guests.remove(id) {
+                row.history = History::new(rings);
+            }
+        }
         *lock(&self.kept) = guests;
         if let Some(rings) = host {
             lock(&self.host).rings = rings;
         }
+        self.tell_figures();
     }
 
     /// The histories that are to be written now.

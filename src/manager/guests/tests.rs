@@ -78,6 +78,16 @@ async fn until(
     states
 }
 
+/// Waits until that is so, and looks whenever figures have come.
+async fn until_figures(changes: &mut UnboundedReceiver<GuestChange>, are_enough: impl Fn() -> bool) {
+    let figures = async {
+        while !are_enough() {
+            while next(changes).await != GuestChange::Statistics {}
+        }
+    };
+    timeout(DEADLINE, figures).await.unwrap();
+}
+
 async fn next(changes: &mut UnboundedReceiver<GuestChange>) -> GuestChange {
     timeout(DEADLINE, changes.recv()).await.unwrap().unwrap()
 }
@@ -206,12 +216,7 @@ async fn figures_come_only_while_somebody_looks_and_a_hang_is_noticed() {
     until(&mut changes, &web, |state| *state == GuestState::Running).await;
 
     guests.set_level(WatchLevel::Statistics);
-    let figures = async {
-        while guests.with_history(&web, |history| history.fine().len()).unwrap() < 2 {
-            while next(&mut changes).await != GuestChange::Statistics {}
-        }
-    };
-    timeout(DEADLINE, figures).await.unwrap();
+    until_figures(&mut changes, || guests.with_history(&web, |history| history.fine().len()).unwrap() >= 2).await;
     assert!(guests.with_history(&web, |history| history.latest().unwrap().memory).unwrap() > 0);
     fixture.signal(&web, "STOP");
     until(&mut changes, &web, |state| *state == GuestState::NotResponding).await;
@@ -231,20 +236,14 @@ async fn histories_of_guests_and_host_outlive_the_application() {
         let host = guests.with_host_history(|host| host.since(0, 60).concat().len());
         (guests.with_history(&web, |history| history.rings().since(0, 60).concat().len()).unwrap_or(0), host)
     };
-    let figures = async {
-        while known(&guests).0 == 0 || known(&guests).1 == 0 {
-            while next(&mut changes).await != GuestChange::Statistics {}
-        }
-    };
-    timeout(DEADLINE, figures).await.unwrap();
+    let are_known = |guests: &Guests| known(guests).0 > 0 && known(guests).1 > 0;
+    until_figures(&mut changes, || are_known(&guests)).await;
     assert!(guests.with_host_history(|host| host.latest().unwrap().memory) > 0);
 
     guests.keep_histories();
     drop(guests);
     let (again, mut changes) = Guests::watch(fixture.supervisor.clone());
-    until(&mut changes, &web, |state| *state == GuestState::Running).await;
-
-    assert!(known(&again).0 > 0 && known(&again).1 > 0, "{:?}", known(&again));
+    until_figures(&mut changes, || are_known(&again)).await;
 }
 
 #[tokio::test]

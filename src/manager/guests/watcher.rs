@@ -48,12 +48,13 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
     let mut host_is_seen = false;
     let mut gathering = JoinSet::new();
     let store = Store::new(watcher.supervisor.paths().histories());
-    histories::load(store.clone(), Arc::clone(&watcher.table)).await;
     let paths = watcher.supervisor.paths().clone();
     if let Ok(Err(error)) = spawn_blocking(move || paths.create()).await {
         tracing::warn!("the library cannot be watched: {error}");
     }
+    // The list is shown first: reading a day of many guests takes a while.
     watcher.scan().await;
+    histories::load(store.clone(), Arc::clone(&watcher.table)).await;
     loop {
         tokio::select! {
             order = orders.recv() => match order {

@@ -223,6 +223,5 @@ fn client_error(guest: &str) -> impl Fn(ClientError) -> SnapshotError + use<> {
 }
 
 fn in_use(path: &Path) -> SnapshotError {
-    let (path, user) = (path.to_owned(), "another guest or program".to_owned());
-    StorageError::InUse { path, user, mend: "End that one, and repeat the command" }.into()
+    StorageError::in_use(path, "End that one, and repeat the command").into()
 }

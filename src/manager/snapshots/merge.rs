@@ -44,11 +44,7 @@ fn open(layer: &Layer, purpose: Purpose) -> Result<File, StorageError> {
     let file = storage::open_file(&layer.path, purpose).map_err(StorageError::io(&layer.path))?;
     match lock::acquire(&file, purpose).map_err(StorageError::io(&layer.path))? {
         true => Ok(file),
-        false => Err(StorageError::InUse {
-            path: layer.path.clone(),
-            user: "another guest or program".to_owned(),
-            mend: "End that one, and repeat the command",
-        }),
+        false => Err(StorageError::in_use(&layer.path, "End that one, and repeat the command")),
     }
 }
 

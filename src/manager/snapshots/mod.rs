@@ -521,11 +521,7 @@ pub(in crate::manager) fn lock_layers(layers: &[Layer]) -> Result<Vec<File>> {
         let file = storage::open_file(&layer.path, Access::Read).map_err(StorageError::io(&layer.path))?;
         match lock::acquire(&file, Access::Read).map_err(failed)? {
             true => Ok(file),
-            false => Err(StorageError::InUse {
-                path: layer.path.clone(),
-                user: "another guest or program".to_owned(),
-                mend: "End that one first",
-            }),
+            false => Err(StorageError::in_use(&layer.path, "End that one first")),
         }
     };
     Ok(layers.iter().map(lock).collect::<std::result::Result<_, _>>()?)

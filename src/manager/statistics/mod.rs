@@ -117,7 +117,7 @@ impl Sample for Point {
     fn mean(points: &[Self]) -> Self {
         let count = points.len().max(1) as u64;
         let of = |figure: fn(&Self) -> u64| sum(points.iter().map(figure)) / count;
-        let small = |figure: fn(&Self) -> u32| mean_of(points.iter().map(|point| u64::from(figure(point))));
+        let small = |figure: fn(&Self) -> u32| narrow(sum(points.iter().map(|point| figure(point).into())) / count);
         let newest = points.last();
         let vcpus = newest.map_or(0, |point| point.vcpus.len());
         let load = |index: usize| {
@@ -130,12 +130,11 @@ impl Sample for Point {
             guest_memory: mean_of(points.iter().filter_map(|point| point.guest_memory)),
             disk_read: of(|point| point.disk_read),
             disk_written: of(|point| point.disk_written),
-            disk_reads: narrow(small(|point| point.disk_reads)),
-            disk_writes: narrow(small(|point| point.disk_writes)),
+            disk_reads: small(|point| point.disk_reads),
+            disk_writes: small(|point| point.disk_writes),
             network_received: of(|point| point.network_received),
             network_sent: of(|point| point.network_sent),
-            exits: mean_of(points.iter().filter_map(|point| point.exits.map(u64::from)))
-                .map(|exits| narrow(Some(exits))),
+            exits: mean_of(points.iter().filter_map(|point| point.exits.map(u64::from))).map(narrow),
             vcpus: (0..vcpus).map(|index| u8::try_from(load(index)).unwrap_or(u8::MAX)).collect(),
         }
     }
@@ -147,8 +146,8 @@ fn mean_of(figures: impl Iterator<Item = u64>) -> Option<u64> {
     total.checked_div(count)
 }
 
-fn narrow(figure: Option<u64>) -> u32 {
-    u32::try_from(figure.unwrap_or(0)).unwrap_or(u32::MAX)
+fn narrow(figure: u64) -> u32 {
+    u32::try_from(figure).unwrap_or(u32::MAX)
 }
 
 fn sum(figures: impl Iterator<Item = u64>) -> u64 {
@@ -214,11 +213,11 @@ impl Reading {
             guest_memory: self.guest_memory,
             disk_read: rate(self.disk_read, earlier.disk_read)?,
             disk_written: rate(self.disk_written, earlier.disk_written)?,
-            disk_reads: narrow(rate(self.disk_reads, earlier.disk_reads)),
-            disk_writes: narrow(rate(self.disk_writes, earlier.disk_writes)),
+            disk_reads: narrow(rate(self.disk_reads, earlier.disk_reads).unwrap_or(0)),
+            disk_writes: narrow(rate(self.disk_writes, earlier.disk_writes).unwrap_or(0)),
             network_received: rate(self.network_received, earlier.network_received)?,
             network_sent: rate(self.network_sent, earlier.network_sent)?,
-            exits: exits.map(|exits| narrow(Some(exits))),
+            exits: exits.map(narrow),
             vcpus: vcpus.map(load).collect(),
         })
     }

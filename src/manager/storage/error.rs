@@ -108,6 +108,11 @@ impl StorageError {
         }
     }
 
+    /// The image at `path` is locked by somebody of whom no more is known.
+    pub(in crate::manager) fn in_use(path: &Path, mend: &'static str) -> Self {
+        Self::InUse { path: path.to_owned(), user: "another guest or program".to_owned(), mend }
+    }
+
     pub(in crate::manager) fn qcow2(path: &Path) -> impl FnOnce(Qcow2Error) -> Self {
         let path = path.to_owned();
         move |source| match source {
