@@ -9,6 +9,7 @@
 //! - [`switch`]: what they and `lodge-switch` say to each other about isolated networks.
 //! - [`qmp`]: the control protocol. [`rfb`]: the screen protocol.
 //! - [`vmm`]: the engine: machine, vCPUs, buses, devices.
+//! - [`qcow2`]: the structures of that image format. [`progress`]: how far a long operation is.
 //! - [`screen`], [`input`]: what a screen and what keys and pointers are.
 //!
 //! The desktop application's own code (`src/main.rs`, `src/ui/`) belongs to the `lodge` binary, and the address translator's and
@@ -18,6 +19,8 @@ pub mod cli;
 pub mod input;
 pub mod manager;
 pub mod nat;
+pub mod progress;
+pub mod qcow2;
 pub mod qmp;
 pub mod rfb;
 pub mod screen;

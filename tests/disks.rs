@@ -377,21 +377,30 @@ fn a_disk_of_a_guest_is_known_and_left_alone_while_it_runs() {
     assert_eq!(listed[0]["format"], serde_json::Value::Null, "nothing says what a raw image is: {listed}");
     assert_eq!((&listed[1]["format"], &listed[1]["users"][0]["guest"]), (&json!("qcow2"), &json!("web")), "{listed}");
     assert_eq!(home.json(&["disk", "info", "web", "--json"])["users"][0]["running"], true);
-    for arguments in [
-        &["disk", "resize", "web", "2GiB"][..],
-        &["disk", "check", "web"],
-        &["disk", "convert", "web", "copy", "--format", "raw"],
-        &["disk", "resize", text(&boot), "+1MiB"],
-    ] {
+    for arguments in [&["disk", "check", "web"][..], &["disk", "convert", "web", "copy", "--format", "raw"]] {
         assert!(home.refused(arguments).contains("in use by \"web\", which runs. Shut it down"), "{arguments:?}");
     }
+    assert!(home.done(&["disk", "resize", "web", "2GiB"]).contains("2 GiB now, before 1 GiB. The guest sees that"));
+    home.done(&["volume", "resize", "default", "web", "+1GiB"]);
+    home.done(&["disk", "resize", text(&boot), "+1MiB"]);
+    assert!(
+        home.refused(&["disk", "resize", "web", "1GiB", "--shrink"]).contains("\"web\" runs: its disk can only grow")
+    );
+    let sizes: Vec<_> = home
+        .json(&["qmp", "web", "query-block"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|disk| disk["inserted"]["image"]["virtual-size"].clone())
+        .collect();
+    assert_eq!(sizes, [json!(fs::metadata(&boot).unwrap().len()), json!(3u64 << 30)]);
     assert!(home.refused(&["disk", "resize", "spare", "2MiB"]).contains("--format raw"));
     home.done(&["disk", "resize", "spare", "2MiB", "--format", "raw"]);
     let replace = ["disk", "convert", "spare", "web.qcow2", "--from-format", "raw", "--format", "raw", "--force"];
     assert!(home.refused(&replace).contains("\"web\" uses it"));
 
     home.done(&["destroy", "web"]);
-    assert!(home.done(&["disk", "resize", "web", "+1GiB"]).contains("2 GiB now"));
+    assert!(home.done(&["disk", "resize", "web", "+1GiB"]).contains("4 GiB now"));
     assert!(home.refused(&["disk", "resize", "web", "1GiB"]).contains("Shrink the partitions"));
     assert_clean(&home, &home.path().join("data/lodge/disks/web.qcow2"));
     home.done(&["start", "web"]);

@@ -7,16 +7,17 @@ use std::{
 };
 
 /// The parts, and what each may import besides itself. `ui` is the application's own code.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("ui", &["manager", "rfb", "screen", "input"]),
     ("cli", &["manager", "worker::launch", "nat", "qmp", "rfb", "screen", "input"]),
-    ("manager", &["worker::launch", "worker::exit_report", "nat", "switch", "qmp", "rfb", "screen", "input"]),
+    ("manager", &["worker::launch", "worker::exit_report", "nat", "switch", "qmp", "rfb", "qcow2", "screen", "input"]),
     ("worker", &["vmm", "nat", "switch", "qmp", "rfb", "screen", "input"]),
     ("nat", &[]),
     ("switch", &["nat"]),
     ("qmp", &["input"]),
     ("rfb", &["screen", "input"]),
-    ("vmm", &["screen", "input"]),
+    ("vmm", &["qcow2", "screen", "input"]),
+    ("qcow2", &[]),
     ("screen", &[]),
     ("input", &[]),
 ];

@@ -193,3 +193,77 @@ fn requests_in_flight_survive_pauses_and_are_given_up_by_a_reset() {
         }
     }
 }
+
+#[test]
+fn disks_grow_while_linux_writes_to_them_and_what_is_new_reads_as_zeroes() {
+    const GROWN: u64 = 3 << 30;
+    let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (raw, qcow2, based, base) = (path("raw"), path("qcow2"), path("based"), path("base"));
+    File::create(&raw).unwrap().set_len(SIZE).unwrap();
+    // Small clusters: the L1 table has to move.
+    let create = || {
+        let mut command = Command::new("qemu-img");
+        command.args(["create", "-q", "-f", "qcow2", "-o", "cluster_size=4k"]);
+        command
+    };
+    succeed(create().arg(&qcow2).arg(SIZE.to_string()));
+    // What the longer base has behind the disk's end must never be seen.
+    std::fs::write(&base, vec![0xa5; SIZE as usize + (8 << 20)]).unwrap();
+    succeed(create().args(["-F", "raw", "-b"]).args([&base, &based]).arg(SIZE.to_string()));
+    let script = format!(
+        r#"
+        for disk in vdc vdd vde; do
+            fio --output-format=terse --ioengine=libaio --direct=1 --iodepth=32 --filename=/dev/$disk --name=$disk \
+                --verify=crc32c --verify_fatal=1 --rw=randwrite --bs=4k --size=16M --fsync=256 >/tmp/$disk &
+        done
+        echo "the disks are written to"
+        for disk in vdc vdd vde; do
+            while [ "$(cat /sys/block/$disk/size)" != {sectors} ]; do sleep 0.1; done
+            dd if=/dev/$disk bs=1M skip={old} count=8 iflag=direct 2>/dev/null | cmp -n $((8 << 20)) - /dev/zero
+            fio --output-format=terse --ioengine=libaio --direct=1 --iodepth=8 --filename=/dev/$disk --name=end \
+                --verify=crc32c --verify_fatal=1 --rw=randwrite --bs=64k --offset={end}M --size=8M >/tmp/end
+            echo "$disk has grown"
+        done
+        wait %1
+        wait %2
+        wait %3
+        echo "the disks are verified""#,
+        sectors = GROWN / 512,
+        old = SIZE / MIB,
+        end = GROWN / MIB - 8,
+    );
+    let change = |config: &mut MachineConfig| {
+        config.disks.push(disk("raw", &raw, Format::Raw));
+        config.disks.push(direct_disk("qcow2", &qcow2, Format::Qcow2));
+        let open = |path: &Path| File::options().read(true).write(path == based).open(path).unwrap();
+        let image = |path: &Path, format| Image { file: open(path), format };
+        let backing = vec![image(&base, Format::Raw)];
+        config.disks.push(DiskConfig::new("based", block::open(image(&based, Format::Qcow2), false, backing).unwrap()));
+    };
+    let Some(mut guest) = Linux::run(&script, &[], change) else { return };
+
+    guest.wait_for("the disks are written to");
+    let machine = &mut guest.guest.machine;
+    for size in [SIZE + MIB, SIZE + 6 * MIB, GROWN] {
+        for id in ["raw", "qcow2", "based"] {
+            machine.grow_disk(id, size).unwrap();
+        }
+    }
+    let sizes: Vec<_> = machine.disks().iter().skip(2).map(|disk| disk.capacity).collect();
+    assert!(machine.grow_disk("raw", SIZE).unwrap_err().to_string().contains("give it more"));
+    assert!(machine.grow_disk("nothing", GROWN).is_err());
+
+    let text = guest.run_to_end();
+    assert_eq!(sizes, [GROWN; 3]);
+    for done in ["vdc has grown", "vdd has grown", "vde has grown", "the disks are verified"] {
+        assert!(text.contains(done), "{text}");
+    }
+    linux::assert_clean(&text);
+    assert_eq!(std::fs::metadata(&raw).unwrap().len(), GROWN);
+    for image in [&qcow2, &based] {
+        succeed(Command::new("qemu-img").args(["check", "-q"]).arg(image));
+        let info = succeed(Command::new("qemu-img").args(["info", "--output=json"]).arg(image));
+        assert!(info.contains(&format!("\"virtual-size\": {GROWN}")), "{info}");
+    }
+}

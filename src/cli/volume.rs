@@ -7,12 +7,10 @@ use clap::{Args, Subcommand};
 use super::{Result, context::Context, disk::NewSize, long};
 use crate::manager::{
     definition::DiskFormat,
-    pool::{
-        DEFAULT, NewVolume, Pools, Volume,
-        volumes::{self, Import},
-    },
+    editing,
+    pool::{DEFAULT, NewVolume, Pools, Volume, volumes::Import},
     size::Size,
-    storage::{ImageFormat, create::Preallocation},
+    storage::{ImageFormat, create::Preallocation, progress::Watch},
 };
 
 #[derive(Debug, Subcommand)]
@@ -107,14 +105,17 @@ impl VolumeVerb {
                 created(context, &made)
             }
             Self::Resize(Resize { pool, name, size, shrink }) => {
-                let size = match size {
-                    NewSize::Whole(size) => volumes::NewSize::Whole(size.bytes()),
-                    NewSize::Added(size) => volumes::NewSize::Added(size.bytes()),
-                };
+                let size = size.into();
+                let path = pools.volume(&pool, &name)?.path;
+                let grown = editing::grow_running(&context.supervisor, &path, size).await?;
                 let volume = name.clone();
-                let (from, to) =
-                    long::run("Resizing", move |watch| pools.resize_volume(&pool, &volume, size, shrink, watch))
-                        .await?;
+                let (from, to) = match grown {
+                    Some(sizes) => sizes,
+                    None => {
+                        let resize = move |watch: Watch<'_>| pools.resize_volume(&pool, &volume, size, shrink, watch);
+                        long::run("Resizing", resize).await?
+                    }
+                };
                 let after = if to > from { ". Its partitions and file systems are as large as before" } else { "" };
                 context.output.line(format!("{name} has {} now, before {}{after}", Size(to), Size(from)))
             }

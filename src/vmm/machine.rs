@@ -143,6 +143,14 @@ pub enum MachineError {
         /// Why.
         source: BlockError,
     },
+    /// A disk could not be made larger.
+    #[error("{disk}: {source}")]
+    Grow {
+        /// The disk.
+        disk: String,
+        /// Why.
+        source: BlockError,
+    },
     /// There is no such vCPU.
     #[error("there is no vCPU {0}")]
     NoSuchVcpu(u32),
@@ -302,6 +310,17 @@ impl Machine {
             self.resume()?;
         }
         exchanged
+    }
+
+    /// Gives a disk `size` bytes, which are more than it has, and tells the guest. A machine that runs is paused for that moment.
+    pub fn grow_disk(&mut self, id: &str, size: u64) -> Result<(), MachineError> {
+        let go_on = self.running;
+        self.pause()?;
+        let grown = disks::grow(&mut self.disks, id, size);
+        if go_on {
+            self.resume()?;
+        }
+        grown
     }
 
     /// The vCPUs.

@@ -345,6 +345,15 @@ impl Driver {
         found.is_some()
     }
 
+    /// Gives a disk `size` bytes, more than it has.
+    pub fn grow_disk(&mut self, id: &str, size: u64) -> Result<(), Error> {
+        if self.saving.is_some() {
+            return Err(saving::is_being_saved());
+        }
+        self.check_not_merging()?;
+        self.machine.grow_disk(id, size).map_err(|fault| Error::generic(self.could_not("make its disk larger", &fault)))
+    }
+
     /// What there is to know about the guest.
     pub fn guest(&self) -> &Guest {
         &self.wiring.guest

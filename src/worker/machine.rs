@@ -49,6 +49,9 @@ pub trait Machine {
     /// Ends a merging. It runs afterwards if it ran before.
     fn end_merge(&mut self, disk: &str, merge: &mut Merge, go_on: GoOn) -> Result<(), MachineFault>;
 
+    /// Gives a disk so many bytes, more than it has. It runs afterwards if it ran before.
+    fn grow_disk(&mut self, disk: &str, size: u64) -> Result<(), MachineFault>;
+
     /// Presses the power button.
     fn press_power_button(&mut self);
 
@@ -123,6 +126,10 @@ impl Machine for vmm::machine::Machine {
 
     fn end_merge(&mut self, disk: &str, merge: &mut Merge, go_on: GoOn) -> Result<(), MachineFault> {
         Ok(self.end_merge(disk, merge, go_on)?)
+    }
+
+    fn grow_disk(&mut self, disk: &str, size: u64) -> Result<(), MachineFault> {
+        Ok(self.grow_disk(disk, size)?)
     }
 
     fn press_power_button(&mut self) {

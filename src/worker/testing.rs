@@ -107,6 +107,10 @@ impl Machine for FakeMachine {
         self.called(if go_on == GoOn::Lower { "end_merge_lower" } else { "end_merge_upper" })
     }
 
+    fn grow_disk(&mut self, _disk: &str, _size: u64) -> Result<(), MachineFault> {
+        self.called("grow_disk")
+    }
+
     fn press_power_button(&mut self) {
         let _ = self.called("press_power_button");
     }

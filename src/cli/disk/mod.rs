@@ -10,6 +10,8 @@ use clap::{Args, Subcommand};
 use super::{CliError, Result, context::Context, error, long};
 use crate::manager::{
     definition::DiskFormat,
+    editing,
+    pool::volumes,
     size::Size,
     storage::{
         Access, Disks, ImageFormat,
@@ -26,7 +28,8 @@ pub(super) enum DiskVerb {
     Info(examine::Info),
     /// List the images of the default pool
     List(examine::List),
-    /// Give a disk another size. Its guest must be off
+    /// Give a disk another size. A running guest's disk can only grow
+    #[command(alias = "blockresize")]
     Resize(Resize),
     /// Copy a disk into a new image of another format
     Convert(Convert),
@@ -112,6 +115,15 @@ pub(super) enum NewSize {
     Added(Size),
 }
 
+impl From<NewSize> for volumes::NewSize {
+    fn from(size: NewSize) -> Self {
+        match size {
+            NewSize::Whole(size) => Self::Whole(size.bytes()),
+            NewSize::Added(size) => Self::Added(size.bytes()),
+        }
+    }
+}
+
 impl FromStr for NewSize {
     type Err = String;
 
@@ -131,7 +143,7 @@ impl DiskVerb {
             Self::Create(verb) => verb.run(context, disks).await,
             Self::Info(verb) => verb.run(context, &disks),
             Self::List(verb) => verb.run(context, &disks),
-            Self::Resize(verb) => verb.run(context, &disks),
+            Self::Resize(verb) => verb.run(context, &disks).await,
             Self::Convert(verb) => verb.run(context, disks).await,
             Self::Limit(verb) => verb.run(context).await,
             Self::Check(verb) => verb.run(context, disks).await,
@@ -163,16 +175,15 @@ impl Create {
 }
 
 impl Resize {
-    fn run(self, context: &Context, disks: &Disks) -> Result {
+    async fn run(self, context: &Context, disks: &Disks) -> Result {
         let path = disks.find(&self.disk)?;
+        let size = self.size.into();
+        if let Some((from, to)) = editing::grow_running(&context.supervisor, &path, size).await? {
+            let (path, from, to) = (path.display(), Size(from), Size(to));
+            return context.output.line(format!("{path} has {to} now, before {from}. The guest sees that at once"));
+        }
         let image = disks.open_resizable(&path, self.format)?;
-        let size = match self.size {
-            NewSize::Whole(size) => size.bytes(),
-            NewSize::Added(size) => {
-                let now = disks.info(&path, Some(image.format))?.virtual_size;
-                now.saturating_add(size.bytes())
-            }
-        };
+        let size = size.from(disks.info(&path, Some(image.format))?.virtual_size);
         let resized = disks.resize(&image, size, self.shrink, &|_, _| true)?;
         let (path, from, to) = (path.display(), Size(resized.from), Size(resized.to));
         context.output.line(match resized.from.cmp(&resized.to) {

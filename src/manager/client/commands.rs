@@ -123,6 +123,12 @@ impl Client {
         self.execute("block_set_io_throttle", arguments).await.map(drop)
     }
 
+    /// Gives a disk `size` bytes, more than it has, and tells the guest (`block_resize`).
+    pub async fn grow_disk(&self, disk: &str, size: u64) -> Result<(), ClientError> {
+        let arguments = json!({ "device": disk, "size": size });
+        self.execute_within("block_resize", arguments, SNAPSHOT_TIMEOUT).await.map(drop)
+    }
+
     /// Takes out what is in a CD-ROM drive (`eject`); with `force` even if the guest has locked the tray.
     pub async fn eject(&self, drive: &str, force: bool) -> Result<(), ClientError> {
         self.execute("eject", json!({ "id": drive, "force": force })).await.map(drop)
@@ -290,8 +296,13 @@ impl Client {
         self.execute_within("block-job-cancel", arguments, SNAPSHOT_TIMEOUT).await.map(drop)
     }
 
-    /// The files of the guest's disks, as they are now, by their ids (`query-block`).
+    /// The files of the guest's disks, as they are now, by their ids.
     pub async fn disk_files(&self) -> Result<Vec<(String, PathBuf)>, ClientError> {
+        Ok(self.disks().await?.into_iter().map(|disk| (disk.id, disk.path)).collect())
+    }
+
+    /// The guest's disks, and the discs in its drives, as they are now (`query-block`).
+    pub async fn disks(&self) -> Result<Vec<DiskFile>, ClientError> {
         #[derive(Deserialize)]
         struct Disk {
             device: String,
@@ -300,9 +311,19 @@ impl Client {
         #[derive(Deserialize)]
         struct Inserted {
             file: PathBuf,
+            image: Image,
         }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct Image {
+            virtual_size: u64,
+        }
+        let file = |disk: Disk| {
+            let Inserted { file, image } = disk.inserted?;
+            Some(DiskFile { id: disk.device, path: file, size: image.virtual_size })
+        };
         let disks: Vec<Disk> = self.query("query-block", DEFAULT_TIMEOUT).await?;
-        Ok(disks.into_iter().filter_map(|disk| Some((disk.device, disk.inserted?.file))).collect())
+        Ok(disks.into_iter().filter_map(file).collect())
     }
 
     /// What is in the guest's CD-ROM drives, as they are now, by the drives' ids (`query-block`).
@@ -451,6 +472,17 @@ async fn wait_until_saved(events: &mut Receiver<Event>, limit: Duration) -> Resu
         }
     };
     timeout(limit, next).await.unwrap_or(Ok(false))
+}
+
+/// A disk of a running guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskFile {
+    /// Its id.
+    pub id: String,
+    /// Its image.
+    pub path: PathBuf,
+    /// The disk's size, in bytes.
+    pub size: u64,
 }
 
 /// A disk that is to go on in a new image.

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 pub use crate::qmp::message::{ErrorClass, Event};
-pub use commands::{DiskSnapshot, HostEnd, MergeFiles};
+pub use commands::{DiskFile, DiskSnapshot, HostEnd, MergeFiles};
 use connection::{Outgoing, Pending};
 pub use typing::TYPING_INTERVAL;
 

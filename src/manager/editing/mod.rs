@@ -5,6 +5,7 @@
 
 mod attach;
 mod disks;
+mod growing;
 mod merge;
 
 use super::{
@@ -17,6 +18,7 @@ use crate::worker::launch::Limits;
 
 pub use attach::attach;
 pub use disks::{DiskError, Source, add_disk, reason_to_keep, remove_disk};
+pub use growing::grow_running;
 pub use merge::merge;
 
 /// Why a definition was not changed.
@@ -45,6 +47,12 @@ pub enum EditError {
         card: usize,
         /// How many it has.
         count: usize,
+    },
+    /// Its disk would lose its end.
+    #[error("\"{name}\" runs: its disk can only grow. Shut it down to make the disk smaller")]
+    Shrinks {
+        /// The guest.
+        name: String,
     },
     /// The work was given up.
     #[error("the change was given up: {0}. Try again")]

@@ -105,6 +105,16 @@ pub enum NewSize {
     Added(u64),
 }
 
+impl NewSize {
+    /// The size of a disk that has `now` bytes.
+    pub fn from(self, now: u64) -> u64 {
+        match self {
+            Self::Whole(size) => size,
+            Self::Added(more) => now.saturating_add(more),
+        }
+    }
+}
+
 impl Pools {
     /// What the pool `name` has.
     pub fn info(&self, name: &str) -> Result<PoolInfo, PoolsError> {
@@ -210,10 +220,7 @@ impl Pools {
         watch: Watch<'_>,
     ) -> Result<(u64, u64), PoolsError> {
         let volume = self.volume(pool, name)?;
-        let size = match size {
-            NewSize::Whole(size) => size,
-            NewSize::Added(more) => volume.capacity.saturating_add(more),
-        };
+        let size = size.from(volume.capacity);
         match self.find(pool)?.target {
             Target::Path(_) => {
                 let format = volume.format.unwrap_or(ImageFormat::Raw);

@@ -14,8 +14,6 @@ pub mod error;
 pub mod info;
 pub mod lock;
 pub mod new_file;
-pub mod progress;
-pub mod qcow2;
 pub mod resize;
 pub mod source;
 pub mod users;
@@ -24,7 +22,7 @@ pub mod vmdk;
 use std::{
     fmt,
     fs::{File, OpenOptions},
-    io::{self, Seek, SeekFrom},
+    io,
     os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -35,6 +33,8 @@ use serde::Serialize;
 use self::users::Use;
 pub use self::{error::StorageError, lock::Access, users::User};
 use super::{definition::DiskFormat, library::Library, paths::Paths, pool::Pool};
+pub(in crate::manager) use crate::qcow2::length;
+pub use crate::{progress, qcow2};
 
 /// What operations return.
 pub type Result<T = ()> = std::result::Result<T, StorageError>;
@@ -216,12 +216,6 @@ fn looks_like(file: &File) -> Option<ImageFormat> {
         () if is(b"KDMV") || is(b"# Disk DescriptorFile") => Some(ImageFormat::Vmdk),
         () => None,
     }
-}
-
-/// The length of a file or block device, in bytes.
-pub(in crate::manager) fn length(mut file: &File) -> io::Result<u64> {
-    // Nothing here uses the file's position.
-    file.seek(SeekFrom::End(0))
 }
 
 #[cfg(test)]

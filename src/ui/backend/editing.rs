@@ -7,7 +7,7 @@ use lodge::manager::{
     definition::{Definition, DiskBus, DiskFormat, Forward, HostLimits, Protocol, Review},
     editing::{self, Saved, Source},
     library::{Library, LibraryError, Revision},
-    pool::{PoolEntry, Pools, Target},
+    pool::{PoolEntry, Pools, Target, volumes::NewSize},
     storage::Disks,
 };
 use tokio::net::{TcpListener, UdpSocket};
@@ -153,8 +153,11 @@ impl Backend {
         .await
     }
 
-    /// Gives a disk that nobody uses `size` bytes.
+    /// Gives a disk `size` bytes, which are more than it has.
     pub async fn grow(&self, path: PathBuf, format: DiskFormat, size: u64) -> Result<()> {
+        if editing::grow_running(self.guests.supervisor(), &path, NewSize::Whole(size)).await?.is_some() {
+            return Ok(());
+        }
         let disks = Disks::new(&self.paths);
         blocking(move || {
             let image = disks.open_resizable(&path, Some(format.into()))?;

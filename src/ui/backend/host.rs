@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use lodge::manager::{
+    editing,
     host::{Counters, Root},
     library::Trashed,
     networks::{self, NetworkChoice},
@@ -72,6 +73,11 @@ impl Backend {
 
     /// Makes a volume larger, to `size` bytes.
     pub async fn grow_volume(&self, pool: String, volume: String, size: u64, progress: Progress) -> Result<()> {
+        let name = (pool.clone(), volume.clone());
+        let path = self.with_pools(move |pools| Ok(pools.volume(&name.0, &name.1)?.path)).await?;
+        if editing::grow_running(self.guests.supervisor(), &path, NewSize::Whole(size)).await?.is_some() {
+            return Ok(());
+        }
         let grow = move |pools: Pools| {
             let watch = |done, total| progress.tell(done, total);
             Ok(pools.resize_volume(&pool, &volume, NewSize::Whole(size), false, &watch).map(drop)?)

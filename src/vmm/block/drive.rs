@@ -8,12 +8,15 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{
-    Disk, Durability, Slot,
+    BlockError, Disk, Durability, NoDisk, Slot,
     errors::{DiskError, ErrorPolicy, Verdict, is_full},
     limits::{Limits, Throttle},
     statistics::{Operation, Statistics},
@@ -34,6 +37,8 @@ pub struct Drive {
     observer: Option<Observer>,
     statistics: Arc<Statistics>,
     throttle: Throttle,
+    /// The disk has another size, which the guest has not been told of.
+    has_grown: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -56,6 +61,7 @@ impl Drive {
             observer: None,
             statistics: Arc::default(),
             throttle: Throttle::new(Limits::default(), Instant::now()),
+            has_grown: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -89,6 +95,23 @@ impl Drive {
     /// Puts another disk with the same content there. No device may be serving requests.
     pub fn exchange(&self, disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
         self.slot.exchange(disk)
+    }
+
+    /// Gives the disk `size` bytes, which are more than it has. No device may be serving requests. When the image cannot be opened
+    /// again there is no disk any more: what is known of the image may be outdated, and would harm it.
+    pub fn grow(&self, size: u64) -> Result<(), BlockError> {
+        let disk = self.disk();
+        let grown = disk.grow(size);
+        let again = disk.reopen();
+        let outcome = grown.and(again.as_ref().map(drop).map_err(|_| BlockError::NoImage));
+        self.exchange(again.unwrap_or_else(|_| Arc::new(NoDisk)));
+        self.has_grown.fetch_or(outcome.is_ok(), Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whether the disk has another size since this was asked last.
+    pub fn take_has_grown(&self) -> bool {
+        self.has_grown.swap(false, Ordering::Relaxed)
     }
 
     /// When what is written is on stable storage.

@@ -29,7 +29,7 @@ use super::tests::faults::File as ImageFile;
 use super::{
     BlockError, Disk, Format, Image, SECTOR,
     barrier::Barrier,
-    check_range, is_direct,
+    check_range, grow, is_direct,
     place::{Place, Places, Transfer},
 };
 use crate::vmm::memory::GuestSlice;
@@ -82,6 +82,8 @@ pub enum Extent {
 pub struct ImageDisk {
     /// Reads and writes share it; a discard moves clusters under them and needs it alone.
     image: RwLock<Access>,
+    /// The image itself.
+    top: Image,
     /// What the image is based on.
     below: Option<Base>,
     /// Of the topmost file.
@@ -129,6 +131,7 @@ impl ImageDisk {
     }
 
     fn over(image: Image, read_only: bool, below: Option<Base>, chain: Chain) -> Result<Self, BlockError> {
+        let top = image.try_clone()?;
         let is_raw = image.format == Format::Raw;
         let is_direct = is_direct(&image.file).map_err(BlockError::Examine)?;
         let (lower, mut files) = below.clone().map_or((None, Vec::new()), |base| (Some(base.access), base.files));
@@ -136,6 +139,7 @@ impl ImageDisk {
         let size = access.size();
         Ok(Self {
             image: RwLock::new(access),
+            top,
             below,
             barrier: Barrier::new(is_direct),
             has_failed: AtomicBool::new(false),
@@ -309,6 +313,16 @@ impl Disk for ImageDisk {
     fn freeze(&self, image: Image) -> Result<Base, BlockError> {
         self.flush().map_err(BlockError::Flush)?;
         Base::new(image, self.below.clone())
+    }
+
+    fn grow(&self, size: u64) -> Result<(), BlockError> {
+        self.change(|| Ok(())).and_then(|()| self.flush()).map_err(BlockError::Flush)?;
+        grow::grow(&self.top, size)
+    }
+
+    fn reopen(&self) -> Result<Arc<dyn Disk>, BlockError> {
+        let chain = Chain { level: 0, given: usize::from(self.below.is_some()) };
+        Ok(Arc::new(Self::over(self.top.try_clone()?, self.read_only, self.below.clone(), chain)?))
     }
 
     fn place(&self, transfer: Transfer, offset: u64, length: u64) -> Option<Place<'_>> {

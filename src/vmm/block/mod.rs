@@ -6,6 +6,7 @@
 mod barrier;
 pub mod drive;
 pub mod errors;
+mod grow;
 mod image;
 pub mod merge;
 pub mod place;
@@ -17,7 +18,7 @@ pub mod statistics;
 mod tests;
 mod vectored;
 
-use std::{fmt, fs::File, io, os::fd::BorrowedFd};
+use std::{fmt, fs::File, io, os::fd::BorrowedFd, sync::Arc};
 
 pub use super::limits;
 
@@ -33,6 +34,7 @@ use self::{
 use rustix::fs::OFlags;
 
 use super::memory::GuestSlice;
+use crate::qcow2::Qcow2Error;
 
 /// The size of a sector, the unit of every address on a disk, in bytes.
 pub const SECTOR: u64 = 512;
@@ -67,6 +69,17 @@ pub trait Disk: Send + Sync {
     /// to this one from then on. `image` is its own file again, open for reading only.
     fn freeze(&self, _image: Image) -> Result<Base, BlockError> {
         Err(BlockError::Fixed)
+    }
+
+    /// Brings all that was written to the image, and makes that larger. Whatever comes of it, this disk must not be used any more:
+    /// [`reopen`](Self::reopen) gives the one to go on with.
+    fn grow(&self, _size: u64) -> Result<(), BlockError> {
+        Err(BlockError::NoImage)
+    }
+
+    /// The disk in the same open image, as that is now.
+    fn reopen(&self) -> Result<Arc<dyn Disk>, BlockError> {
+        Err(BlockError::NoImage)
     }
 
     /// Where these bytes can be transferred past the disk, beside other transfers. `None`: they lie in several places or in none,
@@ -162,6 +175,18 @@ pub enum BlockError {
         /// The new image's.
         new: u64,
     },
+    /// There is no image that it could be.
+    #[error("the disk's image cannot be opened again. shut the guest down, and start it again")]
+    NoImage,
+    /// It is not a disk, or not a size, for that.
+    #[error("{0}")]
+    Refused(String),
+    /// The image could not be made larger.
+    #[error("the disk's image could not be made larger")]
+    Grow(#[source] io::Error),
+    /// What a qcow2 image has stands against it.
+    #[error(transparent)]
+    Qcow2(#[from] Qcow2Error),
     /// An image of the chain has a backing file and none was given, or the other way round.
     #[error(
         "image {level} of the disk's chain (0 is the disk itself) does not fit the {given} backing files that were given. \

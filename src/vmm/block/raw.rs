@@ -9,6 +9,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::fs::{FileExt, FileTypeExt},
     },
+    sync::Arc,
 };
 
 use rustix::{
@@ -17,9 +18,9 @@ use rustix::{
 };
 
 use super::{
-    Base, BlockError, Disk, Image, SECTOR,
+    Base, BlockError, Disk, Format, Image, SECTOR,
     barrier::Barrier,
-    check_range,
+    check_range, grow,
     place::{Place, Transfer},
     vectored,
 };
@@ -128,6 +129,17 @@ impl Disk for RawDisk {
     fn freeze(&self, image: Image) -> Result<Base, BlockError> {
         self.flush().map_err(BlockError::Flush)?;
         Base::new(image, None)
+    }
+
+    fn grow(&self, size: u64) -> Result<(), BlockError> {
+        self.flush().map_err(BlockError::Flush)?;
+        let file = self.file.try_clone().map_err(BlockError::Examine)?;
+        grow::grow(&Image { file, format: Format::Raw }, size)
+    }
+
+    fn reopen(&self) -> Result<Arc<dyn Disk>, BlockError> {
+        let file = self.file.try_clone().map_err(BlockError::Examine)?;
+        Ok(Arc::new(Self::new(file, self.read_only)?))
     }
 
     fn place(&self, transfer: Transfer, offset: u64, _length: u64) -> Option<Place<'_>> {

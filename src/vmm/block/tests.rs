@@ -9,7 +9,7 @@ use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
 use tempfile::TempDir;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-use super::*;
+use super::{drive::Drive, *};
 use crate::vmm::{memory::GuestMemory, virtio::testing};
 
 const SIZE: u64 = 1 << 20;
@@ -264,6 +264,44 @@ fn what_was_never_written_has_a_place_in_the_backing_file_if_anywhere() {
     Buffers::new().write(&*top, 8192, &pattern(9, 4096)).unwrap();
     top.flush().unwrap();
     assert_eq!(read_place(&*top, 8192).unwrap(), pattern(9, 4096));
+}
+
+#[test]
+fn a_disk_that_has_grown_has_what_it_had_and_zeroes_behind_that() {
+    let memory = Buffers::new();
+    for (format, folder, disk) in disks() {
+        memory.write(&*disk, SIZE - 4096, &pattern(3, 4096)).unwrap();
+
+        disk.grow(4 * SIZE).unwrap();
+        let grown = disk.reopen().unwrap();
+
+        assert_eq!(grown.capacity(), 4 * SIZE, "{format}");
+        assert_eq!(memory.read(&*grown, SIZE - 4096, 4096).unwrap(), pattern(3, 4096));
+        assert_eq!(memory.read(&*grown, SIZE, 8192).unwrap(), [0; 8192]);
+        memory.write(&*grown, 4 * SIZE - 512, &pattern(4, 512)).unwrap();
+        grown.flush().unwrap();
+        if format == Format::Qcow2 {
+            qemu_img(&["check", "-q", "disk"], folder.path());
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_grow_is_what_it_was() {
+    let (memory, folder) = (Buffers::new(), tempfile::tempdir().unwrap());
+    qemu_img(&["create", "-q", "-f", "qcow2", "-o", "cluster_size=512", "disk", "1M"], folder.path());
+    let disk = open(image(&folder.path().join("disk"), Format::Qcow2, true), false, vec![]).unwrap();
+    let drive = Drive::new("disk", disk);
+    memory.write(&*drive.disk(), 0, &pattern(5, 4096)).unwrap();
+
+    let refused = drive.grow(1 << 50).unwrap_err();
+
+    assert!(refused.to_string().contains("cluster-size"), "{refused}");
+    assert!(!drive.take_has_grown());
+    assert_eq!((drive.disk().capacity(), memory.read(&*drive.disk(), 0, 4096).unwrap()), (1 << 20, pattern(5, 4096)));
+    memory.write(&*drive.disk(), 8192, &pattern(6, 4096)).unwrap();
+    drive.disk().flush().unwrap();
+    qemu_img(&["check", "-q", "disk"], folder.path());
 }
 
 #[test]

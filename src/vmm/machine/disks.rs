@@ -15,7 +15,7 @@ use super::{
     virtio::VirtioWiring,
 };
 use crate::vmm::{
-    block::{self, BlockError, Disk, Image, drive::Drive, statistics::Statistics},
+    block::{self, BlockError, Disk, Image, SECTOR, drive::Drive, statistics::Statistics},
     boot::firmware::BootPlace,
     bus::Bus,
     devices::ide::{CHANNELS, Channel, DriveConfig, MAX_DRIVES, Tray, UNITS},
@@ -49,6 +49,8 @@ pub struct DiskInfo {
     pub capacity: u64,
     /// Whether the guest cannot write to it.
     pub read_only: bool,
+    /// How it is connected.
+    pub bus: DiskBus,
     /// What it has been asked for, and how that goes.
     pub drive: Arc<Drive>,
 }
@@ -165,7 +167,7 @@ impl Drives {
         let mut units: [[Option<DriveConfig>; UNITS]; CHANNELS] = Default::default();
         let mut disks = Vec::new();
         for (place, config) in self.disks {
-            let (id, disk) = (config.id.clone(), config.disk.clone());
+            let (id, disk, bus) = (config.id.clone(), config.disk.clone(), config.bus);
             let (capacity, read_only) = (disk.capacity(), disk.read_only());
             let teller = requests.clone();
             let observer = Arc::new(move |error| teller.tell(MachineEvent::DiskError(Box::new(error))));
@@ -178,7 +180,7 @@ impl Drives {
                     units[place.channel][place.unit] = Some(disk);
                 }
             }
-            disks.push(DiskInfo { id, capacity, read_only, drive });
+            disks.push(DiskInfo { id, capacity, read_only, bus, drive });
         }
         let mut cdroms = Vec::new();
         for (place, _, info) in self.cdroms {
@@ -231,6 +233,30 @@ pub fn snapshot(disks: &[DiskInfo], snapshots: Vec<DiskSnapshot>) -> Result<(), 
     }
     for (drive, over) in prepared {
         drop(drive.exchange(over));
+    }
+    Ok(())
+}
+
+/// Gives a disk that no device serves at this moment `size` bytes.
+pub fn grow(disks: &mut [DiskInfo], id: &str, size: u64) -> Result<(), MachineError> {
+    let Some(info) = disks.iter_mut().find(|disk| disk.id == id) else {
+        return Err(MachineError::NoSuchDisk(id.to_owned()));
+    };
+    let refused =
+        |reason: &str| MachineError::Grow { disk: id.to_owned(), source: BlockError::Refused(reason.to_owned()) };
+    if info.read_only {
+        return Err(refused("it is read-only"));
+    }
+    if info.bus == DiskBus::Ide {
+        return Err(refused("a running guest does not see that its IDE disk grows. shut the guest down first"));
+    }
+    if size < info.capacity || !size.is_multiple_of(SECTOR) {
+        let has = info.capacity;
+        return Err(refused(&format!("it has {has} bytes. give it more, in whole sectors of {SECTOR}")));
+    }
+    if size > info.capacity {
+        info.drive.grow(size).map_err(|source| MachineError::Grow { disk: id.to_owned(), source })?;
+        info.capacity = info.drive.disk().capacity();
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Commands that change disks: `block_set_io_throttle`.
+//! Commands that change disks: `block_set_io_throttle`, `block_resize`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -31,6 +31,29 @@ pub(super) fn block_set_io_throttle(driver: &mut Driver, arguments: Map<String, 
     let id = id.or(device).ok_or_else(|| Error::generic("Need exactly one of 'device' and 'id'"))?;
     match driver.limit_disk(&id, limits) {
         true => nothing(),
-        false => Err(Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{id}' not found") }),
+        false => Err(not_found(&id)),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Resize {
+    device: Option<String>,
+    node_name: Option<String>,
+    /// Bytes.
+    size: u64,
+}
+
+pub(super) fn block_resize(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
+    let Resize { device, node_name, size } = arguments::parse(arguments)?;
+    let id = device.or(node_name).ok_or_else(|| Error::generic("Need exactly one of 'device' and 'node-name'"))?;
+    if !driver.guest().disks.iter().any(|disk| disk.id == id) {
+        return Err(not_found(&id));
+    }
+    driver.grow_disk(&id, size)?;
+    nothing()
+}
+
+fn not_found(id: &str) -> Error {
+    Error { class: ErrorClass::DeviceNotFound, desc: format!("Device '{id}' not found") }
 }

@@ -82,6 +82,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("block-job-complete", Handler::Driver(block_job::block_job_complete)),
     ("block-job-finalize", Handler::Driver(block_job::block_job_finalize)),
     ("block-job-resume", Handler::Driver(block_job::block_job_resume)),
+    ("block_resize", Handler::Driver(block::block_resize)),
     ("block_set_io_throttle", Handler::Driver(block::block_set_io_throttle)),
     ("blockdev-change-medium", Handler::Session(medium::change_medium)),
     ("blockdev-close-tray", Handler::Driver(medium::close_tray)),

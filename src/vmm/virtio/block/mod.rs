@@ -147,6 +147,7 @@ impl VirtioDevice for Block {
     }
 
     fn activate(&mut self, mut activation: Activation) -> io::Result<()> {
+        let interrupt = activation.interrupt.clone();
         for (index, engine) in (0..).zip(&mut self.engines) {
             let its_share = share(&mut activation, [index]);
             if its_share.queues.is_empty() {
@@ -156,6 +157,9 @@ impl VirtioDevice for Block {
                 self.deactivate();
                 return Err(error);
             }
+        }
+        if self.drive.take_has_grown() {
+            interrupt.configuration_changed();
         }
         Ok(())
     }

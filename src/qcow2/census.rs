@@ -10,7 +10,7 @@ use super::{
     malformed, read_padded, read_table,
     tables::{Block, COPIED, Cluster, L1Entry, Refcounts, read_l2},
 };
-use crate::manager::storage::progress::{self, Watch};
+use crate::progress::{self, Watch};
 
 /// What is looked at at most, so that the walk's memory stays bounded: 2^32 clusters are 256 TiB in clusters of 64 KiB.
 const CLUSTERS_MAX: u64 = 1 << 32;
@@ -139,7 +139,7 @@ impl Census {
     /// Walks over the whole image.
     pub fn take(file: &File, header: &Header, refcounts: &Refcounts, watch: Watch<'_>) -> Result<Self, Qcow2Error> {
         header.check_walkable()?;
-        let clusters = header.clusters(crate::manager::storage::length(file)?);
+        let clusters = header.clusters(super::length(file)?);
         if clusters > CLUSTERS_MAX {
             return Err(Qcow2Error::Unsupported(format!("{clusters} clusters")));
         }

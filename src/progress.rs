@@ -8,7 +8,7 @@ use std::io;
 pub type Watch<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
 
 /// Tells `watch`; an error of the kind [`io::ErrorKind::Interrupted`] when it says to stop.
-pub(in crate::manager) fn step(watch: Watch<'_>, done: u64, total: u64) -> io::Result<()> {
+pub(crate) fn step(watch: Watch<'_>, done: u64, total: u64) -> io::Result<()> {
     match watch(done, total) {
         true => Ok(()),
         false => Err(io::ErrorKind::Interrupted.into()),

@@ -13,7 +13,7 @@ use super::{
     tables::{COPIED, Cluster, L1Entry, Refcounts, read_l1, read_l2, write_entry},
     write_table,
 };
-use crate::manager::storage::progress::{self, Watch};
+use crate::progress::{self, Watch};
 
 /// So many clusters are given back in one step: each step waits for the disk.
 const BATCH: usize = 1 << 20;

@@ -1,4 +1,5 @@
-//! The structures of qcow2 images, as far as checking and resizing need them; reading and writing disks is imago's.
+//! The structures of qcow2 images, as far as checking and resizing need them; reading and writing disks is imago's. The engine
+//! uses it for disks of running guests, the manager for all others.
 //!
 //! - [`header`]: the header and its extensions.
 //! - [`tables`]: entries of the L1, L2 and refcount tables.
@@ -21,7 +22,11 @@ pub mod repair;
 pub mod shrink;
 pub mod tables;
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{
+    fs::File,
+    io::{self, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+};
 
 pub use self::header::Header;
 
@@ -46,6 +51,12 @@ pub enum Qcow2Error {
     /// It cannot be done.
     #[error("{0}")]
     Refused(String),
+}
+
+/// The length of a file or block device, in bytes.
+pub fn length(mut file: &File) -> io::Result<u64> {
+    // Nothing here uses the file's position.
+    file.seek(SeekFrom::End(0))
 }
 
 fn malformed<T>(what: impl Into<String>) -> Result<T, Qcow2Error> {

@@ -15,7 +15,7 @@ use super::{
     header::{CORRUPT, DIRTY},
     tables::{COPIED, Cluster, L1Entry, read_l1, read_l2, write_entry},
 };
-use crate::manager::storage::progress::Watch;
+use crate::progress::Watch;
 
 /// What to mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -18,7 +18,7 @@ use super::{
     tables::{COPIED, L1Entry, Refcounts, ZERO, read_l1, read_l2},
     write_table,
 };
-use crate::manager::storage::progress::Watch;
+use crate::progress::Watch;
 
 /// Makes the disk larger.
 pub fn grow(file: &File, size: u64, watch: Watch<'_>) -> Result<(), Qcow2Error> {
@@ -94,7 +94,7 @@ impl Growth {
         let old = header.clone();
         let l1_clusters = if self.moves { header.clusters(self.l1.len() as u64 * 8) } else { 0 };
         let wanted = l1_clusters + self.new_tables.len() as u64;
-        let first = header.clusters(crate::manager::storage::length(file)?);
+        let first = header.clusters(super::length(file)?);
         let run = Run::plan(&self.refcounts, &header, first, wanted)?;
         run.reserve(file, &header)?;
 
@@ -188,7 +188,7 @@ impl Run {
         if self.end == self.first {
             return Ok(());
         }
-        let length = crate::manager::storage::length(file)?;
+        let length = super::length(file)?;
         let (start, bytes) = (self.first << header.cluster_bits, (self.end - self.first) << header.cluster_bits);
         match rustix::fs::fallocate(file, FallocateFlags::empty(), start, bytes) {
             Ok(()) | Err(Errno::NOTSUP | Errno::NOSYS | Errno::NODEV) => Ok(()),

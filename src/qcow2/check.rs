@@ -10,7 +10,7 @@ use super::{
     header::{CORRUPT, DIRTY},
     tables::Refcounts,
 };
-use crate::manager::storage::progress::Watch;
+use crate::progress::Watch;
 
 /// What a check has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
