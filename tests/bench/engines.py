@@ -35,6 +35,30 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / CLOCK_TICK
 
 
+def nanoseconds_outside_cpus(pid):
+    """The processor time that a process has used in threads that are no guest's CPU."""
+    total = 0
+    for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        name = (thread / "comm").read_text().strip()
+        if not (name.startswith("vcpu") or name.endswith("/KVM")):
+            total += int((thread / "schedstat").read_text().split()[0])
+    return total
+
+
+def with_descendants(is_wanted):
+    """The processes whose folder in /proc is a wanted one, and all that come from them."""
+    parents, found = {}, set()
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        # It may end meanwhile, or be the kernel's.
+        with contextlib.suppress(OSError):
+            parents[int(path.name)] = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if is_wanted(path):
+                found.add(int(path.name))
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found)
+
+
 def private_memory(pid, guest_memory):
     """What a process has for itself, in bytes, without the mappings whose name or size is the guest's memory."""
     total, counted = 0, True

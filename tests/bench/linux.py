@@ -67,11 +67,19 @@ class Shell:
         return self.wait_for(f"end-{self.commands}-")
 
 
-class LodgeGuest:
-    """A Linux guest of Lodge's. `disks` are (path, cache mode), in the format that the path's suffix says; `tap` is the name of a
-    TAP interface; a `bare` one has what can't be left out."""
+class Network:
+    """What a guest's network card is connected to: as `lodgectl` and as QEMU's `-netdev` say it. Behind a `passt` QEMU's guest gets one
+    end of a stream, whose other end is passt's."""
 
-    def __init__(self, lodge, disks, tap=None, command_line="", bare=False):
+    def __init__(self, lodge, qemu, passt=False):
+        self.lodge, self.qemu, self.passt = lodge, qemu, passt
+
+
+class LodgeGuest:
+    """A Linux guest of Lodge's. `disks` are (path, cache mode), in the format that the path's suffix says; a `bare` one has what
+    can't be left out."""
+
+    def __init__(self, lodge, disks, network=None, command_line="", bare=False):
         self.lodge, self.guest = lodge, f"linux{len(lodge.guests)}"
         folder = kernel()
         arguments = ["--memory", f"{MEMORY}MiB", "--vcpus", "1", "--kernel", folder / "vmlinux"]
@@ -81,7 +89,7 @@ class LodgeGuest:
         if bare:
             arguments += ["--without", "balloon,rng,tablet,console,agent"]
         else:
-            arguments += ["--network", f"tap={tap}" if tap else "none"]
+            arguments += ["--network", network.lodge if network else "none"]
         lodge.ctl("create", self.guest, *map(str, arguments))
         lodge.guests.append(self.guest)
         self.name_base(disks[-1][0])
@@ -109,6 +117,13 @@ class LodgeGuest:
     def pid(self):
         return int((self.serial.parent / "worker.pid").read_text())
 
+    @property
+    def pids(self):
+        """All processes that there are for it: the worker, and what translates its addresses."""
+        folder = str(pathlib.Path(self.lodge.environment["XDG_DATA_HOME"], "lodge/guests", self.guest))
+        return [self.pid, *engines.with_descendants(lambda path: os.readlink(path / "exe").endswith("/lodge-nat")
+                                                    and os.readlink(path / "fd/2").startswith(folder))]
+
     def __exit__(self, *_):
         self.starter.wait()
         self.lodge.ctl("delete", self.guest, "--force", check=False)
@@ -118,8 +133,10 @@ class LodgeGuest:
 class QemuGuest:
     """The same guest of QEMU's, on machine `machine`: microvm (virtio-mmio) or pc (virtio-pci)."""
 
-    def __init__(self, machine, folder, disks, tap=None, command_line=""):
-        self.serial = folder / "qemu-serial.sock"
+    def __init__(self, machine, folder, disks, network=None, command_line=""):
+        self.serial, self.passt = folder / "qemu-serial.sock", None
+        # Both ends of passt's stream: QEMU's and passt's.
+        self.streams = socket.socketpair() if network and network.passt else ()
         kernel_folder = kernel()
         transport = "device" if machine == "microvm" else "pci"
         options = ",isa-serial=on,rtc=on" if machine == "microvm" else ""
@@ -128,7 +145,7 @@ class QemuGuest:
             "-m", str(MEMORY), "-display", "none", "-no-reboot", "-kernel", kernel_folder / "vmlinux",
             "-append", f"console=ttyS0 quiet root=/dev/vda rw init=/init {command_line}",
             "-chardev", f"socket,id=serial,path={self.serial},server=on,wait=off", "-serial", "chardev:serial",
-            "-object", "iothread,id=io",
+            "-object", "iothread,id=io", "-name", "guest,debug-threads=on",
         ]
         for index, (path, cache) in enumerate(disks):
             # QEMU's quickest ways: Linux AIO needs a cache mode of none, io_uring is best with the page cache.
@@ -136,15 +153,22 @@ class QemuGuest:
             image = f"file={path},format={'qcow2' if path.suffix == '.qcow2' else 'raw'}"
             self.command += ["-drive", f"{image},if=none,id=d{index},cache={cache},aio={aio},discard=unmap",
                              "-device", f"virtio-blk-{transport},drive=d{index},iothread=io"]
-        if tap:
-            self.command += ["-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no", "-device",
-                             f"virtio-net-{transport},netdev=n"]
+        if network:
+            stream = f",addr.str={self.streams[0].fileno()}" if self.streams else ""
+            self.command += ["-netdev", f"{network.qemu},id=n{stream}", "-device", f"virtio-net-{transport},netdev=n"]
 
     def __enter__(self):
         with contextlib.suppress(FileNotFoundError):
             self.serial.unlink()
         self.begin = time.monotonic()
-        self.process = subprocess.Popen([*map(str, self.command)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        if self.streams:
+            ours, theirs = (end.fileno() for end in self.streams)
+            command = ["passt", "--foreground", "--quiet", "--fd", str(theirs)]
+            self.passt = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs])
+        self.process = subprocess.Popen([*map(str, self.command)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        pass_fds=[ours] if self.streams else [])
+        for end in self.streams:
+            end.close()
         return self
 
     def shell(self):
@@ -154,9 +178,15 @@ class QemuGuest:
     def pid(self):
         return self.process.pid
 
+    @property
+    def pids(self):
+        """All processes that there are for it."""
+        return [process.pid for process in (self.process, self.passt) if process]
+
     def __exit__(self, *_):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        for process in filter(None, (self.process, self.passt)):
+            process.send_signal(signal.SIGKILL)
+            process.wait()
 
 
 def root(folder):
@@ -181,12 +211,12 @@ def data(folder):
 NAMES = ("Lodge", "QEMU -M microvm", "QEMU -M pc")
 
 
-def engines_with(lodge, disks, tap=None):
+def engines_with(lodge, disks, network=None):
     """What makes each of the guests that are compared, by their `NAMES` and in their order."""
     makes = (
-        lambda: LodgeGuest(lodge, disks, tap),
-        lambda: QemuGuest("microvm", lodge.folder, disks, tap),
-        lambda: QemuGuest("pc", lodge.folder, disks, tap),
+        lambda: LodgeGuest(lodge, disks, network),
+        lambda: QemuGuest("microvm", lodge.folder, disks, network),
+        lambda: QemuGuest("pc", lodge.folder, disks, network),
     )
     return dict(zip(NAMES, makes))
 
