@@ -61,11 +61,7 @@ struct Seen {
 impl Seen {
     async fn look(supervisor: &Supervisor, name: &str) -> Option<Self> {
         let state = supervisor.state(name).await.ok()?;
-        let problems = async {
-            let connections = supervisor.attach(name).await.ok()?.connections().await.ok()?;
-            let problems = connections.into_iter().filter_map(|card| Some(format!("{}: {}", card.id, card.problem?)));
-            Some(problems.collect())
-        };
+        let problems = async { supervisor.attach(name).await.ok()?.network_problems().await.ok() };
         let network_problems = match state.is_active() {
             true => time::timeout(NETWORK_WITHIN, problems).await.ok().flatten().unwrap_or_default(),
             false => Vec::new(),

@@ -88,5 +88,6 @@ pub fn guest_view(name: &str) -> GuestView {
         definition: Ok(definition),
         state: GuestState::Off,
         last_used: None,
+        network_problems: Vec::new(),
     }
 }

@@ -41,6 +41,12 @@ pub fn status(view: &GuestView) -> String {
     }
 }
 
+/// What keeps a running guest's network from working, if something does.
+pub fn network_problems(view: &GuestView) -> Option<String> {
+    let problems = view.network_problems.join("\n");
+    (!problems.is_empty()).then(|| gettext_f("Network: {problem}", &[("problem", &problems)]))
+}
+
 /// The CSS class of what shows the state.
 pub fn state_class(view: &GuestView) -> &'static str {
     match view.state {

@@ -153,6 +153,12 @@ impl Client {
         Ok(infos)
     }
 
+    /// What keeps network cards from working, each with the card's name before it.
+    pub async fn network_problems(&self) -> Result<Vec<String>, ClientError> {
+        let cards = self.connections().await?;
+        Ok(cards.into_iter().filter_map(|card| Some(format!("{}: {}", card.id, card.problem?))).collect())
+    }
+
     /// Forwards another port of the host to a network card (`x-lodge-network-forward-add`), or no longer does
     /// (`x-lodge-network-forward-remove`).
     pub async fn forward(&self, card: &str, forward: &Forward, add: bool) -> Result<ConnectionInfo, ClientError> {

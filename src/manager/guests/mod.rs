@@ -52,6 +52,9 @@ pub struct GuestView {
     /// When it has last done something, in seconds since 1970 (UTC), as far as the last look at the library saw; nothing when it has
     /// never run.
     pub last_used: Option<u64>,
+    /// What keeps the network cards of a running guest from working, each with the card's name before it; as far as figures are taken
+    /// ([`WatchLevel::Statistics`]).
+    pub network_problems: Vec<String>,
 }
 
 /// What has changed.

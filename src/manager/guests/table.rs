@@ -78,7 +78,8 @@ impl Table {
                     rows.insert(row.view.id.clone(), row);
                 }
                 Some(row) => {
-                    let view = GuestView { state: row.view.state.clone(), ..view };
+                    let (state, network_problems) = (row.view.state.clone(), row.view.network_problems.clone());
+                    let view = GuestView { state, network_problems, ..view };
                     if row.view != view {
                         row.view = view;
                         self.tell(GuestChange::Changed(row.view.clone()));
@@ -113,8 +114,27 @@ impl Table {
     /// A guest has a connection now, or (`None`) none any more.
     pub fn set_client(&self, id: &GuestId, client: Option<Client>) {
         if let Some(row) = self.rows().get_mut(id) {
+            if client.is_none() {
+                self.set_row_network(row, Vec::new());
+            }
             row.client = client;
             row.last = None;
+        }
+    }
+
+    /// What keeps a guest's network cards from working, each with the card's name before it.
+    pub fn set_network_problems(&self, id: &GuestId, problems: Vec<String>) {
+        if let Some(row) = self.rows().get_mut(id)
+            && row.client.is_some()
+        {
+            self.set_row_network(row, problems);
+        }
+    }
+
+    fn set_row_network(&self, row: &mut Row, problems: Vec<String>) {
+        if row.view.network_problems != problems {
+            row.view.network_problems = problems;
+            self.tell(GuestChange::Changed(row.view.clone()));
         }
     }
 
@@ -223,6 +243,14 @@ impl Table {
     /// Every connection.
     pub fn clients(&self) -> Vec<(GuestId, Client)> {
         self.rows().iter().filter_map(|(id, row)| Some((id.clone(), row.client.clone()?))).collect()
+    }
+
+    /// The connections of guests with network cards.
+    pub fn clients_with_networks(&self) -> Vec<(GuestId, Client)> {
+        let has_card = |id: &GuestId| {
+            self.get(id).and_then(|view| view.definition.ok()).is_some_and(|definition| !definition.networks.is_empty())
+        };
+        self.clients().into_iter().filter(|(id, _)| has_card(id)).collect()
     }
 
     pub fn with_history<T>(&self, id: &GuestId, look: impl FnOnce(&History) -> T) -> Option<T> {

@@ -26,7 +26,9 @@ use crate::manager::{
 
 /// How often figures are asked for.
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a worker may take to answer with its figures.
+/// How often workers are asked how their networks are.
+const NETWORKS_EVERY: Duration = Duration::from_secs(5);
+/// How long a worker may take to answer with its figures, or how its networks are.
 const FIGURES_WITHIN: Duration = Duration::from_millis(900);
 /// How often histories are written while there are new figures.
 const KEEP_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -42,6 +44,8 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
     let mut level = WatchLevel::States;
     let mut timer = time::interval(SECOND);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut networks = time::interval(NETWORKS_EVERY);
+    networks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut keeping = time::interval_at(Instant::now() + KEEP_EVERY, KEEP_EVERY);
     keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut host = HostSampler::default();
@@ -70,6 +74,9 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
                 }
                 // A worker that hangs must not keep the rest from being watched.
                 gathering.spawn(gather(Arc::clone(&watcher.table)));
+            }
+            _ = networks.tick(), if level == WatchLevel::Statistics && !watcher.connections.is_empty() => {
+                gathering.spawn(look_at_networks(Arc::clone(&watcher.table)));
             }
             _ = keeping.tick(), if level == WatchLevel::Statistics => {
                 let (store, table) = (store.clone(), Arc::clone(&watcher.table));
@@ -164,6 +171,19 @@ async fn gather(table: Arc<Table>) {
     table.tell_figures();
 }
 
+/// Asks every worker how its networks are, all at once.
+async fn look_at_networks(table: Arc<Table>) {
+    let mut requests = JoinSet::new();
+    for (id, client) in table.clients_with_networks() {
+        requests.spawn(async move { (id, time::timeout(FIGURES_WITHIN, client.network_problems()).await) });
+    }
+    while let Some(Ok((id, answer))) = requests.join_next().await {
+        if let Ok(Ok(problems)) = answer {
+            table.set_network_problems(&id, problems);
+        }
+    }
+}
+
 fn look(library: &Library, paths: &Paths) -> Vec<Found> {
     let entries = match library.list() {
         Ok(entries) => entries,
@@ -180,7 +200,9 @@ fn look(library: &Library, paths: &Paths) -> Vec<Found> {
         };
         let runs = running && definition.is_ok();
         let last_used = last_used(paths, &entry.name);
-        Found { view: GuestView { id, name: entry.name, definition, state: GuestState::Off, last_used }, running: runs }
+        let (name, network_problems) = (entry.name, Vec::new());
+        let view = GuestView { id, name, definition, state: GuestState::Off, last_used, network_problems };
+        Found { view, running: runs }
     });
     found.collect()
 }

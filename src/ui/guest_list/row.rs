@@ -72,7 +72,11 @@ impl GuestRow {
             label.set_xalign(0.0);
             label.set_ellipsize(pango::EllipsizeMode::End);
         }
+        imp.warning.set_icon_name(Some("dialog-warning-symbolic"));
+        imp.warning.set_css_classes(&["warning"]);
+        imp.warning.set_accessible_role(gtk::AccessibleRole::Img);
         let below = gtk::Box::builder().spacing(6).build();
+        below.append(&imp.warning);
         below.append(&imp.status);
         below.append(&imp.tags);
         texts.append(&imp.name);
@@ -189,6 +193,10 @@ impl GuestRow {
         imp.name.set_label(&view.name);
         imp.status.set_label(&status);
         self.set_tooltip_text(status.contains(':').then_some(status.as_str()));
+        let network = wording::network_problems(&view);
+        imp.warning.set_visible(network.is_some());
+        imp.warning.set_tooltip_text(network.as_deref());
+        imp.warning.update_property(&[Property::Label(network.as_deref().unwrap_or_default())]);
         imp.icon.set_icon_name(Some(wording::guest_icon(&view)));
         self.set_css_classes(&["guest-row", wording::state_class(&view)]);
         let tags = view.definition.as_ref().map(|definition| definition.tags.join(" · ")).unwrap_or_default();
@@ -211,6 +219,7 @@ impl GuestRow {
         imp.menu.update_property(&[Property::Label(&gettext_f("Menu of {name}", &name))]);
         // The list's own row widget is what screen readers stop at.
         if let Some(list_row) = self.parent() {
+            let status = network.map_or(status.clone(), |network| format!("{status}. {network}"));
             let label = gettext_f("{name}, {status}", &[("name", &view.name), ("status", &status)]);
             list_row.update_property(&[Property::Label(&label)]);
         }
@@ -265,6 +274,8 @@ mod imp {
         pub shows_screens: Cell<bool>,
         pub name: gtk::Label,
         pub status: gtk::Label,
+        /// Something is wrong that the guest goes on with.
+        pub warning: gtk::Image,
         pub tags: gtk::Label,
         pub figures: RefCell<Vec<Figure>>,
         pub operate: gtk::Button,
@@ -302,6 +313,25 @@ mod tests {
         assert_eq!(likeliest(&off), Some(Operation::Run));
         assert_eq!(likeliest(&running), Some(Operation::Pause));
         assert_eq!(likeliest(&broken), None);
+    }
+
+    #[test]
+    fn a_row_warns_of_a_network_that_does_not_work_until_it_does() {
+        with_gtk(|| {
+            let works = GuestView { state: GuestState::Running, ..guest_view("web") };
+            let problem = "net0: passt has ended".to_owned();
+            let item = GuestItem::new(GuestView { network_problems: vec![problem], ..works.clone() });
+            let row: GuestRow = glib::Object::new();
+            row.build(|_| {});
+
+            row.bind(&item);
+            let warning = row.imp().warning.clone();
+            let warned = (warning.get_visible(), warning.tooltip_text().map(String::from));
+            item.set_view(works);
+
+            assert_eq!(warned, (true, Some("Network: net0: passt has ended".to_owned())));
+            assert!(!warning.get_visible());
+        });
     }
 
     #[test]
