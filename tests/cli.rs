@@ -3,6 +3,9 @@
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
+#[path = "cli/autostart.rs"]
+mod autostart;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},

@@ -133,6 +133,9 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     if !definition.tags.is_empty() {
         pairs.push(("Tags", definition.tags.join(", ")));
     }
+    if definition.autostart {
+        pairs.push(("Autostart", "when you log in".to_owned()));
+    }
     if !definition.description.is_empty() {
         pairs.push(("Description", definition.description.replace('\n', " ")));
     }

@@ -16,8 +16,12 @@ pub(super) struct Names {
 
 #[derive(Debug, Args)]
 pub(super) struct Start {
-    #[command(flatten)]
-    names: Names,
+    /// The guests
+    #[arg(required_unless_present = "autostart", value_name = "NAME")]
+    names: Vec<String>,
+    /// Those that are to be started when you log in, unless they run already
+    #[arg(long, conflicts_with = "names")]
+    autostart: bool,
     /// Remove their saved states, and begin at power-on
     #[arg(long)]
     discard_saved: bool,
@@ -28,7 +32,8 @@ pub(super) struct Start {
 
 impl Start {
     pub async fn run(self, context: &Context) -> Result {
-        let Self { names, discard_saved, paused } = self;
+        let Self { names, autostart, discard_saved, paused } = self;
+        let names = if autostart { off_and_autostarting(context).await? } else { names };
         let start = async |name: String| {
             let name = context.library().resolve(&name)?;
             let goes_on = !discard_saved && context.supervisor.has_saved(&name).await;
@@ -37,8 +42,24 @@ impl Start {
             let done = if goes_on { "Restored" } else { "Started" };
             context.output.line(format!("{done} \"{name}\""))
         };
-        names.each(start).await
+        Names { names }.each(start).await
     }
+}
+
+/// The guests to start at login.
+async fn off_and_autostarting(context: &Context) -> Result<Vec<String>> {
+    let library = context.library();
+    let names = library.autostarting()?;
+    if names.is_empty() {
+        library.tidy_login();
+    }
+    let mut off = Vec::new();
+    for name in names {
+        if !context.supervisor.state(&name).await.is_ok_and(|state| state.is_active()) {
+            off.push(name);
+        }
+    }
+    Ok(off)
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,9 @@ pub(super) struct List {
     /// Write JSON, for programs
     #[arg(long)]
     json: bool,
+    /// List only those that are started when you log in, running or not
+    #[arg(long)]
+    autostart: bool,
 }
 
 /// A guest as listed.
@@ -49,6 +52,7 @@ struct Row {
     memory: Option<u64>,
     vcpus: Option<u32>,
     tags: Vec<String>,
+    autostart: bool,
 }
 
 /// What is seen of a guest at this moment.
@@ -85,6 +89,7 @@ impl Row {
                     memory: Some(stored.definition.memory.bytes()),
                     vcpus: Some(stored.definition.vcpus),
                     tags: stored.definition.tags,
+                    autostart: stored.definition.autostart,
                 }
             }
             Err(error) => Self {
@@ -97,6 +102,7 @@ impl Row {
                 memory: None,
                 vcpus: None,
                 tags: Vec::new(),
+                autostart: false,
             },
         }
     }
@@ -118,6 +124,8 @@ impl List {
         let mut entries = context.library().list()?;
         let has_tag = |entry: &Entry, tag: &str| entry.definition.as_ref().is_ok_and(|it| it.definition.has_tag(tag));
         entries.retain(|entry| self.tag.iter().all(|tag| has_tag(entry, tag)));
+        let is_started = |entry: &Entry| entry.definition.as_ref().is_ok_and(|it| it.definition.autostart);
+        entries.retain(|entry| !self.autostart || is_started(entry));
         // All at once, so that workers that hang cost the time of one.
         let mut asked = JoinSet::new();
         for (index, entry) in entries.iter().enumerate() {
@@ -136,7 +144,7 @@ impl List {
         }
         let listed = entries.into_iter().zip(all);
         let rows: Vec<_> = listed
-            .filter(|(_, seen)| self.all || seen.as_ref().is_some_and(|seen| seen.state.is_active()))
+            .filter(|(_, seen)| self.all || self.autostart || seen.as_ref().is_some_and(|seen| seen.state.is_active()))
             .map(|(entry, seen)| Row::new(entry, seen))
             .collect();
         if self.json {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod autostart;
 mod console;
 mod context;
 mod create;
@@ -72,6 +73,8 @@ enum Verb {
     Stats(stats::Stats),
     /// Start guests; those that were saved go on where they were
     Start(lifecycle::Start),
+    /// Have guests started when you log in
+    Autostart(autostart::Autostart),
     /// Save the state of running guests, memory included, and end them; they go on from it at their next start
     #[command(alias = "managedsave")]
     Save(saved::Save),
@@ -176,6 +179,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Info(verb) => verb.run(&context).await,
         Verb::Stats(verb) => verb.run(&context).await,
         Verb::Start(verb) => verb.run(&context).await,
+        Verb::Autostart(verb) => verb.run(&context).await,
         Verb::Save(verb) => verb.run(&context).await,
         Verb::DiscardSaved(verb) => verb.run(&context).await,
         Verb::Suspend(names) => names.suspend(&context).await,

@@ -150,6 +150,7 @@ fn clone_moment(
     let mut definition = moment.definition.clone();
     definition.name.clone_from(&new.name);
     definition.uuid = Uuid::new_v4();
+    definition.autostart = false;
     definition.networks.iter_mut().for_each(|network| network.mac = None);
     definition.address_networks();
     let (copies, tree) = match new.linked {

@@ -1,5 +1,6 @@
 //! Where Lodge keeps things: the library and the disks under `$XDG_DATA_HOME/lodge`, running guests under
-//! `$XDG_RUNTIME_DIR/lodge`, what can be done without under `$XDG_STATE_HOME/lodge` (XDG Base Directory Specification).
+//! `$XDG_RUNTIME_DIR/lodge`, what can be done without under `$XDG_STATE_HOME/lodge` (XDG Base Directory Specification). What is
+//! to happen at login is in `$XDG_CONFIG_HOME/autostart`.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub struct Paths {
     data: PathBuf,
     runtime: PathBuf,
     state: PathBuf,
+    config: PathBuf,
 }
 
 /// Why there is no place for guests.
@@ -77,17 +79,19 @@ impl Paths {
             }
         };
         let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-        let paths = Self::new(data.join("lodge"), runtime.join("lodge"));
-        Ok(match state {
-            Some(state) => Self { state: state.join("lodge"), ..paths },
-            None => paths,
+        let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+        let usual = Self::new(data.join("lodge"), runtime.join("lodge"));
+        Ok(Self {
+            state: state.map_or(usual.state, |state| state.join("lodge")),
+            config: config.unwrap_or(usual.config),
+            ..usual
         })
     }
 
     /// Folders chosen by the caller: `data` holds the library and the disks, `runtime` the running guests.
     pub fn new(data: impl Into<PathBuf>, runtime: impl Into<PathBuf>) -> Self {
         let data = data.into();
-        Self { state: data.join("state"), data, runtime: runtime.into() }
+        Self { state: data.join("state"), config: data.join("config"), data, runtime: runtime.into() }
     }
 
     /// The folder of everything that lasts.
@@ -148,6 +152,11 @@ impl Paths {
     /// What guests have used in the last day: figures for graphs.
     pub fn histories(&self) -> PathBuf {
         self.state.join("history")
+    }
+
+    /// What has guests started at login.
+    pub fn login_entry(&self) -> PathBuf {
+        self.config.join("autostart/lodge-guests.desktop")
     }
 
     /// The sockets of isolated networks.

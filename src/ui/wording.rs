@@ -29,13 +29,16 @@ pub fn state(state: &GuestState) -> String {
     }
 }
 
-/// [`state`], and what went wrong if something did.
+/// [`state`], and what went wrong if something did, or when it changes.
 pub fn status(view: &GuestView) -> String {
     let state = state(&view.state);
     match (&view.definition, view.state.reason()) {
         (Err(reason), _) => gettext_f("Unreadable definition: {reason}", &[("reason", reason)]),
         (Ok(_), Some(reason)) if !reason.is_empty() => {
             gettext_f("{state}: {reason}", &[("state", &state), ("reason", reason)])
+        }
+        (Ok(definition), None) if definition.autostart && !view.state.is_active() => {
+            gettext_f("{state}, starts at login", &[("state", &state)])
         }
         _ => state,
     }
@@ -174,6 +177,15 @@ mod tests {
         let state = GuestState::Crashed { reason: "its worker was killed".into() };
 
         assert_eq!(status(&GuestView { state, ..guest_view("web") }), "Crashed: its worker was killed");
+    }
+
+    #[test]
+    fn a_guest_that_is_off_says_that_it_starts_at_login() {
+        let mut off = guest_view("web");
+        off.definition.as_mut().unwrap().autostart = true;
+
+        assert_eq!(status(&off), "Off, starts at login");
+        assert_eq!(status(&GuestView { state: GuestState::Running, ..off }), "Running");
     }
 
     #[test]

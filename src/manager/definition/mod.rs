@@ -63,6 +63,9 @@ pub struct Definition {
     /// Words by which guests are grouped and found, `web` or `production`; their case does not matter.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Whether it is started when its person logs in.
+    #[serde(default)]
+    pub autostart: bool,
     /// The guest's RAM, in whole MiB.
     pub memory: Size,
     /// Virtual CPUs.
@@ -306,6 +309,7 @@ impl Definition {
             description: String::new(),
             os: None,
             tags: Vec::new(),
+            autostart: false,
             memory: Size::gib(1),
             vcpus: 1,
             firmware: FirmwareKind::default(),

@@ -93,6 +93,7 @@ impl Effects {
         reached.description.clone_from(&after.description);
         reached.os.clone_from(&after.os);
         reached.tags.clone_from(&after.tags);
+        reached.autostart = after.autostart;
         for disk in &mut reached.disks {
             let wanted = after.disks.iter().find(|other| other.id == disk.id).map_or(disk.limits, |other| other.limits);
             if wanted != disk.limits {

@@ -45,6 +45,9 @@ impl Library {
         // The guest is gone now.
         if let Some(definition) = definition {
             let _ = fs::remove_dir_all(self.paths.running(definition.uuid).folder);
+            if definition.autostart {
+                self.tidy_login();
+            }
         }
         let removed = std::mem::take(&mut plan.removed);
         for path in removed {

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod autostart;
 mod delete;
 mod error;
 mod trash;
@@ -185,6 +186,9 @@ impl Library {
             return Err(LibraryError::SameUuid { name: definition.name.clone(), other });
         }
         self.check_addresses(definition, None)?;
+        if definition.autostart {
+            self.prepare_login()?;
+        }
         let temporary = self.paths.guests().join(format!(".new-{}", definition.uuid));
         let (text, snapshots) = (definition.to_toml(), tree.to_toml());
         let mut files = vec![("guest.toml", text.as_bytes())];
@@ -217,6 +221,7 @@ impl Library {
         }
         let before = parse(name, revision.text()).ok();
         self.check_addresses(&definition, before.as_ref())?;
+        let started_at_login = before.as_ref().is_some_and(|before| before.autostart);
         if before.map(|before| before.uuid) != Some(definition.uuid) {
             // A running guest is found by its UUID.
             if self.is_running(name)? {
@@ -227,9 +232,15 @@ impl Library {
                 return Err(LibraryError::SameUuid { name: name.to_owned(), other });
             }
         }
+        if definition.autostart {
+            self.prepare_login()?;
+        }
         let path = self.paths.definition(name);
         atomic_file::replace(&path, text.as_bytes())
             .map_err(LibraryError::io(&path, "Make room, and make the library writable for you"))?;
+        if started_at_login && !definition.autostart {
+            self.tidy_login();
+        }
         Ok(Stored { definition, revision: Revision(text.to_owned()) })
     }
 

@@ -216,6 +216,9 @@ impl Library {
         atomic_file::move_to_free(&entry.guest(), &folder)
             .map_err(LibraryError::io(&folder, "Make the library writable for you"))?;
         let name = name.to_owned();
+        if self.load(&name).is_ok_and(|stored| stored.definition.autostart) {
+            self.prepare_login()?;
+        }
         // What stays is a record without a guest, which the next deletion removes.
         let _ = fs::remove_dir_all(&entry.folder);
         Ok(name)

@@ -241,7 +241,8 @@ impl Snapshots {
 
     /// What [`Snapshots::revert`] would do.
     pub fn preview_revert(&self, guest: &str, snapshot: &str) -> Result<Preview> {
-        let guest = self.look(guest)?;
+        // It has to be off by then, and uses nothing any more.
+        let guest = Guest { running: false, ..self.look(guest)? };
         let (change, kept) = self.plan_revert(&guest, snapshot)?;
         Ok(guest.preview(&change, kept))
     }
@@ -258,7 +259,12 @@ impl Snapshots {
     fn plan_revert(&self, guest: &Guest, word: &str) -> Result<(Change, Vec<Kept>)> {
         let snapshot = guest.find(word)?;
         let now = &guest.stored.definition;
-        let then = Definition { name: now.name.clone(), uuid: now.uuid, ..snapshot.definition.clone() };
+        let then = Definition {
+            name: now.name.clone(),
+            uuid: now.uuid,
+            autostart: now.autostart,
+            ..snapshot.definition.clone()
+        };
         let (definition, create) = self.overlay(then, &|_| true);
         let mut tree = guest.tree.clone();
         tree.current = Some(snapshot.id);

@@ -32,7 +32,7 @@ pub fn page(definition: &Definition, on_edit: &OnEdit) -> Page {
         let active = shown.guest.state.is_active();
         row.set_sensitive(!active);
         let complaint = complaint_about_name(&shown.definition.name, &shown.guest.name, &shown.around.names);
-        let hint = active.then(|| gettext("It can be changed while the guest is off."));
+        let hint = active.then(|| gettext("The name can be changed while the guest is off."));
         let wrong = complaint.as_deref().map(|text| (Weight::Wrong, text));
         line.show(wrong.or(hint.as_deref().map(|text| (Weight::Fact, text))), true);
     });
@@ -49,6 +49,12 @@ pub fn page(definition: &Definition, on_edit: &OnEdit) -> Page {
         |definition, text| {
             definition.tags = parse_tags(&text);
         },
+    );
+    form.switch(
+        "autostart",
+        [&gettext("Start at Login"), &gettext("The guest is started when you log in to this computer.")],
+        definition.autostart,
+        |definition, on| definition.autostart = on,
     );
     form.fact("UUID", &definition.uuid.to_string());
     description(&mut form, definition);
