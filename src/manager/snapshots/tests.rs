@@ -196,6 +196,8 @@ fn a_snapshot_is_refused_with_a_name_that_is_taken_or_impossible_and_while_the_g
     let lock = RunLock::acquire(&fixture.paths.run_lock("web")).unwrap().unwrap();
     assert!(refused("two").contains("running"));
     assert!(fixture.snapshots.revert("web", "one").unwrap_err().to_string().contains("running"));
+    // It is off before it goes back, and needs nothing of what it has now.
+    assert_eq!(fixture.snapshots.preview_revert("web", "one").unwrap().keep, []);
     drop(lock);
     assert!(fixture.snapshots.revert("web", "nine").unwrap_err().to_string().contains("no snapshot \"nine\""));
     assert_eq!(fixture.images().len(), 4);

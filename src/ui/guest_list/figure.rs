@@ -37,6 +37,12 @@ impl Figure {
         &self.widget
     }
 
+    /// Whether it has its place in the guest's row: while a guest is off the first figure has none, and of one that cannot be read
+    /// there is nothing to say. The others keep theirs, so that those of all guests are below each other.
+    pub fn has_place(&self, view: &GuestView) -> bool {
+        view.definition.is_ok() && (view.state.is_active() || self.column != Column::Cpu)
+    }
+
     /// Shows what the guest uses now and has used; nothing while it does not run.
     pub fn show(&self, view: &GuestView, points: &[&Point]) {
         let active = view.state.is_active();

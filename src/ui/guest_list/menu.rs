@@ -1,12 +1,13 @@
 //! The guest's menu, and the actions that it and the shortcuts call for the guest that is selected.
 
-use gtk::{gdk, gio, glib, prelude::*};
+use gtk::{gdk, gio, prelude::*};
 
 use crate::ui::{
     actions::{Action, Scope},
     backend::{GuestState, GuestView, Operation},
     i18n::gettext,
     operations,
+    widgets::menu::popup as popup_at,
 };
 
 use super::item::GuestItem;
@@ -122,19 +123,7 @@ impl GuestActions {
 
 /// Opens the menu of a guest in this state, or (`None`) of several guests, pointing at `place` in `parent`.
 pub fn popup(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle, state: Option<&GuestState>) {
-    let menu = gtk::PopoverMenu::from_model(Some(&model(state)));
-    menu.set_parent(parent);
-    menu.set_has_arrow(false);
-    menu.set_pointing_to(Some(&place));
-    menu.set_position(gtk::PositionType::Bottom);
-    menu.set_halign(gtk::Align::Start);
-    // The menu's action is activated after it has closed, so its parent is taken from it only then.
-    menu.connect_closed(|menu| {
-        let menu = menu.clone();
-        glib::idle_add_local_once(move || menu.unparent());
-    });
-    // GTK puts the separators between the sections when it is idle, and gives a menu that is open no more room for them.
-    glib::idle_add_local_once(move || menu.popup());
+    popup_at(parent, &place, &model(state));
 }
 
 fn model(state: Option<&GuestState>) -> gio::Menu {

@@ -75,6 +75,12 @@ impl GuestRow {
         imp.warning.set_icon_name(Some("dialog-warning-symbolic"));
         imp.warning.set_css_classes(&["warning"]);
         imp.warning.set_accessible_role(gtk::AccessibleRole::Img);
+        self.set_has_tooltip(true);
+        self.connect_query_tooltip(|row, _, _, _, tooltip| {
+            let cut = row.cut_off();
+            tooltip.set_text(Some(&cut));
+            !cut.is_empty()
+        });
         let below = gtk::Box::builder().spacing(6).build();
         below.append(&imp.warning);
         below.append(&imp.status);
@@ -136,13 +142,28 @@ impl GuestRow {
         let screens = view.columns.contains(&Column::Screen);
         self.imp().shows_screens.set(screens);
         self.imp().face.set_width_request(if screens { SCREEN_WIDTH } else { -1 });
-        for figure in self.imp().figures.borrow().iter() {
-            figure.widget().set_visible(view.columns.contains(&figure.column));
-        }
+        self.imp().columns.replace(view.columns.clone());
         if let Some(item) = self.item() {
             self.show_screen(&item);
-            self.show_statistics(&item);
+            self.show_figures(&item);
         }
+    }
+
+    /// What of the row's texts there is no room for, each on a line.
+    fn cut_off(&self) -> String {
+        let imp = self.imp();
+        let cut = [&imp.name, &imp.status, &imp.tags].into_iter();
+        let cut = cut.filter(|label| label.is_visible() && label.layout().is_ellipsized());
+        cut.map(|label| label.label().to_string()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Shows the columns that say something of the guest: what others do not need is room for its name and its state.
+    fn show_figures(&self, item: &GuestItem) {
+        for figure in self.imp().figures.borrow().iter() {
+            let wanted = self.imp().columns.borrow().contains(&figure.column);
+            figure.widget().set_visible(wanted && figure.has_place(&item.view()));
+        }
+        self.show_statistics(item);
     }
 
     fn show_screen(&self, item: &GuestItem) {
@@ -192,7 +213,6 @@ impl GuestRow {
         let status = wording::status(&view);
         imp.name.set_label(&view.name);
         imp.status.set_label(&status);
-        self.set_tooltip_text(status.contains(':').then_some(status.as_str()));
         let network = wording::network_problems(&view);
         imp.warning.set_visible(network.is_some());
         imp.warning.set_tooltip_text(network.as_deref());
@@ -225,7 +245,7 @@ impl GuestRow {
         }
         drop(view);
         self.show_screen(item);
-        self.show_statistics(item);
+        self.show_figures(item);
     }
 
     fn show_statistics(&self, item: &GuestItem) {
@@ -272,6 +292,8 @@ mod imp {
         pub icon: gtk::Image,
         pub screen: gtk::Picture,
         pub shows_screens: Cell<bool>,
+        /// The columns that were chosen.
+        pub columns: RefCell<Vec<Column>>,
         pub name: gtk::Label,
         pub status: gtk::Label,
         /// Something is wrong that the guest goes on with.

@@ -12,11 +12,14 @@ use lodge::manager::networks::NetworkChoice;
 
 use crate::ui::{
     backend::Backend,
-    i18n::{gettext, gettext_f},
+    i18n::{gettext, gettext_f, ngettext_f},
     operations::{Place, on_tokio},
     widgets::names::name_list,
     wording,
 };
+
+/// Of so many guests of a network the names are told.
+const NAMED: usize = 8;
 
 /// The page. Clones are the same one.
 #[derive(Clone)]
@@ -110,11 +113,17 @@ fn row(network: &NetworkChoice) -> adw::ActionRow {
     row
 }
 
-/// Who is on a network, and what keeps guests from it.
+/// Who is on a network, as far as there is room, and what keeps guests from it.
 fn about(network: &NetworkChoice) -> String {
-    let guests = match network.guests.as_slice() {
-        [] => gettext("no guests"),
-        guests => gettext_f("used by {guests}", &[("guests", &guests.join(", "))]),
+    let named = network.guests.get(..NAMED).unwrap_or(&network.guests).join(", ");
+    let words = [("guests", named.as_str())];
+    let guests = match network.guests.len() {
+        0 => gettext("no guests"),
+        count if count > NAMED => {
+            let more = u32::try_from(count - NAMED).unwrap_or(u32::MAX);
+            ngettext_f("used by {guests} and {n} more", "used by {guests} and {n} more", more, &words)
+        }
+        _ => gettext_f("used by {guests}", &words),
     };
     network.problem.iter().map(String::as_str).chain([guests.as_str()]).collect::<Vec<_>>().join("\n")
 }
@@ -136,5 +145,13 @@ mod tests {
 
         assert_eq!(about(&free), "no guests");
         assert_eq!(about(&broken), "there is no bridge br0. Make it\nused by mail, web");
+    }
+
+    #[test]
+    fn of_many_guests_on_a_network_only_some_are_named() {
+        let guests = (0..50).map(|number| format!("g{number}")).collect();
+        let full = NetworkChoice { card: NetworkDefinition::bridge("br0"), problem: None, guests };
+
+        assert!(about(&full).ends_with("g7 and 42 more"), "{}", about(&full));
     }
 }
