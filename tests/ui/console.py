@@ -1,7 +1,7 @@
 """The test card, from the empty page to its end: it is on the screen, keys and the pointer reach it, the keyboard is let go, the
 pages work, and it is paused, run on and forced off from its window."""
 
-from driver import run, wait_for
+from driver import Atspi, run, wait_for
 from guests import Serial, display, state
 
 MAGENTA = (255, 0, 255)
@@ -65,6 +65,19 @@ def test(application):
     application.type("ping\n")
     serial.wait_for("pong", before)
     application.screenshot("serial")
+    # What was said is found, whatever its case, and copied.
+    application.keys("ctrl+shift+F3")
+    find = guest.find(("entry", "text"), "Find in the port’s output")
+    find.enter("PON")
+    application.keys("Return", "ctrl+shift+c", "ctrl+a", "ctrl+v")
+    wait_for("it is pasted as the guest said it", lambda: find.entered == "pon")
+    application.screenshot("found")
+    application.keys("Escape")
+    # The other port, and back.
+    for port in ("Virtio terminal", "Serial port"):
+        button = guest.find("push button", port)
+        button.press()
+        wait_for(f"the {port} is shown", lambda: button.has(Atspi.StateType.PRESSED))
     application.keys("ctrl+shift+o")
     guest.find("list item", "State")
     application.screenshot("overview")

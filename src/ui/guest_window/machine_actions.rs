@@ -78,6 +78,7 @@ impl MachineActions {
                 (None, Action::TakeSnapshot) => snapshots::can_be_taken(guest),
                 (None, Action::MachineClone) => operations::can_be_cloned(guest),
                 (None, Action::ApplyDetails | Action::RevertDetails | Action::RemoveHardware) => continue,
+                (None, Action::CopyFromPort | Action::PasteIntoPort) => continue,
                 (None, Action::AddHardware | Action::AddDisk | Action::AddDrive | Action::AddCard) => {
                     guest.definition.is_ok()
                 }
@@ -97,6 +98,15 @@ impl MachineActions {
                 Action::RevertDetails => made.set_enabled(can.revert),
                 Action::RemoveHardware => made.set_enabled(can.remove),
                 _ => {}
+            }
+        }
+    }
+
+    /// Enables what can be done with a port's terminal while it is shown.
+    pub fn enable_port(&self, shown: bool) {
+        for (action, made) in &self.actions {
+            if matches!(action, Action::CopyFromPort | Action::PasteIntoPort) {
+                made.set_enabled(shown);
             }
         }
     }

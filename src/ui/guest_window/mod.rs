@@ -267,7 +267,10 @@ impl Component for GuestWindow {
                 self.screen.set_full_screen(full);
                 self.actions.set_on(Action::FullScreen, full);
             }
-            GuestWindowMsg::Page | GuestWindowMsg::Typed => self.focus_page(),
+            GuestWindowMsg::Page | GuestWindowMsg::Typed => {
+                self.enable_for_page();
+                self.focus_page();
+            }
             GuestWindowMsg::Can(can) => self.actions.enable_changes(can),
             GuestWindowMsg::Action(Action::MachineMenu) => {
                 self.screen.let_go();
@@ -302,15 +305,21 @@ impl GuestWindow {
             GuestId::Known(uuid) if self.guest.state.is_active() => Some(self.backend.sockets(*uuid)),
             _ => None,
         };
-        match &paths {
-            Some(paths) => self.serial.connect_to(paths.serial()),
-            None => self.serial.disconnect_from_guest(),
-        }
+        self.serial.show(&self.guest, paths.clone());
         self.screen.show(&self.guest, paths.map(|paths| paths.vnc()));
         self.snapshots.show(&self.guest);
         self.performance.show(&self.guest);
         self.details.emit(DetailsMsg::Changed(Box::new(self.guest.clone())));
         self.actions.enable_for(&self.guest);
+        self.enable_for_page();
+    }
+
+    fn shows(&self, page: &str) -> bool {
+        self.stack.visible_child_name().as_deref() == Some(page)
+    }
+
+    fn enable_for_page(&self) {
+        self.actions.enable_port(self.shows(SERIAL));
     }
 
     /// Has the picture fit the window, and the guest's screen, as it was chosen.
@@ -363,6 +372,12 @@ impl GuestWindow {
             Action::ShowSnapshots => self.stack.set_visible_child_name(SNAPSHOTS),
             Action::ShowPerformance => self.stack.set_visible_child_name(PERFORMANCE),
             Action::ShowDetails => self.stack.set_visible_child_name(DETAILS),
+            Action::FindInPort => {
+                self.stack.set_visible_child_name(SERIAL);
+                self.serial.find();
+            }
+            Action::CopyFromPort => self.serial.copy(),
+            Action::PasteIntoPort => self.serial.paste(),
             Action::ApplyDetails => self.details.emit(DetailsMsg::Apply),
             Action::RevertDetails => self.details.emit(DetailsMsg::Revert),
             Action::RemoveHardware => self.details.emit(DetailsMsg::Remove),

@@ -1,6 +1,6 @@
-//! The menu of a row in a list: what can be done with the thing that the row stands for.
+//! Menus: that of a row in a list, with what can be done with the thing that the row stands for, and one where the pointer is.
 
-use gtk::{accessible::Property, gdk, gio, prelude::*};
+use gtk::{accessible::Property, gdk, gio, glib, prelude::*};
 
 use crate::ui::{
     actions,
@@ -61,4 +61,21 @@ pub fn action_button(icon: &str, tooltip: &str, label: &str, action: &str) -> gt
         .build();
     button.update_property(&[Property::Label(label)]);
     button
+}
+
+/// Opens a menu of `model`, pointing at `place` in `parent`.
+pub fn popup(parent: &impl IsA<gtk::Widget>, place: &gdk::Rectangle, model: &gio::Menu) {
+    let menu = gtk::PopoverMenu::from_model(Some(model));
+    menu.set_parent(parent);
+    menu.set_has_arrow(false);
+    menu.set_pointing_to(Some(place));
+    menu.set_position(gtk::PositionType::Bottom);
+    menu.set_halign(gtk::Align::Start);
+    // The menu's action is activated after it has closed, so its parent is taken from it only then.
+    menu.connect_closed(|menu| {
+        let menu = menu.clone();
+        glib::idle_add_local_once(move || menu.unparent());
+    });
+    // GTK puts the separators between the sections when it is idle, and gives a menu that is open no more room for them.
+    glib::idle_add_local_once(move || menu.popup());
 }

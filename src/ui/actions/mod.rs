@@ -3,9 +3,13 @@
 //!
 //! An action lives in the [`Scope`] that its group of GIO actions is inserted under: menus name it `scope.name`.
 
+mod shortcuts;
+
 use gtk::{gdk, gio, glib, prelude::*};
 
 use crate::ui::i18n::gettext;
+
+pub use shortcuts::shortcuts_window;
 
 /// Where an action works, which is also the prefix of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +163,12 @@ pub enum Action {
     ShowPerformance,
     /// Shows what the guest consists of.
     ShowDetails,
+    /// Searches what the shown port has said.
+    FindInPort,
+    /// Copies what is selected in the port's terminal.
+    CopyFromPort,
+    /// Types what the clipboard holds into the port's terminal.
+    PasteIntoPort,
     /// Takes over what was changed in the details.
     ApplyDetails,
     /// Forgets what was changed in the details.
@@ -194,7 +204,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 69] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -252,6 +262,9 @@ impl Action {
         Self::ShowSnapshots,
         Self::ShowPerformance,
         Self::ShowDetails,
+        Self::FindInPort,
+        Self::CopyFromPort,
+        Self::PasteIntoPort,
         Self::ApplyDetails,
         Self::RevertDetails,
         Self::AddHardware,
@@ -330,6 +343,13 @@ impl Action {
             Self::ShowSnapshots => (GuestWindow, "snapshots", gettext("S_napshots"), &["<Control><Shift>n"]),
             Self::ShowPerformance => (GuestWindow, "performance", gettext("Per_formance"), &["<Control><Shift>x"]),
             Self::ShowDetails => (GuestWindow, "details", gettext("_Details"), &["<Control><Shift>o"]),
+            Self::FindInPort => {
+                (GuestWindow, "find-in-port", gettext("_Find in the Serial Port"), &["<Control><Shift>F3"])
+            }
+            Self::CopyFromPort => (GuestWindow, "copy", gettext("_Copy From the Serial Port"), &["<Control><Shift>c"]),
+            Self::PasteIntoPort => {
+                (GuestWindow, "paste", gettext("_Paste Into the Serial Port"), &["<Control><Shift>v"])
+            }
             Self::ApplyDetails => (GuestWindow, "apply", gettext("_Apply Changes"), &["<Control><Shift>a"]),
             Self::RevertDetails => (GuestWindow, "revert", gettext("Re_vert Changes"), &["<Control><Shift>u"]),
             Self::AddHardware => (GuestWindow, "add-hardware", gettext("Add _Hardware"), &["<Control><Shift>b"]),
@@ -412,65 +432,24 @@ pub fn shortcut_controller(scope: Scope) -> gtk::ShortcutController {
     controller
 }
 
-/// How many lines a column of the shortcuts window has at most: it fits onto small screens, and each section onto one page.
-const SHORTCUTS_HIGH: usize = 15;
-
-/// The window that lists all shortcuts.
-pub fn shortcuts_window() -> gtk::ShortcutsWindow {
-    let builder = gtk::Builder::from_string(&shortcuts_xml());
-    builder.object("shortcuts").expect("the XML made here has this object")
-}
-
-/// GTK 4.8 takes the contents of a shortcuts window from XML only.
-fn shortcuts_xml() -> String {
-    let main = [Scope::Application, Scope::MainWindow, Scope::Guest];
-    let sections = [
-        ("main", gettext("Main Window"), main.as_slice()),
-        ("guest-window", Scope::GuestWindow.title(), &[Scope::GuestWindow]),
-    ];
-    let sections = sections.map(|(name, title, scopes)| {
-        let groups: String = scopes.iter().map(|scope| shortcut_groups(*scope)).collect();
-        let (name, title) = (property("section-name", name), property("title", &title));
-        let height = property("max-height", &SHORTCUTS_HIGH.to_string());
-        format!("<child><object class=\"GtkShortcutsSection\">{name}{title}{height}{groups}</object></child>")
-    });
-    format!(
-        "<interface><object class=\"GtkShortcutsWindow\" id=\"shortcuts\">{modal}{sections}</object></interface>",
-        modal = property("modal", "1"),
-        sections = sections.concat(),
-    )
-}
-
-/// The shortcuts of a scope, in groups that are no longer than a column.
-fn shortcut_groups(scope: Scope) -> String {
-    let is_there = |action: &Action| action.entry().scope == scope && !action.entry().accelerators.is_empty();
-    let actions: Vec<Action> = Action::ALL.into_iter().filter(is_there).collect();
-    let shortcut = |action: &Action| {
-        let accelerators = property("accelerator", &action.entry().accelerators.join(" "));
-        let title = property("title", action.title().trim_end_matches('…'));
-        format!("<child><object class=\"GtkShortcutsShortcut\">{title}{accelerators}</object></child>")
-    };
-    let title = property("title", &scope.title());
-    let group = |shortcuts: &[Action]| {
-        let shortcuts: String = shortcuts.iter().map(shortcut).collect();
-        format!("<child><object class=\"GtkShortcutsGroup\">{title}{shortcuts}</object></child>")
-    };
-    actions.chunks(SHORTCUTS_HIGH - 2).map(group).collect()
-}
-
-/// A property of an object in GTK's XML.
-fn property(name: &str, value: &str) -> String {
-    format!("<property name=\"{name}\">{}</property>", glib::markup_escape_text(value))
-}
-
 /// Adds a shortcut for `key` to `widget`.
 pub fn add_key(widget: &impl IsA<gtk::Widget>, key: gdk::Key, activate: impl Fn() + 'static) {
+    add_key_with(widget, key, gdk::ModifierType::empty(), activate);
+}
+
+/// Adds a shortcut for `key` together with `modifiers` to `widget`.
+pub fn add_key_with(
+    widget: &impl IsA<gtk::Widget>,
+    key: gdk::Key,
+    modifiers: gdk::ModifierType,
+    activate: impl Fn() + 'static,
+) {
     let controller = gtk::ShortcutController::new();
     let action = gtk::CallbackAction::new(move |_, _| {
         activate();
         glib::Propagation::Stop
     });
-    let trigger = gtk::KeyvalTrigger::new(key, gdk::ModifierType::empty());
+    let trigger = gtk::KeyvalTrigger::new(key, modifiers);
     controller.add_shortcut(gtk::Shortcut::new(Some(trigger), Some(action)));
     widget.add_controller(controller);
 }
@@ -498,16 +477,6 @@ mod tests {
                     assert!(seen.insert(*accelerator), "{accelerator} is there twice");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn every_action_with_a_shortcut_is_in_the_shortcuts_window() {
-        let xml = shortcuts_xml();
-
-        for action in Action::ALL.into_iter().filter(|action| !action.entry().accelerators.is_empty()) {
-            let title = action.title();
-            assert!(xml.contains(title.trim_end_matches('…')), "{title} is missing");
         }
     }
 }
