@@ -11,6 +11,7 @@ pub mod client;
 pub mod encoding;
 pub mod fence;
 pub mod gate;
+mod memory;
 pub mod pixel_format;
 pub mod protocol;
 pub mod server;

@@ -83,6 +83,10 @@ impl Encoding {
     pub const CONTINUOUS_UPDATES: Self = Self(-313);
     /// How the pointer looks, with how opaque each pixel is.
     pub const CURSOR_WITH_ALPHA: Self = Self(-314);
+    /// The screen's pixels are in memory that comes with this: [`memory`](super::memory), an extension of ours.
+    pub const SHARED_MEMORY: Self = Self(0x4C4F_4447);
+    /// Pixels that are in that memory.
+    pub const IN_MEMORY: Self = Self(0x4C4F_4448);
     /// The screen's new size and who asked for it.
     pub const EXTENDED_DESKTOP_SIZE: Self = Self(-308);
 

@@ -26,7 +26,9 @@
 
 mod handshake;
 mod outgoing;
+mod picture;
 mod reader;
+mod sharing;
 #[cfg(test)]
 mod tests;
 mod tight;
@@ -35,19 +37,22 @@ mod tight;
 pub(crate) use tests::Eye;
 
 use super::encoding::DecodeError;
+use super::memory::MemoryError;
 use super::pixel_format::PixelFormat;
 use super::protocol::{ClientMessage, Encoding, ProtocolError};
 use crate::input::Key;
 use crate::screen::cursor::CursorImage;
 use crate::screen::{Rect, Surface};
 use outgoing::Outgoing;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+pub use picture::Pixels;
+use picture::{Picture, new_surface};
+use sharing::{Received, Sharing};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-/// The largest screen that is shown, in pixels: 8K.
-const MAX_PIXELS: u32 = 7680 * 4320;
 /// So many events may wait for the consumer before the server has to.
 const MAX_EVENTS: usize = 64;
 /// What is read from the server at a time.
@@ -62,6 +67,9 @@ pub enum ClientError {
     /// The server's pixels are wrong.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The memory that the server shares cannot be used.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The server's screen is larger than any.
     #[error("the server says its screen has {0} by {1} pixels; it is not shown")]
     TooLarge(u16, u16),
@@ -157,32 +165,42 @@ struct Connection {
     tasks: [AbortHandle; 2],
 }
 
-/// The copy of the server's screen.
-#[derive(Default)]
-struct Picture(Mutex<Surface>);
-
-impl Picture {
-    fn lock(&self) -> MutexGuard<'_, Surface> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Client {
     /// Greets a server. Must be called within a tokio runtime, whose tasks then read and write the stream.
     pub async fn connect<S>(stream: S, options: Options) -> Result<(Self, mpsc::Receiver<Event>), ClientError>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
+        Self::begin(stream, options, None).await
+    }
+
+    /// The same, with a server on this machine: the picture is in memory that it shares, if it can, and needs no decoding.
+    pub async fn connect_sharing(
+        stream: UnixStream,
+        options: Options,
+    ) -> Result<(Self, mpsc::Receiver<Event>), ClientError> {
+        let received = Arc::new(Received::default());
+        Self::begin(Sharing::new(stream, Arc::clone(&received)), options, Some(received)).await
+    }
+
+    async fn begin<S>(
+        stream: S,
+        options: Options,
+        received: Option<Arc<Received>>,
+    ) -> Result<(Self, mpsc::Receiver<Event>), ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
         let (read, mut write) = tokio::io::split(stream);
         let mut read = BufReader::with_capacity(BUFFER, read);
         let welcome = handshake::greet(&mut read, &mut write, options.shared).await?;
-        let picture = Arc::new(Picture(Mutex::new(new_surface(welcome.width, welcome.height)?)));
+        let picture = Arc::new(Picture::new(new_surface(welcome.width, welcome.height)?));
         let outgoing = Arc::new(Outgoing::new(welcome.width, welcome.height));
         outgoing.push(ClientMessage::SetPixelFormat(PixelFormat::NATIVE));
-        outgoing.push(ClientMessage::SetEncodings(announced(&options)));
+        outgoing.push(ClientMessage::SetEncodings(announced(&options, received.is_some())));
 
         let (events, receiver) = mpsc::channel(MAX_EVENTS);
-        let reader = reader::Reader::new(read, Arc::clone(&picture), Arc::clone(&outgoing), events);
+        let reader = reader::Reader::new(read, Arc::clone(&picture), Arc::clone(&outgoing), received, events);
         let tasks = [tokio::spawn(reader.run()), tokio::spawn(outgoing::run(Arc::clone(&outgoing), write))];
         let tasks = tasks.map(|task| task.abort_handle());
         let connection = Connection { picture, outgoing, name: welcome.name, tasks };
@@ -196,7 +214,12 @@ impl Client {
 
     /// Calls `look` with the picture. It changes only while an update comes in, and may then have parts of the next.
     pub fn with_picture<T>(&self, look: impl FnOnce(&Surface) -> T) -> T {
-        look(&self.connection.picture.lock())
+        self.connection.picture.look(look)
+    }
+
+    /// A copy of the picture, ready to be drawn.
+    pub fn pixels(&self) -> Pixels {
+        self.connection.picture.pixels()
     }
 
     /// What has come was taken; asks for the next update: everything the first time and after a change of size, else what
@@ -246,7 +269,7 @@ impl Drop for Connection {
 }
 
 /// The whole list of what we understand.
-fn announced(options: &Options) -> Vec<Encoding> {
+fn announced(options: &Options, sharing: bool) -> Vec<Encoding> {
     let extensions = [
         Encoding::DESKTOP_SIZE,
         Encoding::EXTENDED_DESKTOP_SIZE,
@@ -257,14 +280,6 @@ fn announced(options: &Options) -> Vec<Encoding> {
         Encoding::CURSOR_WITH_ALPHA,
     ];
     let continuous = [Encoding::FENCE, Encoding::CONTINUOUS_UPDATES].into_iter().filter(|_| options.continuous);
-    options.encodings.iter().copied().chain(extensions).chain(continuous).collect()
-}
-
-/// A black surface of the size that the server says, if that is sane.
-fn new_surface(width: u16, height: u16) -> Result<Surface, ClientError> {
-    let (w, h) = (u32::from(width), u32::from(height));
-    if w.saturating_mul(h) > MAX_PIXELS {
-        return Err(ClientError::TooLarge(width, height));
-    }
-    Ok(Surface::new(w, h))
+    let sharing = sharing.then_some(Encoding::SHARED_MEMORY);
+    sharing.into_iter().chain(options.encodings.iter().copied()).chain(extensions).chain(continuous).collect()
 }

@@ -2,9 +2,11 @@
 
 use super::handshake::{read_text, take};
 use super::outgoing::Outgoing;
+use super::sharing::Received;
 use super::{ClientError, Event, Picture, new_surface};
 use crate::rfb::encoding::{DecodeError, copy_rect, raw, tight, zrle};
 use crate::rfb::fence::Fence;
+use crate::rfb::memory::Memory;
 use crate::rfb::protocol::{END_OF_CONTINUOUS_UPDATES, Encoding, ProtocolError, WireRect};
 use crate::screen::Rect;
 use crate::screen::cursor::CursorImage;
@@ -28,6 +30,8 @@ pub(super) struct Reader<R> {
     pub(super) stream: R,
     pub(super) picture: Arc<Picture>,
     outgoing: Arc<Outgoing>,
+    /// The descriptors that come along, if any can.
+    received: Option<Arc<Received>>,
     events: mpsc::Sender<Event>,
     pub(super) zrle: zrle::Decoder,
     pub(super) tight: tight::Decoder,
@@ -60,9 +64,15 @@ impl From<Unheard> for End {
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// A reader for a server that has been greeted.
-    pub(super) fn new(stream: R, picture: Arc<Picture>, outgoing: Arc<Outgoing>, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(
+        stream: R,
+        picture: Arc<Picture>,
+        outgoing: Arc<Outgoing>,
+        received: Option<Arc<Received>>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let (zrle, tight) = (zrle::Decoder::new(), tight::Decoder::default());
-        Self { stream, picture, outgoing, events, zrle, tight, buffer: Vec::new(), damage: Vec::new() }
+        Self { stream, picture, outgoing, received, events, zrle, tight, buffer: Vec::new(), damage: Vec::new() }
     }
 
     /// Reads until the connection ends or nobody listens any more.
@@ -140,6 +150,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 }
                 self.note_damage(rect);
             }
+            Encoding::SHARED_MEMORY if self.received.is_some() => self.open_memory(wire)?,
+            Encoding::IN_MEMORY if self.picture.is_shared() => {
+                let rect = self.check(wire)?;
+                self.note_damage(rect);
+            }
             Encoding::DESKTOP_SIZE => self.resize(wire.width, wire.height).await?,
             Encoding::EXTENDED_DESKTOP_SIZE => {
                 let [screens, _, _, _] = take(&mut self.stream).await?;
@@ -163,6 +178,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             _ => return Err(ClientError::UnknownEncoding(encoding).into()),
         }
+        Ok(())
+    }
+
+    /// The picture is in memory that has come along.
+    fn open_memory(&mut self, wire: WireRect) -> Result<(), ClientError> {
+        let (width, height) = (u32::from(wire.width), u32::from(wire.height));
+        let bounds = self.picture.lock().bounds();
+        if bounds != Some(Rect { x: wire.x.into(), y: wire.y.into(), width, height }) {
+            return Err(ProtocolError::Malformed("shared memory of another size than the screen's").into());
+        }
+        let descriptor = self.received.as_ref().and_then(|received| received.take());
+        let descriptor = descriptor.ok_or(ProtocolError::Malformed("shared memory that has not come"))?;
+        self.picture.share(Some(Memory::open(descriptor, width, height)?));
         Ok(())
     }
 
@@ -240,6 +268,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             *picture = surface;
         }
+        self.picture.share(None);
         self.damage.clear();
         self.outgoing.resized(width, height);
         Ok(self.tell(Event::Resized { width: width_now, height: height_now }).await?)

@@ -10,7 +10,7 @@ use crate::rfb::protocol::{
 };
 use crate::screen::cursor::CursorImage;
 use crate::screen::{Rect, Surface};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 
@@ -37,9 +37,9 @@ impl Eye {
 
     /// Applies whole messages.
     pub(crate) fn see(&mut self, bytes: &[u8]) {
-        let picture = Arc::new(Picture(Mutex::new(std::mem::take(&mut self.picture))));
+        let picture = Arc::new(Picture::new(std::mem::take(&mut self.picture)));
         let (sender, mut events) = mpsc::channel(1000);
-        let mut reader = Reader::new(bytes, Arc::clone(&picture), Arc::new(Outgoing::new(1, 1)), sender);
+        let mut reader = Reader::new(bytes, Arc::clone(&picture), Arc::new(Outgoing::new(1, 1)), None, sender);
         std::mem::swap(&mut reader.zrle, &mut self.zrle);
         std::mem::swap(&mut reader.tight, &mut self.tight);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -60,13 +60,13 @@ impl Eye {
 }
 
 /// What a server of version 3.8 says up to its first update.
-fn greeting(width: u16, height: u16) -> Vec<u8> {
+pub(super) fn greeting(width: u16, height: u16) -> Vec<u8> {
     let mut bytes = b"RFB 003.008\n\x01\x01\0\0\0\0".to_vec();
     write_server_init(width, height, "desktop", &mut bytes);
     bytes
 }
 
-fn update(rects: &[(WireRect, Encoding, &[u8])]) -> Vec<u8> {
+pub(super) fn update(rects: &[(WireRect, Encoding, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_update_header(rects.len() as u16, &mut bytes);
     for (rect, encoding, body) in rects {
@@ -76,7 +76,7 @@ fn update(rects: &[(WireRect, Encoding, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-const fn wire(x: u16, y: u16, width: u16, height: u16) -> WireRect {
+pub(super) const fn wire(x: u16, y: u16, width: u16, height: u16) -> WireRect {
     WireRect { x, y, width, height }
 }
 

@@ -30,7 +30,7 @@ fn is_solid(values: &[u32], first: u32) -> bool {
 }
 
 /// Pixels of a row, from `x`; fewer than `width` where the surface ends.
-fn row_part(surface: &Surface, x: u32, y: u32, width: u32) -> &[u32] {
+pub(super) fn row_part(surface: &Surface, x: u32, y: u32, width: u32) -> &[u32] {
     let row = surface.row(y);
     let start = row.len().min(x as usize);
     let end = row.len().min((x as usize).saturating_add(width as usize));

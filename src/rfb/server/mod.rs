@@ -8,6 +8,7 @@ mod damage;
 mod flow;
 mod handshake;
 mod keyboard;
+mod lending;
 mod order;
 mod pacing;
 mod pointer;

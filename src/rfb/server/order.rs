@@ -43,6 +43,8 @@ pub(super) enum PixelEncoding {
     Raw,
     Zrle,
     Tight,
+    /// They are in memory that the viewer sees.
+    Memory,
 }
 
 impl PixelEncoding {
@@ -69,8 +71,12 @@ impl Encodings {
     /// Reads a viewer's list. Of the encodings for pixels the first that we know is taken.
     pub(super) fn new(list: &[Encoding]) -> Self {
         let has = |encoding| list.contains(&encoding);
+        let follows_size = has(Encoding::DESKTOP_SIZE) || has(Encoding::EXTENDED_DESKTOP_SIZE);
         Self {
-            pixels: list.iter().find_map(|encoding| PixelEncoding::new(*encoding)).unwrap_or_default(),
+            pixels: match list.iter().find_map(|encoding| PixelEncoding::new(*encoding)) {
+                _ if has(Encoding::SHARED_MEMORY) && follows_size => PixelEncoding::Memory,
+                known => known.unwrap_or_default(),
+            },
             quality: list.iter().find_map(|encoding| encoding.quality_level()),
             compression_level: list.iter().find_map(|encoding| encoding.compression_level()),
             copy_rect: has(Encoding::COPY_RECT),
@@ -194,6 +200,8 @@ mod tests {
         assert_eq!(pixels(&[hextile, Encoding::TIGHT, Encoding::ZRLE]), PixelEncoding::Tight);
         assert_eq!(pixels(&[hextile, Encoding::RAW, Encoding::ZRLE]), PixelEncoding::Raw);
         assert_eq!(pixels(&[hextile]), PixelEncoding::Raw);
+        assert_eq!(pixels(&[Encoding::RAW, Encoding::SHARED_MEMORY, Encoding::DESKTOP_SIZE]), PixelEncoding::Memory);
+        assert_eq!(pixels(&[Encoding::ZRLE, Encoding::SHARED_MEMORY]), PixelEncoding::Zrle, "it can't follow the size");
         assert_eq!(Encodings::new(&[Encoding(-24), Encoding(-33)]).quality, Some(8));
     }
 

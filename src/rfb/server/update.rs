@@ -6,6 +6,7 @@
 
 use super::cursor::ViewersCursor;
 use super::damage::Damage;
+use super::lending::Lending;
 use super::order::{Encodings, Notices, Order, PixelEncoding, SizeReason};
 use super::scroll::{Copy, Rows};
 use super::session::Settings;
@@ -14,7 +15,8 @@ use crate::rfb::pixel_format::{PixelFormat, Translator, colour_map};
 use crate::rfb::protocol::{Encoding, WireRect, write_screen, write_string, write_update_header};
 use crate::screen::{Generation, Rect, Screen, Surface};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// A look at the screen ends when so many bytes are encoded.
@@ -29,6 +31,8 @@ const ZRLE_HEIGHT: u32 = 64;
 const TIGHT_WIDTH: u32 = 256;
 /// See [`TIGHT_WIDTH`].
 const TIGHT_HEIGHT: u32 = 128;
+/// How many bytes are copied into shared memory in the time in which one is encoded.
+const COPIED: usize = 16;
 /// What the memory of a viewer that rests may be.
 const RESTING_BUFFER: usize = 4096;
 
@@ -51,6 +55,7 @@ pub(super) struct Composer {
     draws_cursor: bool,
     zrle: Option<zrle::Encoder>,
     tight: Option<tight::Encoder>,
+    lending: Lending,
     buffer: Vec<u8>,
 }
 
@@ -81,6 +86,7 @@ impl Composer {
             draws_cursor: false,
             zrle: None,
             tight: None,
+            lending: Lending::default(),
             buffer: Vec::new(),
         }
     }
@@ -136,13 +142,14 @@ impl Composer {
         self.buffer.shrink_to(RESTING_BUFFER);
     }
 
-    /// Sends an update, or nothing (`false`) when the viewer has everything already.
+    /// Sends an update, or nothing (`false`) when the viewer has everything already. `write` takes bytes, and what goes along
+    /// with the first of them.
     pub(super) fn send(
         &mut self,
         order: &Order,
         notices: Notices,
         name: &str,
-        out: &mut impl Write,
+        write: &mut impl FnMut(&[u8], Option<OwnedFd>) -> io::Result<()>,
     ) -> io::Result<bool> {
         self.buffer.clear();
         let mut update = Ok(None);
@@ -156,7 +163,7 @@ impl Composer {
             if ends && update.open_ended {
                 WireRect { x: 0, y: 0, width: 0, height: 0 }.write_header(Encoding::LAST_RECT, &mut self.buffer);
             }
-            out.write_all(&self.buffer)?;
+            write(&self.buffer, self.lending.take_descriptor())?;
             self.buffer.clear();
             if ends {
                 return Ok(true);
@@ -203,6 +210,7 @@ impl Composer {
             self.write_notices(notices, name);
             return Ok(Some(Update { rects: VecDeque::new(), open_ended: false }));
         }
+        self.lend();
         damage.iter().for_each(|rect| self.damage.add(*rect));
         if let Some(anew) = order.anew {
             self.damage.add(anew);
@@ -212,7 +220,8 @@ impl Composer {
                 .for_each(|y| self.rows.forget(y as usize));
         }
         let (copies, rects) = self.plan(surface, order.area);
-        let count = usize::from(notices.count()) + usize::from(self.tells_cursor()) + copies.len() + rects.len();
+        let news = [self.tells_cursor(), self.lending.is_due()].map(usize::from);
+        let count = usize::from(notices.count()) + news.iter().sum::<usize>() + copies.len() + rects.len();
         if count == 0 {
             return Ok(None);
         }
@@ -223,6 +232,7 @@ impl Composer {
             self.cursor.write(kind, &self.translator, &mut self.buffer);
         }
         self.write_notices(notices, name);
+        self.lending.write_notice(self.whole(), &mut self.buffer);
         copies.iter().for_each(|copy| self.write_copy(copy));
         let mut update = Update { rects, open_ended: false };
         self.encode_piece(surface, &mut update)?;
@@ -231,6 +241,21 @@ impl Composer {
             self.buffer[header + 2..header + 4].copy_from_slice(&u16::MAX.to_be_bytes());
         }
         Ok(Some(update))
+    }
+
+    /// Has memory ready for a viewer that shares it. Where there is none it gets pixels as they are.
+    fn lend(&mut self) {
+        if self.encodings.pixels != PixelEncoding::Memory {
+            self.lending = Lending::default();
+            return;
+        }
+        let lent = self.lending.prepare(self.width, self.height).inspect_err(|error| {
+            tracing::warn!(%error, "a viewer shares no memory");
+            self.encodings.pixels = PixelEncoding::Raw;
+        });
+        if !matches!(lent, Ok(false)) {
+            self.forget_everything();
+        }
     }
 
     /// Whether the viewer must hear, and can, how the pointer looks.
@@ -273,6 +298,17 @@ impl Composer {
 
     /// Decides what to send: takes out of the damage what lies in `area`.
     fn plan(&mut self, surface: &Surface, area: Rect) -> (Vec<Copy>, VecDeque<Rect>) {
+        // To look for rows that are known takes as long as to copy them.
+        let copies = match self.encodings.pixels {
+            PixelEncoding::Memory => Vec::new(),
+            _ => self.plan_rows(surface, area),
+        };
+        let rects = self.damage.take(area);
+        (copies, rects.into_iter().flat_map(|rect| split(rect, self.encodings.pixels)).collect())
+    }
+
+    /// Takes out of the damage the rows that the viewer has, there or elsewhere.
+    fn plan_rows(&mut self, surface: &Surface, area: Rect) -> Vec<Copy> {
         let rows = area.y as usize..(area.y as usize).saturating_add(area.height as usize).min(self.height as usize);
         let whole_rows = area.x == 0 && area.width >= self.width;
         let mut changed = Vec::new();
@@ -293,8 +329,7 @@ impl Composer {
         for (y, hash) in changed {
             self.rows.note(y, hash);
         }
-        let rects = self.damage.take(area);
-        (copies, rects.into_iter().flat_map(|rect| split(rect, self.encodings.pixels)).collect())
+        copies
     }
 
     /// Notes what has changed since the update was planned; `false` when the screen has another size now.
@@ -316,32 +351,40 @@ impl Composer {
 
     /// Encodes rectangles until a piece is full.
     fn encode_piece(&mut self, surface: &Surface, update: &mut Update) -> io::Result<()> {
-        while self.buffer.len() < PIECE
+        let mut copied = 0;
+        while self.buffer.len() + copied / COPIED < PIECE
             && let Some(rect) = update.rects.pop_front()
         {
-            self.encode_rect(surface, rect)?;
+            copied += self.encode_rect(surface, rect)?;
         }
         Ok(())
     }
 
-    fn encode_rect(&mut self, surface: &Surface, rect: Rect) -> io::Result<()> {
+    /// Encodes a rectangle, or copies it into shared memory: so many bytes.
+    fn encode_rect(&mut self, surface: &Surface, rect: Rect) -> io::Result<usize> {
         let (wire, buffer, translator) = (wire_rect(rect), &mut self.buffer, &self.translator);
         let level = self.encodings.compression_level.unwrap_or(DEFAULT_LEVEL);
         match self.encodings.pixels {
             PixelEncoding::Raw => {
                 wire.write_header(Encoding::RAW, buffer);
                 raw::encode(surface, rect, translator, buffer);
-                Ok(())
+                Ok(0)
+            }
+            PixelEncoding::Memory => {
+                wire.write_header(Encoding::IN_MEMORY, buffer);
+                self.lending.copy(surface, rect);
+                Ok(rect.width as usize * rect.height as usize * 4)
             }
             PixelEncoding::Zrle => {
                 wire.write_header(Encoding::ZRLE, buffer);
                 let encoder = self.zrle.get_or_insert_with(|| zrle::Encoder::new(level));
-                encoder.encode(surface, rect, translator, buffer).map_err(io::Error::other)
+                encoder.encode(surface, rect, translator, buffer).map(|()| 0).map_err(io::Error::other)
             }
             PixelEncoding::Tight => {
                 wire.write_header(Encoding::TIGHT, buffer);
                 let encoder = self.tight.get_or_insert_with(|| tight::Encoder::new(level));
-                encoder.encode(surface, rect, translator, self.encodings.quality, buffer).map_err(io::Error::other)
+                let quality = self.encodings.quality;
+                encoder.encode(surface, rect, translator, quality, buffer).map(|()| 0).map_err(io::Error::other)
             }
         }
     }
@@ -358,8 +401,8 @@ impl Composer {
 
     /// Writes the rectangles of notices that the viewer understands; the size last, as it must be.
     fn write_notices(&mut self, notices: Notices, name: &str) {
+        let whole = self.whole();
         let buffer = &mut self.buffer;
-        let whole = wire_rect(Rect { x: 0, y: 0, width: self.width, height: self.height });
         if notices.extended_keys {
             whole.write_header(Encoding::QEMU_EXTENDED_KEY_EVENT, buffer);
         }
@@ -391,6 +434,11 @@ impl Composer {
         }
     }
 
+    /// The viewer's screen.
+    fn whole(&self) -> WireRect {
+        wire_rect(Rect { x: 0, y: 0, width: self.width, height: self.height })
+    }
+
     fn write_copy(&mut self, copy: &Copy) {
         let rect = Rect { x: 0, y: copy.to as u32, width: self.width, height: copy.height as u32 };
         wire_rect(rect).write_header(Encoding::COPY_RECT, &mut self.buffer);
@@ -416,6 +464,7 @@ fn wire_rect(rect: Rect) -> WireRect {
 /// Cuts a rectangle into pieces of bounded size.
 fn split(rect: Rect, encoding: PixelEncoding) -> impl Iterator<Item = Rect> {
     let (width, height) = match encoding {
+        PixelEncoding::Memory => (rect.width, (MAX_PIXELS * COPIED as u32 / rect.width.max(1)).max(1)),
         PixelEncoding::Raw => (rect.width, (MAX_PIXELS / rect.width.max(1)).max(1)),
         PixelEncoding::Zrle => (ZRLE_WIDTH, ZRLE_HEIGHT),
         PixelEncoding::Tight => (TIGHT_WIDTH, TIGHT_HEIGHT),

@@ -5,7 +5,9 @@ use super::order::Notices;
 use super::pacing::Pace;
 use super::session::Session;
 use super::update::Composer;
+use crate::rfb::memory;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 /// Runs until the viewer leaves. `composer` knows what the viewer was told in the handshake.
@@ -13,6 +15,10 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
     let mut pace = Pace::default();
     let mut looked: Option<Instant> = None;
     let mut message = Vec::new();
+    let mut write = |bytes: &[u8], descriptor: Option<OwnedFd>| match descriptor {
+        Some(descriptor) => memory::send_with(&session.stream, bytes, descriptor.as_fd()),
+        None => (&session.stream).write_all(bytes),
+    };
     while let Some(work) = session.next_work() {
         (&session.stream).write_all(&work.messages)?;
         composer.apply(work.settings);
@@ -34,7 +40,7 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
         notices.pointer_position = composer.follow_cursor().filter(|place| !session.has_pointed_to(*place));
         let urgent = urgent || notices.pointer_position.is_some();
         let news = urgent || composer.lacks(generation, order.area);
-        if news && composer.send(&order, notices, &shared.name(), &mut &session.stream)? {
+        if news && composer.send(&order, notices, &shared.name(), &mut write)? {
             session.set_size(composer.source_size());
             if let Some(fence) = session.sent_update() {
                 message.clear();

@@ -1,9 +1,18 @@
 //! The console's connection to a guest's screen: made on tokio, made again by itself when it is lost while the guest runs.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use lodge::rfb::client::{Client, Event, Options};
-use tokio::{net::UnixStream, sync::mpsc, task::AbortHandle};
+use lodge::{
+    manager::socket,
+    rfb::{
+        client::{Client, ClientError, Event, Options},
+        protocol::ProtocolError,
+    },
+};
+use tokio::{sync::mpsc, task::AbortHandle};
 
 /// How long to wait before the next try.
 const RETRY: Duration = Duration::from_millis(500);
@@ -41,12 +50,11 @@ impl Drop for Link {
     }
 }
 
+/// Has the screen's own memory shared, unless that turns out to be of no use.
 async fn run(path: PathBuf, sender: mpsc::Sender<LinkEvent>) {
+    let mut sharing = true;
     loop {
-        let connected = match UnixStream::connect(&path).await {
-            Ok(stream) => Client::connect(stream, Options::local()).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+        let connected = connect(&path, sharing).await;
         match connected {
             Ok((client, mut events)) => {
                 if sender.send(LinkEvent::Connected(client)).await.is_err() {
@@ -54,6 +62,7 @@ async fn run(path: PathBuf, sender: mpsc::Sender<LinkEvent>) {
                 }
                 while let Some(event) = events.recv().await {
                     let closed = matches!(event, Event::Closed(_));
+                    sharing &= !matches!(event, Event::Closed(ClientError::Memory(_)));
                     if sender.send(LinkEvent::Screen(event)).await.is_err() {
                         return;
                     }
@@ -68,5 +77,13 @@ async fn run(path: PathBuf, sender: mpsc::Sender<LinkEvent>) {
             Err(error) => tracing::debug!("the guest's screen cannot be reached: {error}"),
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn connect(path: &Path, sharing: bool) -> Result<(Client, mpsc::Receiver<Event>), ClientError> {
+    let stream = socket::connect_async(path).await.map_err(ProtocolError::Io)?;
+    match sharing {
+        true => Client::connect_sharing(stream, Options::local()).await,
+        false => Client::connect(stream, Options::local()).await,
     }
 }

@@ -213,8 +213,9 @@ impl Console {
             imp.outdated.set(true);
             return;
         }
-        let (size, picture) = client
-            .with_picture(|surface| ((surface.width, surface.height), paint::Picture::new(self.upcast_ref(), surface)));
+        let pixels = client.pixels();
+        let size = (pixels.width, pixels.height);
+        let picture = paint::Picture::new(self.upcast_ref(), pixels);
         let first = imp.picture.replace(picture).is_none();
         if imp.size.replace(size) != size {
             self.queue_resize();

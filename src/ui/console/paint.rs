@@ -2,7 +2,7 @@
 //! renderers a texture is: which one is used is decided by the renderer at hand.
 
 use gtk::{cairo, gdk, glib, graphene, prelude::*};
-use lodge::screen::Surface;
+use lodge::rfb::client::Pixels;
 
 use super::geometry::Placement;
 
@@ -18,21 +18,20 @@ pub enum Picture {
 }
 
 impl Picture {
-    /// Copies the guest's picture for `widget`; `None` when it is empty or memory is short.
-    pub fn new(widget: &gtk::Widget, surface: &Surface) -> Option<Self> {
-        let (width, height) = (i32::try_from(surface.width).ok()?, i32::try_from(surface.height).ok()?);
+    /// The guest's picture for `widget`; `None` when it is empty or memory is short.
+    pub fn new(widget: &gtk::Widget, pixels: Pixels) -> Option<Self> {
+        let (width, height) = (i32::try_from(pixels.width).ok()?, i32::try_from(pixels.height).ok()?);
         if width == 0 || height == 0 {
             return None;
         }
         if renders_with_cairo(widget) {
-            let bytes = bytes_of(surface, 0);
             let stride = width.checked_mul(PIXEL as i32)?;
-            cairo::ImageSurface::create_for_data(bytes, cairo::Format::Rgb24, width, height, stride)
+            cairo::ImageSurface::create_for_data(pixels.bytes, cairo::Format::Rgb24, width, height, stride)
                 .ok()
                 .map(Self::Cairo)
         } else {
-            let bytes = glib::Bytes::from_owned(bytes_of(surface, 0xff00_0000));
-            let stride = surface.width as usize * PIXEL;
+            let stride = pixels.width as usize * PIXEL;
+            let bytes = glib::Bytes::from_owned(opaque(pixels.bytes));
             let format = gdk::MemoryFormat::B8g8r8a8;
             Some(Self::Texture(gdk::MemoryTexture::new(width, height, format, &bytes, stride)))
         }
@@ -67,7 +66,8 @@ fn renders_with_cairo(widget: &gtk::Widget) -> bool {
     renderer.is_some_and(|renderer| renderer.type_().name() == "GskCairoRenderer")
 }
 
-/// The pixels as bytes in the machine's order, which both formats have on little-endian machines, with `alpha` set.
-fn bytes_of(surface: &Surface, alpha: u32) -> Vec<u8> {
-    surface.pixels.iter().flat_map(|pixel| (pixel | alpha).to_ne_bytes()).collect()
+/// The pixels with their fourth byte, which says nothing yet, as an opacity of all.
+fn opaque(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.iter_mut().skip(PIXEL - 1).step_by(PIXEL).for_each(|alpha| *alpha = u8::MAX);
+    bytes
 }

@@ -5,11 +5,13 @@ use super::super::session::Settings;
 use super::super::update::Composer;
 use crate::rfb::client::Eye;
 use crate::rfb::encoding::tests::noise;
+use crate::rfb::memory::Memory;
 use crate::rfb::pixel_format::PixelFormat;
 use crate::rfb::protocol::Encoding;
 use crate::screen::canvas::Canvas;
 use crate::screen::cursor::{Cursor, CursorImage};
 use crate::screen::{Rect, Screen, Surface};
+use std::io::Write;
 use std::sync::Arc;
 
 const EVERYTHING: Rect = Rect { x: 0, y: 0, width: 65535, height: 65535 };
@@ -35,7 +37,11 @@ impl Pair {
     fn send(&mut self, order: Order, mut notices: Notices) -> Vec<u8> {
         notices.pointer_position = self.composer.follow_cursor();
         let mut bytes = Vec::new();
-        let sent = self.composer.send(&order, notices, "desktop", &mut bytes).unwrap();
+        let mut write = |part: &[u8], _| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        };
+        let sent = self.composer.send(&order, notices, "desktop", &mut write).unwrap();
         assert_eq!(sent, !bytes.is_empty());
         bytes
     }
@@ -191,7 +197,7 @@ fn a_size_that_changes_while_an_update_is_on_its_way_comes_with_the_next() {
         let mut pair = Pair::new(1000, 1000, encodings);
         let mut changing = Changing { canvas: Arc::clone(&pair.canvas), bytes: Vec::new(), written: 0 };
 
-        pair.composer.send(&ANEW, Notices::default(), "", &mut changing).unwrap();
+        pair.composer.send(&ANEW, Notices::default(), "", &mut |bytes, _| changing.write_all(bytes)).unwrap();
         pair.viewer.see(&changing.bytes);
         pair.update(CHANGES);
         pair.update(CHANGES);
@@ -227,7 +233,7 @@ fn what_changes_while_an_update_is_on_its_way_comes_with_the_next() {
     pair.canvas.paint(|surface| *surface = noise(0, 1000, 1000, 50, 5));
     let mut scrolling = Scrolling { canvas: Arc::clone(&pair.canvas), bytes: Vec::new() };
     for _ in 0..5 {
-        pair.composer.send(&ANEW, Notices::default(), "", &mut scrolling).unwrap();
+        pair.composer.send(&ANEW, Notices::default(), "", &mut |bytes, _| scrolling.write_all(bytes)).unwrap();
         pair.viewer.see(&std::mem::take(&mut scrolling.bytes));
         pair.update(CHANGES);
 
@@ -394,7 +400,7 @@ fn a_piece_is_never_large() {
     pair.canvas.paint(|surface| *surface = noise(1, 2560, 1600, 5000, 2));
     let mut largest = Largest(0);
 
-    pair.composer.send(&ANEW, Notices::default(), "", &mut largest).unwrap();
+    pair.composer.send(&ANEW, Notices::default(), "", &mut |bytes, _| largest.write_all(bytes)).unwrap();
 
     assert!(largest.0 <= 512 * 1024, "{} bytes", largest.0);
 }
@@ -410,4 +416,41 @@ impl std::io::Write for Largest {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+#[test]
+fn a_viewer_that_shares_memory_finds_everything_there_and_is_sent_next_to_nothing() {
+    let canvas = Arc::new(Canvas::new(1100, 900));
+    let mut composer = Composer::new(Arc::clone(&canvas) as _, 1100, 900);
+    let encodings = Encodings::new(&[Encoding::SHARED_MEMORY, Encoding::DESKTOP_SIZE, Encoding::LAST_RECT]);
+    composer.apply(Settings { format: None, encodings: Some(encodings) });
+    let mut random = fastrand::Rng::with_seed(4);
+    let (mut memory, mut received) = (None, 0);
+    for seed in 0..24 {
+        canvas.paint(|surface| match seed % 4 {
+            0 if seed % 8 == 0 => *surface = noise(seed, 1101 + seed as u32, 900, 500, 9),
+            1 => surface.pixels.rotate_left(1100 * random.usize(1..100)),
+            _ => surface.pixels[random.usize(..900 * 1100)] ^= 1,
+        });
+        let picture = canvas.picture();
+        let mut sent = 0;
+        // The first may tell of another size only.
+        for _ in 0..2 {
+            let mut write = |bytes: &[u8], descriptor| {
+                sent += bytes.len();
+                if let Some(descriptor) = descriptor {
+                    memory = Some(Memory::open(descriptor, picture.width, picture.height).unwrap());
+                    received += 1;
+                }
+                Ok(())
+            };
+            composer.send(&CHANGES, Notices::default(), "", &mut write).unwrap();
+        }
+
+        let mut seen = Surface::new(picture.width, picture.height);
+        memory.as_ref().unwrap().read(&mut seen);
+        assert!(seen == picture, "after {seed} changes");
+        assert!(sent < 1024, "{sent} bytes after {seed} changes");
+    }
+    assert_eq!(received, 3, "one for each size");
 }

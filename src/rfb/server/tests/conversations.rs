@@ -3,7 +3,7 @@
 use super::{DEADLINE, Scene};
 use crate::input::keys::from_qcode;
 use crate::input::{Button, InputEvent};
-use crate::rfb::client::{Client, Event, Options, buttons};
+use crate::rfb::client::{Client, ClientError, Event, Options, buttons};
 use crate::rfb::encoding::tests::noise;
 use crate::rfb::fence::Fence;
 use crate::rfb::protocol::{ClientMessage, Encoding, WireRect};
@@ -26,6 +26,18 @@ struct Viewer {
 
 impl Viewer {
     fn connect(scene: &Scene, options: Options) -> Self {
+        Self::connect_by(scene, |stream| Client::connect(stream, options))
+    }
+
+    /// One that sees the screen's memory.
+    fn connect_sharing(scene: &Scene) -> Self {
+        Self::connect_by(scene, |stream| Client::connect_sharing(stream, Options::local()))
+    }
+
+    fn connect_by<F>(scene: &Scene, connect: impl FnOnce(tokio::net::UnixStream) -> F) -> Self
+    where
+        F: Future<Output = Result<(Client, mpsc::Receiver<Event>), ClientError>>,
+    {
         let (ours, theirs) = UnixStream::pair().unwrap();
         scene.server.serve(theirs).unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -33,7 +45,7 @@ impl Viewer {
         let (client, events) = runtime
             .block_on(async {
                 let stream = tokio::net::UnixStream::from_std(ours).unwrap();
-                Client::connect(stream, options).await
+                connect(stream).await
             })
             .unwrap();
         Self { runtime, client: Some(client), events }
@@ -116,7 +128,8 @@ fn conversation() -> Vec<u8> {
 #[test]
 fn viewers_see_what_is_on_the_screen_whatever_they_ask_for() {
     let scene = Scene::new(640, 480);
-    let mut viewers = [Options::local(), Options::remote()].map(|options| Viewer::connect(&scene, options));
+    let [local, remote] = [Options::local(), Options::remote()].map(|options| Viewer::connect(&scene, options));
+    let mut viewers = [local, remote, Viewer::connect_sharing(&scene)];
     for seed in 0..10 {
         scene.screen.canvas.paint(|surface| *surface = noise(seed, 640 + seed as u32 % 3, 480, 20, 30));
         let picture = scene.screen.canvas.picture();
@@ -125,7 +138,7 @@ fn viewers_see_what_is_on_the_screen_whatever_they_ask_for() {
             viewer.see(&picture);
         }
     }
-    assert_eq!(scene.server.viewers().len(), 2);
+    assert_eq!(scene.server.viewers().len(), 3);
 }
 
 #[test]
