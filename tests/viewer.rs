@@ -1,8 +1,10 @@
-//! Published VNC viewers look at a screen and type: vncdotool (PyPI) and TigerVNC's vncviewer. They must show every pixel
-//! as it is, and what they send must arrive.
+//! Published VNC viewers look at a screen and type: vncdotool (PyPI), TigerVNC's vncviewer and, in a browser, noVNC. They must
+//! show every pixel as it is, and what they send must arrive.
 
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
+#[path = "viewer/guest.rs"]
+mod guest;
 
 use common::picture::decode_png;
 use lodge::input::{InputEvent, InputSink, keys};
@@ -389,10 +391,14 @@ fn what_is_done_in_tigervncs_window_arrives() {
 
 /// A gate before a screen: a port of this computer. Its task ends with the runtime.
 fn open_gate(runtime: &tokio::runtime::Runtime, served: &Served, rules: Rules) -> u16 {
+    open_gate_to(runtime, served.socket(), rules)
+}
+
+/// A gate before the screen behind a socket.
+fn open_gate_to(runtime: &tokio::runtime::Runtime, socket: PathBuf, rules: Rules) -> u16 {
     let gate = Arc::new(Gate::new(rules));
     let listener = runtime.block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let socket = served.socket();
     runtime.spawn(async move {
         while let Ok((viewer, address)) = listener.accept().await {
             let (gate, socket) = (Arc::clone(&gate), socket.clone());
