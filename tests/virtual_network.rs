@@ -147,3 +147,46 @@ fn a_network_of_the_host_is_made_used_mended_and_taken_away() {
         assert!(home.refused(&["network", "info", "default"]).contains("there is no network \"default\""));
     });
 }
+
+#[test]
+fn networks_start_with_the_host_and_one_that_cannot_keeps_none_of_the_others_from_it() {
+    namespace::run(|| {
+        let home = Home::default();
+        own_etc(home.path());
+        succeed(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]));
+        for (name, subnet) in
+            [("first", "192.168.150.0/24"), ("second", "192.168.151.0/24"), ("third", "192.168.152.0/24")]
+        {
+            home.done(&["network", "create", name, "--subnet", subnet]);
+        }
+        ip("link add outside type bridge", &[]);
+        ip("link set outside up", &[]);
+        ip("address add 192.168.150.7/24 dev outside", &[]);
+        let state = |name| home.json(&["network", "info", name, "--json"])["state"].as_str().unwrap().to_owned();
+        let states = || ["first", "second", "third"].map(state);
+
+        let autostart = home.run(&["network", "autostart", "first", "second"]);
+        assert!(autostart.status.success());
+        assert!(String::from_utf8(autostart.stderr).unwrap().contains("lodge-networks.service is not enabled"));
+        // As systemd does it: with nothing but what the unit says.
+        let unit = home.done(&["generate", "networks-service"]);
+        let says = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).unwrap().to_owned();
+        let command = says("ExecStart=");
+        let (program, arguments) = command.split_once(' ').unwrap();
+        let (variable, value) =
+            says("Environment=").split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).unwrap();
+        let start =
+            || Command::new(program).args(arguments.split(' ')).env_clear().env(&variable, &value).output().unwrap();
+        let started = start();
+        assert_eq!(started.status.code(), Some(1));
+        assert!(String::from_utf8(started.stderr).unwrap().contains("the host reaches by outside"));
+        assert_eq!(states(), ["stopped", "running", "stopped"]);
+
+        home.done(&["network", "stop", "second"]);
+        home.done(&["network", "autostart", "second", "--off"]);
+        ip("link delete outside", &[]);
+        assert!(start().status.success());
+        assert_eq!(states(), ["running", "stopped", "stopped"]);
+        home.done(&["network", "stop", "first"]);
+    });
+}

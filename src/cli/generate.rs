@@ -17,7 +17,13 @@ pub(super) enum Generate {
         /// The verb, like create
         verb: Option<String>,
     },
+    /// The systemd unit that starts the host's networks, those of "lodgectl network autostart", together with the host
+    NetworksService,
 }
+
+/// The unit, for a program where packages install it.
+const NETWORKS_SERVICE: &str = include_str!("../../resources/lodge-networks.service");
+const PACKAGED: &str = "/usr/bin/lodgectl";
 
 impl Generate {
     pub fn run(&self, output: &Output) -> Result {
@@ -38,6 +44,13 @@ impl Generate {
                     .title(title)
                     .render(&mut written)
                     .map_err(CliError::io("the manual page", "Try again"))?;
+            }
+            Self::NetworksService => {
+                let here = std::env::current_exe().map_err(CliError::io(
+                    "where this program is",
+                    "Write its path into resources/lodge-networks.service",
+                ))?;
+                written = NETWORKS_SERVICE.replace(PACKAGED, &here.display().to_string()).into_bytes();
             }
         }
         output.bytes(&written)

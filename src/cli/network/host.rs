@@ -5,7 +5,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use crate::{
-    cli::{Result, context::Context},
+    cli::{CliError, Result, context::Context},
     manager::{
         definition::NetworkKind,
         host::Root,
@@ -13,6 +13,10 @@ use crate::{
         virtual_networks::{Change, Lease, NetworkState, VirtualNetwork, VirtualNetworks},
     },
 };
+
+/// What is said when nothing on the host starts networks.
+const NOT_ENABLED: &str = "lodge-networks.service is not enabled. As root: \"lodgectl generate networks-service \
+                           >/etc/systemd/system/lodge-networks.service\", then \"systemctl enable lodge-networks\"";
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -54,6 +58,25 @@ pub struct Names {
 }
 
 #[derive(Debug, Args)]
+pub struct Start {
+    /// The networks
+    #[arg(required_unless_present = "autostart")]
+    networks: Vec<String>,
+    /// Those that the host starts together with itself
+    #[arg(long, conflicts_with = "networks")]
+    autostart: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Autostart {
+    #[command(flatten)]
+    names: Names,
+    /// No longer
+    #[arg(long, visible_alias = "disable")]
+    off: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Stop {
     #[command(flatten)]
     names: Names,
@@ -79,6 +102,7 @@ struct Details {
     name: String,
     bridge: String,
     subnet: Ipv4Net,
+    autostart: bool,
     #[serde(flatten)]
     state: State,
     leases: Vec<Lease>,
@@ -153,17 +177,20 @@ impl Info {
         let networks = VirtualNetworks::default();
         let network = networks.load(&self.network)?;
         let (state, leases) = (networks.state(&network).into(), networks.leases(&network));
-        let VirtualNetwork { name, bridge, subnet } = network;
-        let details = Details { name, bridge, subnet, state, leases };
+        let VirtualNetwork { name, bridge, subnet, autostart } = network;
+        let details = Details { name, bridge, subnet, autostart, state, leases };
         if self.json {
             return context.output.json(&details);
         }
-        let Details { name, bridge, subnet, state, leases } = details;
+        let Details { name, bridge, subnet, autostart, state, leases } = details;
         let state = match &state.missing[..] {
             [] => state.state.to_owned(),
             missing => format!("{}: {} is missing", state.state, missing.join(" and ")),
         };
         let mut pairs = vec![("Name", name), ("State", state), ("Bridge", bridge), ("Addresses", subnet.to_string())];
+        if autostart {
+            pairs.push(("Started", "with the host".to_owned()));
+        }
         for Lease { mac, address, hostname } in leases {
             pairs.push((
                 "Guest",
@@ -177,27 +204,55 @@ impl Info {
 impl Create {
     pub fn run(self, context: &Context) -> Result {
         let networks = VirtualNetworks::default();
-        let VirtualNetwork { name, bridge, subnet } =
+        let VirtualNetwork { name, bridge, subnet, .. } =
             networks.create(&self.network, self.subnet, self.bridge.as_deref())?;
         context.output.line(format!("Wrote \"{name}\" down ({subnet}, bridge {bridge})"))?;
         let hint = format!("users get into it once \"allow {bridge}\" is in /etc/qemu/bridge.conf");
         context.output.line(hint)?;
-        if self.start { Names { networks: vec![name] }.start(context) } else { Ok(()) }
+        if self.start { start(context, &networks, &name) } else { Ok(()) }
+    }
+}
+
+impl Start {
+    pub fn run(self, context: &Context) -> Result {
+        let networks = VirtualNetworks::default();
+        let names = match self.autostart {
+            true => networks.list().into_iter().filter(|it| it.autostart).map(|it| it.name).collect(),
+            false => self.networks,
+        };
+        // One that cannot be started keeps none of the others from it.
+        let errors = names.iter().filter_map(|name| start(context, &networks, name).err()).collect::<Vec<_>>();
+        let failed = errors.len();
+        errors.into_iter().for_each(|error| crate::cli::error::say("error", error));
+        if failed == 0 { Ok(()) } else { Err(CliError::Told) }
+    }
+}
+
+fn start(context: &Context, networks: &VirtualNetworks, name: &str) -> Result {
+    context.output.line(match networks.start(name)? {
+        Change::Done => format!("Started \"{name}\""),
+        Change::Nothing => format!("\"{name}\" is started already"),
+    })
+}
+
+impl Autostart {
+    pub fn run(self, context: &Context) -> Result {
+        let networks = VirtualNetworks::default();
+        for name in &self.names.networks {
+            let is_enabled = networks.set_autostart(name, !self.off)?;
+            context.output.line(match self.off {
+                true => format!("\"{name}\" is no longer started with the host"),
+                false => format!("\"{name}\" is started with the host"),
+            })?;
+            if !is_enabled && !self.off {
+                crate::cli::error::say("warning", NOT_ENABLED);
+            }
+        }
+        Ok(())
     }
 }
 
 impl Names {
-    pub fn start(self, context: &Context) -> Result {
-        let networks = VirtualNetworks::default();
-        for name in self.networks {
-            context.output.line(match networks.start(&name)? {
-                Change::Done => format!("Started \"{name}\""),
-                Change::Nothing => format!("\"{name}\" is started already"),
-            })?;
-        }
-        Ok(())
-    }
-
     pub fn delete(self, context: &Context) -> Result {
         let networks = VirtualNetworks::default();
         for name in self.networks {

@@ -20,10 +20,12 @@ pub(super) enum NetworkVerb {
     #[command(alias = "define")]
     Create(host::Create),
     /// Make what networks of the host consist of. Only root can do that
-    Start(host::Names),
+    Start(host::Start),
     /// Take away what networks of the host consist of. Only root can do that
     #[command(alias = "destroy")]
     Stop(host::Stop),
+    /// Have the host start networks together with itself, or no longer. Only root can do that
+    Autostart(host::Autostart),
     /// Forget networks of the host that are stopped. Only root can do that
     #[command(alias = "undefine")]
     Delete(host::Names),
@@ -42,7 +44,8 @@ impl NetworkVerb {
             Self::List(verb) => verb.run(context),
             Self::Info(verb) => verb.run(context),
             Self::Create(verb) => verb.run(context),
-            Self::Start(names) => names.start(context),
+            Self::Start(verb) => verb.run(context),
+            Self::Autostart(verb) => verb.run(context),
             Self::Stop(verb) => verb.run(context),
             Self::Delete(names) => names.delete(context),
             Self::Attach(verb) => verb.run(context).await,

@@ -4,6 +4,7 @@
 //! version = 1
 //! bridge = "lodgebr0"
 //! subnet = "192.168.122.0/24"
+//! autostart = true
 //! ```
 
 use std::net::Ipv4Addr;
@@ -31,6 +32,8 @@ pub struct VirtualNetwork {
     pub bridge: String,
     /// The addresses of its guests; the first one is the host's.
     pub subnet: Ipv4Net,
+    /// Whether it is started together with the host.
+    pub autostart: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +42,8 @@ struct File {
     version: u32,
     bridge: String,
     subnet: Ipv4Net,
+    #[serde(default)]
+    autostart: bool,
 }
 
 impl VirtualNetwork {
@@ -58,20 +63,20 @@ impl VirtualNetwork {
         if version > VERSION.into() {
             return Err(format!("it has version {version}, and this Lodge knows up to {VERSION}"));
         }
-        let File { bridge, subnet, .. } =
+        let File { bridge, subnet, autostart, .. } =
             table.try_into().map_err(|error: toml::de::Error| error.message().replace('\n', ", "))?;
-        let network = Self { name: name.to_owned(), bridge, subnet };
+        let network = Self { name: name.to_owned(), bridge, subnet, autostart };
         network.check(&[]).map_err(|error| error.to_string())?;
         Ok(network)
     }
 
     pub(super) fn to_toml(&self) -> String {
-        let Self { bridge, subnet, .. } = self;
-        format!(
-            "# A network of Lodge. \"lodgectl network start {}\" makes it.\nversion = {VERSION}\nbridge = \"{bridge}\"\nsubnet = \
-             \"{subnet}\"\n",
-            self.name
-        )
+        let Self { name, bridge, subnet, autostart } = self;
+        let text = format!(
+            "# A network of Lodge. \"lodgectl network start {name}\" makes it.\nversion = {VERSION}\nbridge = \"{bridge}\"\nsubnet = \
+             \"{subnet}\"\n"
+        );
+        if *autostart { text + "autostart = true\n" } else { text }
     }
 
     /// Whether it can be, beside `others`.

@@ -43,6 +43,12 @@ const DEFINITIONS: &str = "/etc/lodge/networks";
 /// Where what belongs to started ones lies.
 const RUNNING: &str = "/run/lodge/networks";
 
+/// What is there once the systemd unit that starts networks together with the host is enabled.
+const ENABLED: [&str; 2] = [
+    "/etc/systemd/system/multi-user.target.wants/lodge-networks.service",
+    "/usr/lib/systemd/system/multi-user.target.wants/lodge-networks.service",
+];
+
 /// How a network is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -127,15 +133,29 @@ impl VirtualNetworks {
             Some(bridge) => bridge.to_owned(),
             None => definition::free_bridge(&others, &self.root),
         };
-        let network = VirtualNetwork { name: name.to_owned(), bridge, subnet };
+        let network = VirtualNetwork { name: name.to_owned(), bridge, subnet, autostart: false };
         network.check(&others)?;
+        self.write_down(&network)?;
+        Ok(network)
+    }
+
+    /// Has the host start the network when it starts itself, or no longer. Returns whether `lodge-networks.service`, which does it, is
+    /// enabled.
+    pub fn set_autostart(&self, name: &str, autostart: bool) -> Result<bool, VirtualNetworkError> {
+        let network = self.load(name)?;
+        self.check_rights()?;
+        let _lock = self.lock()?;
+        self.write_down(&VirtualNetwork { autostart, ..network })?;
+        Ok(ENABLED.iter().any(|path| self.root.path(path).symlink_metadata().is_ok()))
+    }
+
+    fn write_down(&self, network: &VirtualNetwork) -> Result<(), VirtualNetworkError> {
+        let (path, folder) = (self.file(&network.name), self.root.path(DEFINITIONS));
         let failed = |source| VirtualNetworkError::Io { path: path.clone(), source };
-        let folder = self.root.path(DEFINITIONS);
         fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(failed)?;
         atomic_file::replace(&path, network.to_toml().as_bytes()).map_err(failed)?;
         // There is nothing private in it, and everybody's guests can be on it.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(failed)?;
-        Ok(network)
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(failed)
     }
 
     /// Forgets a network that is stopped.

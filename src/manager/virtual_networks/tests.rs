@@ -1,7 +1,8 @@
 use super::*;
 
 fn network(name: &str, bridge: &str, subnet: &str) -> VirtualNetwork {
-    VirtualNetwork { name: name.to_owned(), bridge: bridge.to_owned(), subnet: subnet.parse().unwrap() }
+    let (name, bridge, subnet) = (name.to_owned(), bridge.to_owned(), subnet.parse().unwrap());
+    VirtualNetwork { name, bridge, subnet, autostart: false }
 }
 
 #[test]
@@ -9,6 +10,8 @@ fn a_network_survives_its_file() {
     let network = network("default", "virbr7", "192.168.122.0/24");
 
     assert_eq!(VirtualNetwork::from_toml(&network.to_toml(), "default").unwrap(), network);
+    let started = VirtualNetwork { autostart: true, ..network.clone() };
+    assert_eq!(VirtualNetwork::from_toml(&started.to_toml(), "default").unwrap(), started);
     assert_eq!(network.gateway().to_string(), "192.168.122.1");
     let newer = network.to_toml().replace("version = 1", "version = 2");
     assert!(VirtualNetwork::from_toml(&newer, "default").unwrap_err().contains("version 2"));
