@@ -9,6 +9,7 @@ use adw::prelude::*;
 use gtk::{accessible::Property, gdk, gio, glib};
 use lodge::manager::{host::Finding, paths::Paths};
 use relm4::prelude::*;
+use tokio::sync::oneshot;
 
 use crate::ui::{
     about,
@@ -24,6 +25,7 @@ use crate::ui::{
     operations::{self, Place},
     preferences,
     settings::{Settings, Style},
+    stalls,
     widgets::info_bar::{InfoBar, InfoBarMsg, InfoBarOutput},
     windows::GuestWindows,
     wizard::{Wizard, WizardInit, WizardOutput},
@@ -44,6 +46,7 @@ pub fn run() -> anyhow::Result<()> {
     glib::set_application_name("Lodge");
     gtk::Window::set_default_icon_name(APPLICATION_ID);
     let application = adw::Application::new(Some(APPLICATION_ID), gio::ApplicationFlags::empty());
+    stalls::trace();
     // The arguments were read already; GLib would read them once more.
     let no_arguments = std::env::args().take(1).collect();
     relm4::RelmApp::from_app(application).visible_on_activate(false).with_args(no_arguments).run::<App>(paths);
@@ -71,8 +74,8 @@ pub struct App {
 /// What the main window is told.
 #[derive(Debug)]
 pub enum AppMsg {
-    /// Guests have changed.
-    Changes(Vec<GuestChange>),
+    /// Guests have changed. The sender is dropped when that is shown.
+    Changes(Vec<GuestChange>, oneshot::Sender<()>),
     /// The list tells something.
     List(GuestListOutput),
     /// A guest's window tells something.
@@ -185,9 +188,14 @@ impl Component for App {
         relm4::spawn(async move {
             // What has gathered meanwhile is told at once: a thousand guests are one message.
             let mut batch = Vec::new();
-            while changes.recv_many(&mut batch, 4096).await > 0
-                && input.send(AppMsg::Changes(batch.split_off(0))).is_ok()
-            {}
+            while changes.recv_many(&mut batch, 4096).await > 0 {
+                let (taken, shown) = oneshot::channel();
+                if input.send(AppMsg::Changes(batch.split_off(0), taken)).is_err() {
+                    return;
+                }
+                // However many come, each batch is drawn before the next.
+                let _ = shown.await;
+            }
         });
         look_around(&backend, &sender);
 
@@ -237,7 +245,11 @@ impl Component for App {
         root: &Self::Root,
     ) {
         match message {
-            AppMsg::Changes(changes) => self.tell(changes, &sender),
+            AppMsg::Changes(changes, taken) => {
+                self.tell(changes, &sender);
+                // Less urgent than drawing, and so after it.
+                glib::idle_add_local_once(move || drop(taken));
+            }
             AppMsg::List(GuestListOutput::Searching(searching)) => self.search.set_state(&searching.to_variant()),
             AppMsg::List(GuestListOutput::Request(request, guests)) => self.request(request, guests, &sender),
             AppMsg::List(GuestListOutput::View(view)) => {

@@ -4,7 +4,7 @@
 //! - [`app`]: the application and its main window. [`actions`]: every action, its label and shortcuts.
 //! - [`guest_list`]: all guests. [`wizard`]: makes one. [`guest_window`]: shows one, with [`console`], its screen.
 //! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]); [`bulk`]: to several.
-//! - [`progress`]: how far what takes long is.
+//! - [`progress`]: how far what takes long is. [`pump`]: what comes without end, in helpings. [`stalls`]: how live the window is.
 //! - [`host`]: what the host uses, where disks lie, and deleted guests. [`figures`]: graphs of what is measured.
 //! - [`choosers`]: asking for files. [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
 //! - [`backend`]: the face of the manager. [`settings`]: what is remembered.
@@ -29,7 +29,9 @@ mod notices;
 mod operations;
 mod preferences;
 mod progress;
+mod pump;
 mod settings;
+mod stalls;
 #[cfg(test)]
 mod testing;
 mod widgets;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Measures Lodge beside QEMU and virt-manager, on this machine, in one run, and prints a table.
 #
-#   bash resources/setup.sh --bench && bash tests/bench/run.sh [start|memory|idle|fio|fio-qcow2|images|application|fifty|network]...
+#   bash resources/setup.sh --bench && bash tests/bench/run.sh [start|memory|idle|fio|fio-qcow2|images|application|fifty|stalls|
+#       thousand|storm|storm-window|network]...
 #
 # Figures are medians; the machine should have nothing else to do. Everything happens in folders of its own.
 set -euo pipefail

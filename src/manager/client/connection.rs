@@ -6,6 +6,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -17,6 +18,7 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{broadcast, mpsc, oneshot},
+    time::{self, Instant},
 };
 
 use super::ClientError;
@@ -27,6 +29,10 @@ use crate::qmp::{
 
 /// What is read at once, in bytes.
 const CHUNK: usize = 16 << 10;
+/// Events that may come at once.
+const BURST: f64 = 1000.0;
+/// Events a second of a worker that floods: the rest waits in its socket, and then it waits itself.
+const EVENTS_A_SECOND: f64 = 2000.0;
 
 type Answer = Result<Value, ClientError>;
 
@@ -129,6 +135,7 @@ async fn read(
     events: &broadcast::Sender<Event>,
 ) -> Result<(), ClientError> {
     let mut bytes = vec![0; CHUNK];
+    let mut pace = Pace { debt: 0.0, at: Instant::now() };
     loop {
         while let Some(message) = decoder.next_message() {
             let message = message.map_err(|error| ClientError::Protocol(error.desc))?;
@@ -138,15 +145,36 @@ async fn read(
                     let (class, description) = (response.error.class, response.error.desc);
                     pending.answer(response.id.as_ref(), Err(ClientError::Refused { class, description }));
                 }
-                // Nobody may be listening.
-                Ok(ServerMessage::Event(event)) => drop(events.send(event)),
+                Ok(ServerMessage::Event(event)) => {
+                    pace.debt += 1.0;
+                    // Nobody may be listening.
+                    drop(events.send(event));
+                }
                 // What is new in QMP is not ours to complain about.
                 Ok(ServerMessage::Greeting(_)) | Err(_) => {}
             }
         }
+        pace.keep().await;
         match reader.read(&mut bytes).await? {
             0 => return Ok(()),
             length => decoder.push(bytes.get(..length).unwrap_or_default()),
+        }
+    }
+}
+
+/// Has a worker that floods with events wait, instead of keeping the host busy.
+struct Pace {
+    /// Events of the last while.
+    debt: f64,
+    at: Instant,
+}
+
+impl Pace {
+    async fn keep(&mut self) {
+        self.debt = (self.debt - self.at.elapsed().as_secs_f64() * EVENTS_A_SECOND).max(0.0);
+        self.at = Instant::now();
+        if self.debt > BURST {
+            time::sleep(Duration::from_secs_f64((self.debt - BURST) / EVENTS_A_SECOND)).await;
         }
     }
 }

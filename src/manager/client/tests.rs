@@ -156,6 +156,23 @@ async fn events_reach_every_listener_and_their_end_is_told() {
 }
 
 #[tokio::test]
+async fn a_worker_that_floods_is_read_slowly_and_heard_all_the_same() {
+    let (client, mut stream, _server) = pair().await;
+    let event = r#"{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}"#;
+
+    let begin = std::time::Instant::now();
+    let flood = async {
+        say(&mut stream, &event.repeat(2000)).await;
+        let request = hear(&mut stream).await;
+        answer(&mut stream, &request, json!(7)).await;
+    };
+    let (answer, ()) = tokio::join!(client.execute("stop", Value::Null), flood);
+
+    assert_eq!(answer.unwrap(), 7);
+    assert!(begin.elapsed() > Duration::from_millis(200), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn the_connection_closes_with_the_last_client() {
     let (client, mut stream, _server) = pair().await;
 

@@ -20,6 +20,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// A worker that has not answered for so long hangs.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
+/// The state of one guest is told no more often.
+const BETWEEN_CHANGES: Duration = Duration::from_millis(100);
+
 /// Follows the guest until its worker is gone.
 pub(super) async fn follow(supervisor: Supervisor, table: Arc<Table>, id: GuestId, name: String) {
     let mut retry = RETRY.0;
@@ -56,19 +59,26 @@ pub(super) async fn follow(supervisor: Supervisor, table: Arc<Table>, id: GuestI
     }
 }
 
-/// Tells of every change of state until the connection ends.
+/// Tells of changes of state until the connection ends: of one that comes alone at once, and of many at their pace.
 async fn listen(supervisor: &Supervisor, table: &Table, id: &GuestId, name: &str, client: Client) {
     let mut events = client.events();
     // After the subscription, so that nothing is missed between them.
     table.set_state(id, supervisor.state_of(name, &client).await);
     table.set_client(id, Some(client.clone()));
+    let mut rested = Instant::now();
     loop {
         let state = match events.recv().await {
             Ok(event) if is_end(&event) => GuestState::Stopping,
             Ok(event) if !changes_state(&event) => continue,
-            Ok(_) | Err(RecvError::Lagged(_)) => supervisor.state_of(name, &client).await,
+            Ok(_) | Err(RecvError::Lagged(_)) => {
+                time::sleep_until(rested).await;
+                // What has come until now is in the answer.
+                events = events.resubscribe();
+                supervisor.state_of(name, &client).await
+            }
             Err(RecvError::Closed) => break,
         };
+        rested = Instant::now() + BETWEEN_CHANGES;
         table.set_state(id, state);
     }
     table.set_client(id, None);

@@ -13,7 +13,10 @@ pub mod store;
 
 use serde::{Deserialize, Serialize};
 
-use crate::qmp::types::{DiskStatistics, NetworkStatistics, Statistics, VcpuStatistics};
+use crate::{
+    manager::definition::MAX_VCPUS,
+    qmp::types::{DiskStatistics, NetworkStatistics, Statistics, VcpuStatistics},
+};
 use rings::{Rings, Sample};
 
 pub use crate::qmp::types::GuestMemory;
@@ -176,10 +179,12 @@ impl From<&Statistics> for Reading {
         let disks = |figure: fn(&DiskStatistics) -> u64| sum(statistics.disks.iter().map(figure));
         let networks = |figure: fn(&NetworkStatistics) -> u64| sum(statistics.networks.iter().map(figure));
         let vcpus: &[VcpuStatistics] = if statistics.vcpus.len() > 1 { &statistics.vcpus } else { &[] };
+        // A worker may say whatever it likes, and it is kept for a day.
+        let vcpus = vcpus.iter().take(MAX_VCPUS as usize);
         Self {
             time_ns: statistics.time_ns,
             cpu_time_ns: statistics.cpu_time_ns,
-            vcpu_times_ns: vcpus.iter().map(|vcpu| vcpu.cpu_time_ns).collect(),
+            vcpu_times_ns: vcpus.map(|vcpu| vcpu.cpu_time_ns).collect(),
             memory: statistics.memory.resident,
             guest_memory: statistics.memory.guest.map(|memory| memory.used()),
             disk_read: disks(|disk| disk.read_bytes),

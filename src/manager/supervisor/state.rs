@@ -9,6 +9,9 @@ use crate::{
     worker::exit_report::{ExitReport, Outcome},
 };
 
+/// Nobody reads more of why a guest stands still, in characters: its worker may say whatever it likes.
+const LONGEST_REASON: usize = 500;
+
 /// What a guest is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
@@ -97,12 +100,14 @@ impl GuestState {
             RunState::Running => Self::Running,
             // One that has turned itself off and is kept for a look waits, too.
             RunState::Prelaunch | RunState::Paused | RunState::Postmigrate | RunState::Shutdown | RunState::IoError => {
-                Self::Paused { reason }
+                Self::Paused { reason: reason.map(shortened) }
             }
             RunState::FinishMigrate => Self::Saving,
             RunState::InternalError => Self::InternalError {
-                reason: report
-                    .map_or_else(|| "KVM could not go on. Reset it or force it off".to_owned(), |r| r.message),
+                reason: report.map_or_else(
+                    || "KVM could not go on. Reset it or force it off".to_owned(),
+                    |r| shortened(r.message),
+                ),
             },
             RunState::GuestPanicked => {
                 Self::InternalError { reason: "the guest's own system panicked. Reset it or force it off".to_owned() }
@@ -115,11 +120,19 @@ impl GuestState {
         match last {
             // A start that failed was told to whoever started it, and nothing was lost.
             Some(report) if !report.outcome.is_orderly() && report.outcome != Outcome::LaunchFailed => {
-                Self::Crashed { reason: report.message }
+                Self::Crashed { reason: shortened(report.message) }
             }
             _ => Self::Off,
         }
     }
+}
+
+fn shortened(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(LONGEST_REASON) {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    reason
 }
 
 #[cfg(test)]
@@ -155,6 +168,13 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(&state).unwrap()["state"], state.id());
         }
+    }
+
+    #[test]
+    fn a_reason_without_end_is_cut() {
+        let state = GuestState::from_status(RunState::IoError, Some("ä".repeat(1 << 20)), None);
+
+        assert_eq!(state.reason(), Some(format!("{}…", "ä".repeat(500)).as_str()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The console's connection to a guest's screen: made on tokio, made again by itself when it is lost while the guest runs.
 
 use std::{
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,6 +14,8 @@ use lodge::{
     },
 };
 use tokio::{sync::mpsc, task::AbortHandle};
+
+use crate::ui::pump::pump;
 
 /// How long to wait before the next try.
 const RETRY: Duration = Duration::from_millis(500);
@@ -33,13 +36,12 @@ pub struct Link(AbortHandle);
 impl Link {
     /// Connects to the socket at `path`, again and again. `told` is called on the caller's main loop.
     pub fn new(path: PathBuf, told: impl Fn(LinkEvent) + 'static) -> Self {
-        let (sender, mut receiver) = mpsc::channel(8);
+        let (sender, receiver) = mpsc::channel(8);
         let task = relm4::spawn(run(path, sender));
-        relm4::spawn_local(async move {
-            while let Some(event) = receiver.recv().await {
-                told(event);
-            }
-        });
+        relm4::spawn_local(pump(receiver, move |event| {
+            told(event);
+            ControlFlow::Continue(())
+        }));
         Self(task.abort_handle())
     }
 }

@@ -14,12 +14,16 @@ use tokio::{
 };
 use vte::prelude::*;
 
+use crate::ui::pump::rest;
+
 /// How long to wait before the next try to connect.
 const RETRY: Duration = Duration::from_millis(500);
 /// Lines that can be scrolled back to.
 const SCROLLBACK: u32 = 10_000;
 /// Bytes shown at once, so that a guest that babbles leaves time for everything else.
 const CHUNK: usize = 16 * 1024;
+/// The time that the terminal has for them.
+const SHOWING: Duration = Duration::from_millis(10);
 
 /// A port and its terminal.
 pub struct Port {
@@ -88,6 +92,8 @@ impl Link {
                     Event::Connected => terminal.reset(true, true),
                     Event::Output(bytes) => terminal.feed(&bytes),
                 }
+                // The terminal takes whatever it is fed, and shows it later.
+                rest(SHOWING).await;
             }
         });
         Self { task, handler: Some(handler), terminal: terminal.clone() }

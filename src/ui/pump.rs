@@ -1,0 +1,80 @@
+//! Takes what comes from tokio on the main loop in small helpings: however much comes, everything else has its turn in between,
+//! and is drawn.
+
+use std::{
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use gtk::glib;
+use tokio::sync::mpsc::Receiver;
+
+/// What comes from one sender keeps the main loop busy for so long at a time.
+const HELPING: Duration = Duration::from_millis(4);
+/// Who sends more in this time floods, and waits.
+const MANY: u32 = 32;
+/// So long.
+const PENALTY: Duration = Duration::from_millis(50);
+
+/// Has `take` take all that comes, until the sender is gone or it wants no more.
+pub async fn pump<T>(mut receiver: Receiver<T>, mut take: impl FnMut(T) -> ControlFlow<()>) {
+    let (mut spent, mut taken) = (Duration::ZERO, 0);
+    while let Some(item) = receiver.recv().await {
+        let begin = Instant::now();
+        if take(item).is_break() {
+            return;
+        }
+        spent += begin.elapsed();
+        taken += 1;
+        if spent >= HELPING {
+            rest(if taken > MANY { PENALTY } else { Duration::ZERO }).await;
+            (spent, taken) = (Duration::ZERO, 0);
+        }
+    }
+}
+
+/// Waits for `pause`, and until the main loop has nothing else to do: what is to be drawn is drawn.
+pub async fn rest(pause: Duration) {
+    glib::timeout_future_with_priority(glib::Priority::DEFAULT_IDLE, pause).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc, thread};
+
+    use super::*;
+    use crate::ui::testing::{wait_until, with_gtk};
+
+    #[test]
+    fn a_stream_without_end_leaves_time_for_what_is_drawn() {
+        with_gtk(|| {
+            let (sender, receiver) = tokio::sync::mpsc::channel(8);
+            let flood = thread::spawn(move || while sender.blocking_send(()).is_ok() {});
+            let (drawn, ended) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+            let draw = drawn.clone();
+            // As drawing, it is less urgent than what comes.
+            let drawing = glib::idle_add_local(move || {
+                draw.set(draw.get() + 1);
+                glib::ControlFlow::Continue
+            });
+
+            let (seen, told, begin) = (drawn.clone(), ended.clone(), Instant::now());
+            relm4::spawn_local(async move {
+                let take = |()| {
+                    thread::sleep(Duration::from_micros(200));
+                    match seen.get() >= 10 || begin.elapsed() > Duration::from_secs(10) {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
+                };
+                pump(receiver, take).await;
+                told.set(true);
+            });
+            wait_until("the stream is left", || ended.get());
+
+            assert!(drawn.get() >= 10, "drawn {} times", drawn.get());
+            drawing.remove();
+            flood.join().unwrap();
+        });
+    }
+}

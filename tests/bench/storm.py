@@ -1,0 +1,188 @@
+"""The test card in a storm, under Lodge and under QEMU, from the same image, for the same viewer: frames, bytes, processor time, and
+how soon a key can be seen. And what it costs to show it in a window."""
+
+import contextlib
+import pathlib
+import signal
+import socket
+import statistics
+import subprocess
+import time
+
+import application
+import engines
+import viewer
+
+STORMS = ("plasma", "scroll", "window")
+SECONDS = 5
+KEYS = 25
+SETTLED = 0.5
+# The letter a.
+SYMBOL = 0x61
+# What the threads of virtual CPUs are called.
+VCPU = ("vcpu", "CPU ")
+TITLE_HEIGHT = 100
+
+
+class Card:
+    """A test card that runs; `pid` is its engine's, `serial` and `vnc` are its sockets."""
+
+    def __init__(self, pid, serial, vnc):
+        self.pid, self.vnc = pid, vnc
+        self.socket = socket.socket(socket.AF_UNIX)
+        engines.wait_for("the serial port", lambda: self.socket.connect_ex(str(serial)) == 0)
+        self.socket.settimeout(engines.PATIENCE)
+        self.lines = self.socket.makefile("rw", encoding="ascii", errors="replace", newline="\n")
+
+    def wait_until_ready(self):
+        while "ready" not in self.lines.readline():
+            pass
+
+    def tell(self, command):
+        """What it answers."""
+        self.lines.write(f"{command}\n")
+        self.lines.flush()
+        while not (line := self.lines.readline()).startswith("ok"):
+            pass
+        return line.split()[1:]
+
+
+@contextlib.contextmanager
+def lodge_card(lodge):
+    # Both have the same standard VGA.
+    name = "storm"
+    if name not in lodge.guests:
+        lodge.create(name, 64)
+    pid = lodge.start(name)
+    runtime = lodge.runtime(lodge.uuid(name))
+    card = Card(pid, runtime / "serial.sock", runtime / "vnc.sock")
+    card.wait_until_ready()
+    try:
+        yield card
+    finally:
+        lodge.stop(name)
+
+
+@contextlib.contextmanager
+def qemu_card(lodge):
+    image = next(pathlib.Path(lodge.environment["XDG_DATA_HOME"]).glob("lodge/disks/storm*"))
+    serial, vnc = lodge.folder / "qemu-serial.sock", lodge.folder / "qemu-vnc.sock"
+    process = subprocess.Popen(
+        [
+            "qemu-system-x86_64", "-accel", "kvm", "-M", "pc", "-cpu", "host,-arch-capabilities", "-m", "64", "-nodefaults",
+            "-vga", "std", "-vnc", f"unix:{vnc}", "-chardev", f"socket,id=serial,path={serial},server=on,wait=on",
+            "-serial", "chardev:serial", "-drive", f"file={image},format=raw,if=virtio,readonly=on",
+        ],
+        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        card = Card(process.pid, serial, vnc)
+        card.wait_until_ready()
+        yield card
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path in (serial, vnc):
+            path.unlink(missing_ok=True)
+
+
+def cpu_seconds(pid):
+    """The processor time of a process, without that of its guest's processors."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            if not (task / "comm").read_text().startswith(VCPU):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def measure(card, encodings):
+    """Of each storm: frames, bytes and processor seconds, each a second; and the seconds from a key to its picture."""
+    storms, keys = {}, []
+    with viewer.Viewer(card.vnc, encodings) as watcher:
+        watcher.ask(incremental=False)
+        for storm in STORMS:
+            card.tell(f"storm {storm}")
+            watcher.watch(0.5)
+            cpu, begin = cpu_seconds(card.pid), time.monotonic()
+            frames, received = watcher.watch(SECONDS)
+            span = time.monotonic() - begin
+            storms[storm] = (frames / span, received / span, (cpu_seconds(card.pid) - cpu) / span)
+            card.tell("stop")
+        card.tell("card")
+        card.tell("idle")
+        for _ in range(KEYS):
+            watcher.settle(SETTLED)
+            keys.append(watcher.seconds_to_pixel(SYMBOL))
+        card.tell("run")
+    return storms, statistics.median(keys)
+
+
+def cell(figures):
+    frames, received, cpu = figures
+    return f"{frames:.0f}/s, {received / 1e6:.2f} MB/s, {cpu * 100:.1f} %, {cpu / max(frames, 0.1) * 1000:.2f} ms a frame"
+
+
+def run(lodge):
+    results = []
+    for make in (lodge_card, qemu_card):
+        with make(lodge) as card:
+            results.append({encodings: measure(card, encodings) for encodings in viewer.ENCODINGS})
+    rows = []
+    for encodings in viewer.ENCODINGS:
+        (ours, our_key), (theirs, their_key) = (result[encodings] for result in results)
+        for storm in STORMS:
+            rows.append((f"storm: {storm}, {encodings}", cell(ours[storm]), f"{cell(theirs[storm])} (QEMU)", "ahead at half the CPU"))
+        rows.append((f"key to pixel, {encodings}", f"{our_key * 1000:.1f} ms", f"{their_key * 1000:.1f} ms (QEMU)", "ahead"))
+    return rows
+
+
+def load(pid, of=cpu_seconds):
+    """What a process uses of a processor while it shows a storm, in percent."""
+    before = of(pid)
+    time.sleep(SECONDS)
+    return 100 * (of(pid) - before) / SECONDS
+
+
+def keys(display, *arguments):
+    subprocess.run(["xdotool", *arguments], env={"DISPLAY": display}, check=True)
+
+
+def show_in_lodge(lodge, display, card):
+    """Opens the guest's window; yields the application's process."""
+    with application.application([lodge.programs / "lodge"], lodge.environment, display) as session:
+        pid = engines.wait_for("the application", lambda: application.process_called("lodge", session.pid), 0.1)
+        time.sleep(5)
+        # The only row, by the pointer, as the list has no window manager to give it the keyboard.
+        keys(display, "mousemove", "400", str(TITLE_HEIGHT), "click", "1", "key", "Return")
+        yield pid
+
+
+def show_in_viewer(lodge, display, card):
+    process = subprocess.Popen(["vncviewer", str(card.vnc)], env=dict(lodge.environment, DISPLAY=display), stderr=subprocess.DEVNULL)
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def run_window(lodge):
+    """A storm in the application's window, beside TigerVNC's viewer of QEMU's guest."""
+    results = []
+    for make, show in ((lodge_card, show_in_lodge), (qemu_card, show_in_viewer)):
+        with make(lodge) as card, application.screen(lodge.folder) as (display, _):
+            with contextlib.contextmanager(show)(lodge, display, card) as pid:
+                time.sleep(5)
+                loads = {}
+                for storm in STORMS:
+                    card.tell(f"storm {storm}")
+                    time.sleep(1)
+                    loads[storm] = (load(pid), load(card.pid))
+                    card.tell("stop")
+                results.append(loads)
+    return [
+        (f"{storm} in a window: CPU of window and worker", *(f"{window:.1f} % and {worker:.1f} %" for window, worker in
+         (result[storm] for result in results)), "half")
+        for storm in STORMS
+    ]
