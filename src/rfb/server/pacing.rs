@@ -13,22 +13,37 @@ const PATIENCE: u32 = 15;
 const STEP: u32 = 4;
 /// It doubles so many times: to 133 ms.
 const STEPS: u32 = 3;
+/// Who has typed waits for what the guest makes of it, which takes few milliseconds: so many looks are made for it,
+const QUICK_LOOKS: u32 = 4;
+/// after this time each.
+const QUICK: Duration = Duration::from_millis(4);
 
 /// One viewer's pace.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     unchanged: u32,
+    quick: u32,
 }
 
 impl Pace {
-    /// The screen has changed, or is about to: a person typed.
+    /// The screen has changed.
     pub(super) fn hurry(&mut self) {
-        self.unchanged = 0;
+        *self = Self::default();
+    }
+
+    /// The screen is about to change: a person has typed. One that changes all the time is looked at often enough.
+    pub(super) fn expect(&mut self) {
+        if std::mem::take(&mut self.unchanged) > 0 {
+            self.quick = QUICK_LOOKS;
+        }
     }
 
     /// A look found nothing.
     pub(super) fn slow_down(&mut self) {
-        self.unchanged = self.unchanged.saturating_add(1);
+        match self.quick.checked_sub(1) {
+            Some(quick) => self.quick = quick,
+            None => self.unchanged = self.unchanged.saturating_add(1),
+        }
     }
 
     /// Whether the viewer has had nothing to do for a while.
@@ -38,6 +53,9 @@ impl Pace {
 
     /// The time from the last look to the next.
     pub(super) fn interval(&self) -> Duration {
+        if self.quick > 0 {
+            return QUICK;
+        }
         let steps = self.unchanged.saturating_sub(PATIENCE).div_ceil(STEP);
         FRAME * (1 << steps.min(STEPS))
     }
@@ -50,12 +68,12 @@ pub(super) struct Refresher {
 }
 
 impl Refresher {
-    /// Brings the screen up to date, unless that was done a moment ago: within half a frame, so that a viewer that waits a
-    /// whole one gets what is new.
-    pub(super) fn refresh(&self, screen: &dyn Screen) -> Generation {
+    /// Brings the screen up to date for a viewer that looks each `interval`, unless that was done a moment ago: within half of
+    /// that, so that a viewer that waits for all of it gets what is new.
+    pub(super) fn refresh(&self, screen: &dyn Screen, interval: Duration) -> Generation {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match *last {
-            Some((at, generation)) if at.elapsed() < FRAME / 2 => generation,
+            Some((at, generation)) if at.elapsed() < interval.min(FRAME) / 2 => generation,
             _ => {
                 let generation = screen.refresh();
                 *last = Some((Instant::now(), generation));
@@ -97,5 +115,24 @@ mod tests {
 
         assert!(waited < Duration::from_secs(1), "{waited:?}");
         assert_eq!(pace.interval(), FRAME);
+    }
+
+    #[test]
+    fn what_comes_of_a_key_is_looked_for_at_once_and_not_for_long() {
+        let mut pace = Pace::default();
+        pace.expect();
+        assert_eq!(pace.interval(), FRAME, "the screen changes all the time");
+        (0..100).for_each(|_| pace.slow_down());
+
+        pace.expect();
+        let intervals: Vec<_> = (0..=QUICK_LOOKS)
+            .map(|_| {
+                let interval = pace.interval();
+                pace.slow_down();
+                interval
+            })
+            .collect();
+
+        assert_eq!(intervals, [QUICK, QUICK, QUICK, QUICK, FRAME]);
     }
 }

@@ -31,11 +31,11 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
         {
             session.give_back(order);
             if session.rest(next) {
-                pace.hurry();
+                pace.expect();
             }
             continue;
         }
-        let generation = shared.refresher.refresh(&*shared.screen);
+        let generation = shared.refresher.refresh(&*shared.screen, pace.interval());
         looked = Some(Instant::now());
         notices.pointer_position = composer.follow_cursor().filter(|place| !session.has_pointed_to(*place));
         let urgent = urgent || notices.pointer_position.is_some();
