@@ -212,11 +212,15 @@ impl Table {
 
     /// The histories that are to be written now.
     pub fn take_unsaved(&self) -> Unsaved {
-        let mut rows = self.rows();
-        let unsaved = |(id, row): (&GuestId, &mut Row)| {
-            std::mem::take(&mut row.unsaved).then(|| (id.clone(), row.history.rings().clone()))
+        // One after the other: who draws a window looks at them too.
+        let unsaved = self.rows().iter().filter(|(_, row)| row.unsaved).map(|(id, _)| id.clone()).collect::<Vec<_>>();
+        let take = |id: GuestId| {
+            let mut rows = self.rows();
+            let row = rows.get_mut(&id)?;
+            row.unsaved = false;
+            Some((id, row.history.rings().clone()))
         };
-        let guests = rows.iter_mut().filter_map(unsaved).collect();
+        let guests = unsaved.into_iter().filter_map(take).collect();
         let mut host = lock(&self.host);
         Unsaved { guests, host: std::mem::take(&mut host.unsaved).then(|| host.rings.clone()) }
     }

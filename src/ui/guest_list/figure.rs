@@ -1,5 +1,7 @@
 //! A figure in a row of the list: what it is now, and how it was.
 
+use std::cell::RefCell;
+
 use gtk::prelude::*;
 use lodge::manager::statistics::Point;
 
@@ -16,6 +18,8 @@ pub struct Figure {
     widget: gtk::Box,
     label: gtk::Label,
     graph: Graph,
+    /// The guest and the value that screen readers are told of.
+    told: RefCell<(String, String)>,
 }
 
 impl Figure {
@@ -29,7 +33,7 @@ impl Figure {
         let widget = gtk::Box::builder().spacing(9).build();
         widget.append(&label);
         widget.append(&graph);
-        Self { column, widget, label, graph }
+        Self { column, widget, label, graph, told: RefCell::default() }
     }
 
     /// What is put into the row.
@@ -52,10 +56,12 @@ impl Figure {
         let full = self.full(view, &values);
         self.graph.set_samples(values.iter().map(|value| value / full));
         let text = self.text(view, values.last().copied());
-        if self.label.label() != text {
+        let is_told = |told: &(String, String)| told.0 == view.name && told.1 == text;
+        if !is_told(&self.told.borrow()) {
             self.label.set_label(&text);
+            self.describe(&view.name, &text);
+            self.told.replace((view.name.clone(), text));
         }
-        self.describe(&view.name, &text);
     }
 
     fn value(&self, view: &GuestView, point: &Point) -> f32 {

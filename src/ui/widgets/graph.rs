@@ -8,6 +8,9 @@ use gtk::{
     subclass::prelude::{ObjectSubclassIsExt, *},
 };
 
+/// The heights of a line that can be told apart: graphs are as high as a line of text or two.
+const STEPS: f32 = 128.0;
+
 glib::wrapper! {
     /// The widget.
     pub struct Graph(ObjectSubclass<imp::Graph>)
@@ -25,14 +28,14 @@ impl Graph {
     /// How many samples fit; older ones are not drawn.
     pub const CAPACITY: usize = 60;
 
-    /// Sets what is drawn, oldest first. Draws anew only if something has changed.
+    /// Sets what is drawn, oldest first. Draws anew only if something has changed that can be seen.
     pub fn set_samples(&self, samples: impl ExactSizeIterator<Item = f32>) {
         let surplus = samples.len().saturating_sub(Self::CAPACITY);
         let mut drawn = self.imp().samples.borrow_mut();
         let mut changed = false;
         let mut count = 0;
         for sample in samples.skip(surplus) {
-            let sample = if sample.is_finite() { sample.clamp(0.0, 1.0) } else { 0.0 };
+            let sample = if sample.is_finite() { (sample.clamp(0.0, 1.0) * STEPS).round() / STEPS } else { 0.0 };
             match drawn.get_mut(count) {
                 Some(old) => changed |= std::mem::replace(old, sample) != sample,
                 None => {
