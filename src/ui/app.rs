@@ -3,7 +3,7 @@
 //!
 //! Closing the application leaves the guests running; nothing is asked and nothing is ended.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, gio, glib};
@@ -23,7 +23,7 @@ use crate::ui::{
     i18n::{self, gettext, gettext_f},
     notices::{self, Notices},
     operations::{self, Place},
-    preferences,
+    preferences, pump,
     settings::{Settings, Style},
     stalls,
     widgets::info_bar::{InfoBar, InfoBarMsg, InfoBarOutput},
@@ -74,7 +74,7 @@ pub struct App {
 /// What the main window is told.
 #[derive(Debug)]
 pub enum AppMsg {
-    /// Guests have changed. The sender is dropped when that is shown.
+    /// Guests have changed. The sender is dropped when the main loop has time for more.
     Changes(Vec<GuestChange>, oneshot::Sender<()>),
     /// The list tells something.
     List(GuestListOutput),
@@ -189,12 +189,12 @@ impl Component for App {
             // What has gathered meanwhile is told at once: a thousand guests are one message.
             let mut batch = Vec::new();
             while changes.recv_many(&mut batch, 4096).await > 0 {
-                let (taken, shown) = oneshot::channel();
+                let (taken, rested) = oneshot::channel();
                 if input.send(AppMsg::Changes(batch.split_off(0), taken)).is_err() {
                     return;
                 }
-                // However many come, each batch is drawn before the next.
-                let _ = shown.await;
+                // However many come, all else has its turn between the batches.
+                let _ = rested.await;
             }
         });
         look_around(&backend, &sender);
@@ -247,8 +247,10 @@ impl Component for App {
         match message {
             AppMsg::Changes(changes, taken) => {
                 self.tell(changes, &sender);
-                // Less urgent than drawing, and so after it.
-                glib::idle_add_local_once(move || drop(taken));
+                relm4::spawn_local(async move {
+                    pump::rest(Duration::ZERO).await;
+                    drop(taken);
+                });
             }
             AppMsg::List(GuestListOutput::Searching(searching)) => self.search.set_state(&searching.to_variant()),
             AppMsg::List(GuestListOutput::Request(request, guests)) => self.request(request, guests, &sender),

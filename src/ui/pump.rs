@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gtk::glib;
+use gtk::{gdk, glib};
 use tokio::sync::mpsc::Receiver;
 
 /// What comes from one sender keeps the main loop busy for so long at a time.
@@ -33,9 +33,15 @@ pub async fn pump<T>(mut receiver: Receiver<T>, mut take: impl FnMut(T) -> Contr
     }
 }
 
-/// Waits for `pause`, and until the main loop has nothing else to do: what is to be drawn is drawn.
+/// How urgent drawing is. What is less urgent than that may never have its turn while a guest's screen is in motion.
+pub fn drawing() -> glib::Priority {
+    // It is 120.
+    glib::Priority::from(gdk::PRIORITY_REDRAW as i32)
+}
+
+/// Waits for `pause`, and until all has its turn that is as urgent as drawing.
 pub async fn rest(pause: Duration) {
-    glib::timeout_future_with_priority(glib::Priority::DEFAULT_IDLE, pause).await;
+    glib::timeout_future_with_priority(drawing(), pause).await;
 }
 
 #[cfg(test)]
@@ -52,8 +58,7 @@ mod tests {
             let flood = thread::spawn(move || while sender.blocking_send(()).is_ok() {});
             let (drawn, ended) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
             let draw = drawn.clone();
-            // As drawing, it is less urgent than what comes.
-            let drawing = glib::idle_add_local(move || {
+            let drawn_too = glib::idle_add_local_full(drawing(), move || {
                 draw.set(draw.get() + 1);
                 glib::ControlFlow::Continue
             });
@@ -73,7 +78,7 @@ mod tests {
             wait_until("the stream is left", || ended.get());
 
             assert!(drawn.get() >= 10, "drawn {} times", drawn.get());
-            drawing.remove();
+            drawn_too.remove();
             flood.join().unwrap();
         });
     }

@@ -1,6 +1,6 @@
-//! How live the main loop is, for tests and benchmarks: with `LODGE_TRACE_STALLS=FILE` a thread asks again and again how long the
-//! least urgent work has to wait, drawing included, and writes down each long wait: a line with the moment when it began (seconds
-//! since 1970) and its length (milliseconds).
+//! How live the main loop is, for tests and benchmarks: with `LODGE_TRACE_STALLS=FILE` a thread asks again and again how long what
+//! is as urgent as drawing has to wait, and writes down each long wait: a line with the moment when it began (seconds since 1970)
+//! and its length (milliseconds).
 
 use std::{
     fs::File,
@@ -11,6 +11,8 @@ use std::{
 };
 
 use gtk::glib;
+
+use super::pump::drawing;
 
 /// Names the file.
 const VARIABLE: &str = "LODGE_TRACE_STALLS";
@@ -33,9 +35,10 @@ fn watch(mut file: File) -> io::Result<()> {
     loop {
         let (asked, began) = (Instant::now(), SystemTime::now());
         let (answer, answered) = mpsc::channel();
-        glib::idle_add_once(move || {
+        glib::idle_add_full(drawing(), move || {
             // Nobody has stopped waiting.
             let _ = answer.send(());
+            glib::ControlFlow::Break
         });
         if answered.recv().is_err() {
             return Ok(());

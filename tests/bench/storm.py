@@ -14,8 +14,8 @@ import engines
 import viewer
 
 STORMS = ("plasma", "scroll", "window")
-SECONDS = 5
-KEYS = 25
+SECONDS = 4
+KEYS = 15
 SETTLED = 0.5
 # The letter a.
 SYMBOL = 0x61
