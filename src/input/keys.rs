@@ -19,6 +19,10 @@ pub const LEFT_SHIFT: Key = Key(42);
 pub const RIGHT_SHIFT: Key = Key(54);
 /// Left alt.
 pub const LEFT_ALT: Key = Key(56);
+/// Right control.
+pub const RIGHT_CTRL: Key = Key(97);
+/// Left meta (Super, Windows).
+pub const LEFT_META: Key = Key(125);
 /// Right alt (AltGr).
 pub const RIGHT_ALT: Key = Key(100);
 /// Caps lock.

@@ -36,11 +36,13 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guests: V
             Operation::ShutDown => Action::ShutDown,
             Operation::ForceOff => Action::ForceOff,
         };
+        let demand = operations::memory_demand(&backend, operation, &guests).await;
         let call = move |guest: GuestView, _| {
             let backend = backend.clone();
             async move { backend.operate(operation, &guest.id).await }
         };
         each(&place, action, guests, call).await;
+        operations::warn_of_demand(&place, demand);
     });
 }
 

@@ -1,7 +1,7 @@
-//! Tells of guests that need a person while nobody looks at them, and keeps the computer awake while guests run, as far as that
+//! Tells of guests that need a person or have turned themselves off while nobody looks at them, and keeps the computer awake while guests run, as far as that
 //! is preferred.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use gtk::{gio, glib, prelude::*};
 
@@ -18,11 +18,20 @@ pub const OPEN_GUEST: &str = "open-guest";
 /// What was seen last of the guests.
 #[derive(Debug, Default)]
 pub struct Notices {
-    states: HashMap<GuestId, GuestState>,
+    guests: HashMap<GuestId, GuestView>,
     /// Those of which something is told.
-    told: HashSet<GuestId>,
+    told: HashMap<GuestId, Told>,
     /// What keeps the computer awake.
     inhibited: Option<u32>,
+}
+
+/// What is told of a guest, which says for how long that is worth reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// It has failed or waits: until it no longer does.
+    Trouble,
+    /// It has turned itself off: until it runs again.
+    End,
 }
 
 impl Notices {
@@ -35,9 +44,11 @@ impl Notices {
             match change {
                 GuestChange::Added(guest) | GuestChange::Changed(guest) => self.look_at(guest, &is_watched),
                 GuestChange::Removed(id) => {
-                    self.states.remove(id);
+                    self.guests.remove(id);
                     self.withdraw(id);
                 }
+                GuestChange::TurnsItselfOff(id) if is_watched(id) || !preferences::get().notify_ends => {}
+                GuestChange::TurnsItselfOff(id) => self.tell_end(id),
                 GuestChange::Statistics => {}
             }
         }
@@ -45,38 +56,47 @@ impl Notices {
     }
 
     fn look_at(&mut self, guest: &GuestView, is_watched: &impl Fn(&GuestId) -> bool) {
-        let before = self.states.insert(guest.id.clone(), guest.state.clone());
-        match before.and_then(|before| news(&before, &guest.state)) {
+        let before = self.guests.insert(guest.id.clone(), guest.clone());
+        match before.and_then(|before| news(&before.state, &guest.state)) {
             Some(_) if is_watched(&guest.id) || !preferences::get().notify => {}
-            Some(reason) => self.tell(guest, &reason),
-            None if news(&GuestState::Running, &guest.state).is_none() => self.withdraw(&guest.id),
+            Some(reason) => self.tell(guest, &guest.state, &reason, Told::Trouble),
+            None if self.told.get(&guest.id).is_some_and(|told| told.is_over(&guest.state)) => self.withdraw(&guest.id),
             None => {}
         }
     }
 
-    fn tell(&mut self, guest: &GuestView, reason: &str) {
-        let state = wording::state(&guest.state);
+    fn tell_end(&mut self, id: &GuestId) {
+        if let Some(guest) = self.guests.get(id).cloned() {
+            self.tell(&guest, &GuestState::Off, &gettext("The guest has turned itself off"), Told::End);
+        }
+    }
+
+    fn tell(&mut self, guest: &GuestView, state: &GuestState, reason: &str, told: Told) {
+        let state = wording::state(state);
         let title = gettext_f("{name}: {state}", &[("name", &guest.name), ("state", &state)]);
         let notification = gio::Notification::new(&title);
         notification.set_body(Some(reason));
         notification.set_icon(&gio::ThemedIcon::new(APPLICATION_ID));
-        notification.set_priority(gio::NotificationPriority::High);
+        notification.set_priority(match told {
+            Told::Trouble => gio::NotificationPriority::High,
+            Told::End => gio::NotificationPriority::Normal,
+        });
         let action = format!("app.{OPEN_GUEST}");
         notification.set_default_action_and_target_value(&action, Some(&key(&guest.id).to_variant()));
         relm4::main_application().send_notification(Some(&key(&guest.id)), &notification);
-        self.told.insert(guest.id.clone());
+        self.told.insert(guest.id.clone(), told);
     }
 
     /// Takes back what was told of a guest: it is no longer so.
     fn withdraw(&mut self, id: &GuestId) {
-        if self.told.remove(id) {
+        if self.told.remove(id).is_some() {
             relm4::main_application().withdraw_notification(&key(id));
         }
     }
 
     /// Keeps the computer awake, or no longer, as it is preferred now.
     pub fn keep_awake(&mut self) {
-        let wanted = preferences::get().keep_awake && self.states.values().any(runs);
+        let wanted = preferences::get().keep_awake && self.guests.values().any(|guest| runs(&guest.state));
         let application = relm4::main_application();
         match self.inhibited {
             None if wanted => {
@@ -91,6 +111,16 @@ impl Notices {
                 self.inhibited = None;
             }
             _ => {}
+        }
+    }
+}
+
+impl Told {
+    /// Whether it says nothing any more of a guest in this state.
+    fn is_over(self, state: &GuestState) -> bool {
+        match self {
+            Self::Trouble => news(&GuestState::Running, state).is_none(),
+            Self::End => runs(state) && *state != GuestState::Stopping,
         }
     }
 }
@@ -145,6 +175,9 @@ mod tests {
         assert_eq!(news(&crashed, &crashed), None);
         assert_eq!(news(&GuestState::Running, &GuestState::PAUSED), None);
         assert_eq!(news(&GuestState::Running, &GuestState::Off), None);
+        assert!(Told::Trouble.is_over(&GuestState::Off) && !Told::Trouble.is_over(&crashed));
+        assert!(Told::End.is_over(&GuestState::Running));
+        assert!(!Told::End.is_over(&GuestState::Stopping) && !Told::End.is_over(&GuestState::Off));
         assert!(runs(&GuestState::Running) && !runs(&GuestState::PAUSED) && !runs(&GuestState::Off));
     }
 }

@@ -2,7 +2,7 @@
 //! tokio, and complained about when it fails.
 
 use gtk::{glib, prelude::*};
-use lodge::manager::library::Deleted;
+use lodge::manager::{host::Demand, library::Deleted};
 use uuid::Uuid;
 
 use crate::ui::{
@@ -12,6 +12,7 @@ use crate::ui::{
     preferences,
     progress::Progress,
     widgets::jobs::Jobs,
+    wording,
 };
 
 /// How long a toast waits that takes something back, in seconds.
@@ -96,8 +97,12 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guest: &G
         if !confirmed {
             return;
         }
+        let demand = memory_demand(&backend, operation, std::slice::from_ref(&guest)).await;
         let id = guest.id.clone();
         let done = on_tokio(async move { backend.operate(operation, &id).await }).await;
+        if done.is_ok() {
+            warn_of_demand(&place, demand);
+        }
         if let Err(error) = done {
             let heading = match operation {
                 Operation::Run => gettext_f("“{name}” Could Not Be Run", &name),
@@ -109,6 +114,27 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guest: &G
             dialogs::error(&place.window, &heading, &error.to_string());
         }
     });
+}
+
+/// What running guests may take of the host's memory once these are run, too; `None` where `operation` starts nothing.
+pub async fn memory_demand(backend: &Backend, operation: Operation, guests: &[GuestView]) -> Option<Demand> {
+    let started: Vec<_> = guests.iter().filter(|guest| !guest.state.is_active()).cloned().collect();
+    if operation != Operation::Run || started.is_empty() {
+        return None;
+    }
+    let backend = backend.clone();
+    on_tokio(async move { backend.memory_demand(&started).await }).await.ok()
+}
+
+/// Says when the guests may take more memory than the host has.
+pub fn warn_of_demand(place: &Place, demand: Option<Demand>) {
+    if let Some(demand) = demand.filter(Demand::is_too_much) {
+        let (more, free) = (wording::bytes(demand.more), wording::bytes(demand.available));
+        place.toast(&gettext_f(
+            "Running guests may take {more} more, and the host has {free} left",
+            &[("more", &more), ("free", &free)],
+        ));
+    }
 }
 
 /// Whether the guest's state can be kept.

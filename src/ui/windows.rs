@@ -59,6 +59,7 @@ impl GuestWindows {
                     (&guest.id, GuestWindowMsg::Changed(Box::new(guest.clone())))
                 }
                 GuestChange::Removed(id) => (id, GuestWindowMsg::Removed),
+                GuestChange::TurnsItselfOff(_) => continue,
                 GuestChange::Statistics => {
                     self.open.values().for_each(|window| window.emit(GuestWindowMsg::Sampled));
                     continue;

@@ -43,6 +43,8 @@ def test(application):
 
     application.keys("ctrl+comma")
     preferences = application.window("Preferences")
+    preferences.find(name="Pool for Disks")
+    preferences.find(name="Network")
     preferences_faults = nameless(preferences)
     application.screenshot("preferences")
     preferences.find("check box", "Before a Guest Is Reset").press()

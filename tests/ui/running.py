@@ -6,6 +6,7 @@ import signal
 import sys
 
 from driver import Application, run, wait_for
+from guests import Serial
 from notifications import Notifications
 
 RUNTIME = os.path.join(os.environ["XDG_RUNTIME_DIR"], "lodge")
@@ -61,8 +62,18 @@ def test(application):
     wait_for("it is closed", lambda: not application.window_of("testcard"))
     window.find("push button", "Run testcard").press()
     window.find("list item", "testcard, Running")
+    assert worker() != pid
+
+    # It turns itself off while nobody looks at it, which is told until it runs again. A guest that a person ends is not told of.
+    serial = Serial()
+    serial.wait_for("ready")
+    serial.say("poweroff")
+    window.find("list item", "testcard, Off")
+    wait_for("it is told", lambda: notifications.titled("testcard: Off"))
+    window.find("push button", "Run testcard").press()
+    window.find("list item", "testcard, Running")
+    wait_for("nothing is told any more", lambda: not notifications.shown)
     second = worker()
-    assert second != pid
 
     item = window.find("list item", "testcard, Running")
     item.click()
@@ -78,6 +89,7 @@ def test(application):
     dialog.find("push button", contains="Force Off").press()
     window.find("list item", "testcard, Off")
     wait_for("the worker is gone", lambda: not os.path.exists(f"/proc/{second}"))
+    assert not notifications.shown, notifications.shown
 
 
 if not os.access("/dev/kvm", os.R_OK | os.W_OK):

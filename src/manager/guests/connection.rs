@@ -66,14 +66,26 @@ async fn listen(supervisor: &Supervisor, table: &Table, id: &GuestId, name: &str
     table.set_state(id, supervisor.state_of(name, &client).await);
     table.set_client(id, Some(client.clone()));
     let mut rested = Instant::now();
+    let mut is_asked_to = false;
     loop {
-        let state = match events.recv().await {
-            Ok(event) if is_end(&event) => GuestState::Stopping,
+        let event = events.recv().await;
+        is_asked_to |= event.as_ref().is_ok_and(is_power_button);
+        let state = match event {
+            Ok(event) if is_end(&event) => {
+                if is_own_end(&event) && !is_asked_to {
+                    table.turns_itself_off(id);
+                }
+                GuestState::Stopping
+            }
             Ok(event) if !changes_state(&event) => continue,
             Ok(_) | Err(RecvError::Lagged(_)) => {
                 time::sleep_until(rested).await;
-                // What has come until now is in the answer.
-                events = events.resubscribe();
+                // What has come until now is in the answer, but for who has asked for it.
+                let next = events.resubscribe();
+                let mut passed = std::mem::replace(&mut events, next);
+                while let Ok(event) = passed.try_recv() {
+                    is_asked_to |= is_power_button(&event);
+                }
                 supervisor.state_of(name, &client).await
             }
             Err(RecvError::Closed) => break,
@@ -87,6 +99,16 @@ async fn listen(supervisor: &Supervisor, table: &Table, id: &GuestId, name: &str
 /// A shutdown ends the worker; where the definition keeps the machine instead, STOP follows.
 fn is_end(event: &Event) -> bool {
     event.event == "SHUTDOWN"
+}
+
+/// The power button was pressed, by whomever.
+fn is_power_button(event: &Event) -> bool {
+    event.event == "POWERDOWN"
+}
+
+/// Whether the guest's system has turned it off: nobody has pulled the plug, and it has not failed.
+fn is_own_end(event: &Event) -> bool {
+    event.data.get("reason").is_some_and(|reason| reason == "guest-shutdown")
 }
 
 fn changes_state(event: &Event) -> bool {

@@ -16,7 +16,7 @@ mod histories;
 mod table;
 mod watcher;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -66,6 +66,8 @@ pub enum GuestChange {
     Changed(GuestView),
     /// A guest is gone.
     Removed(GuestId),
+    /// A running guest turns itself off, and nobody has pressed its power button.
+    TurnsItselfOff(GuestId),
     /// Every running guest has a new point in its history.
     Statistics,
 }
@@ -76,7 +78,7 @@ pub enum WatchLevel {
     /// States only: nothing is polled.
     #[default]
     States,
-    /// States, and figures of every running guest once a second.
+    /// States, and figures of every running guest at each interval.
     Statistics,
 }
 
@@ -92,6 +94,7 @@ pub struct Guests {
 #[derive(Debug)]
 enum Order {
     SetLevel(WatchLevel),
+    SetInterval(Duration),
     SeeHost(bool),
     Rescan,
 }
@@ -130,6 +133,11 @@ impl Guests {
     pub fn set_level(&self, level: WatchLevel) {
         // The task ends only with the runtime.
         let _ = self.orders.send(Order::SetLevel(level));
+    }
+
+    /// Chooses how often figures are taken; once a second where nothing is chosen.
+    pub fn set_interval(&self, interval: Duration) {
+        let _ = self.orders.send(Order::SetInterval(interval));
     }
 
     /// Takes figures of the host, and of the guests, also while no guest runs: its graphs are `seen`.

@@ -111,6 +111,11 @@ impl Table {
         }
     }
 
+    /// A guest turns itself off.
+    pub fn turns_itself_off(&self, id: &GuestId) {
+        self.tell(GuestChange::TurnsItselfOff(id.clone()));
+    }
+
     /// A guest has a connection now, or (`None`) none any more.
     pub fn set_client(&self, id: &GuestId, client: Option<Client>) {
         if let Some(row) = self.rows().get_mut(id) {

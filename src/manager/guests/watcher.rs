@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     task::{JoinHandle, JoinSet, spawn_blocking},
-    time::{self, Instant, MissedTickBehavior},
+    time::{self, Instant, Interval, MissedTickBehavior},
 };
 
 use super::{GuestId, GuestView, Order, WatchLevel, connection, folders::Folders, histories, table::Table};
@@ -24,7 +24,7 @@ use crate::manager::{
     supervisor::{GuestState, Supervisor},
 };
 
-/// How often figures are asked for.
+/// How often figures are asked for, where nothing else is chosen; also the least.
 const SECOND: Duration = Duration::from_secs(1);
 /// How often workers are asked how their networks are.
 const NETWORKS_EVERY: Duration = Duration::from_secs(5);
@@ -42,8 +42,7 @@ pub(super) fn now() -> u64 {
 pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: UnboundedReceiver<Order>) {
     let mut watcher = Watcher { supervisor, table, connections: HashMap::new(), folders: Folders::new() };
     let mut level = WatchLevel::States;
-    let mut timer = time::interval(SECOND);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut timer = figures_every(SECOND);
     let mut networks = time::interval(NETWORKS_EVERY);
     networks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut keeping = time::interval_at(Instant::now() + KEEP_EVERY, KEEP_EVERY);
@@ -63,6 +62,7 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::SetLevel(chosen)) => level = chosen,
+                Some(Order::SetInterval(interval)) => timer = figures_every(interval.max(SECOND)),
                 Some(Order::SeeHost(seen)) => host_is_seen = seen,
                 Some(Order::Rescan) => watcher.scan().await,
                 None => return,
@@ -85,6 +85,12 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
             Some(_) = gathering.join_next() => {}
         }
     }
+}
+
+fn figures_every(interval: Duration) -> Interval {
+    let mut timer = time::interval(interval);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
 }
 
 struct Watcher {

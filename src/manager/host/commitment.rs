@@ -45,6 +45,28 @@ impl Commitment {
     }
 }
 
+/// What running guests may take of the host's memory beyond what they have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// So many bytes more.
+    pub more: u64,
+    /// The memory that the host has left, in bytes.
+    pub available: u64,
+}
+
+impl Demand {
+    /// Of guests with so much memory, of which their processes have so much already; both in bytes.
+    pub fn of(guests: impl IntoIterator<Item = (u64, u64)>, available: u64) -> Self {
+        let more = guests.into_iter().map(|(memory, used)| memory.saturating_sub(used));
+        Self { more: more.fold(0, u64::saturating_add), available }
+    }
+
+    /// Whether that is more than there is. A host that tells nothing warns of nothing.
+    pub fn is_too_much(&self) -> bool {
+        self.available > 0 && self.more > self.available
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +82,15 @@ mod tests {
 
         assert!(!one.exceeds_memory() && two.exceeds_memory());
         assert_eq!((one.memory_share(), two.memory_share(), two.cpu_share()), (0.75, 1.5, 2.0));
+    }
+
+    #[test]
+    fn what_guests_have_already_is_not_asked_for_again() {
+        let demand = |available| Demand::of([(3 * GIB, 2 * GIB), (GIB, 2 * GIB), (2 * GIB, 0)], available);
+
+        assert_eq!(demand(GIB).more, 3 * GIB);
+        assert!(demand(2 * GIB).is_too_much());
+        assert!(!demand(3 * GIB).is_too_much() && !demand(0).is_too_much());
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod root;
 
 use serde::Serialize;
 
-pub use commitment::Commitment;
+pub use commitment::{Commitment, Demand};
 pub use counters::{Counters, Merging};
 pub use info::{HostInfo, info};
 pub use limits::limits;

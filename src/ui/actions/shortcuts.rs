@@ -16,13 +16,19 @@ pub fn shortcuts_window() -> gtk::ShortcutsWindow {
 
 /// GTK 4.8 takes the contents of a shortcuts window from XML only.
 fn shortcuts_xml() -> String {
-    let main = [Scope::Application, Scope::MainWindow, Scope::Guest];
+    let scopes = [Scope::Application, Scope::MainWindow, Scope::Guest];
+    let main = scopes.map(|scope| (scope.title(), of_scope(scope))).to_vec();
+    let mut window = of_scope(Scope::GuestWindow);
+    let first = window.iter().position(|action| *action == Action::ShowConsole).unwrap_or(window.len());
+    let pages = window.split_off(first);
+    let (window_title, pages_title) = (Scope::GuestWindow.title(), gettext("Pages of a Guest Window"));
     let sections = [
-        ("main", gettext("Main Window"), main.as_slice()),
-        ("guest-window", Scope::GuestWindow.title(), &[Scope::GuestWindow]),
+        ("main", gettext("Main Window"), main),
+        ("guest-window", window_title.clone(), vec![(window_title, window)]),
+        ("guest-pages", pages_title.clone(), vec![(pages_title, pages)]),
     ];
-    let sections = sections.map(|(name, title, scopes)| {
-        let groups: String = scopes.iter().map(|scope| shortcut_groups(*scope)).collect();
+    let sections = sections.map(|(name, title, groups)| {
+        let groups: String = groups.iter().map(|(title, actions)| shortcut_groups(title, actions)).collect();
         let (name, title) = (property("section-name", name), property("title", &title));
         let height = property("max-height", &SHORTCUTS_HIGH.to_string());
         format!("<child><object class=\"GtkShortcutsSection\">{name}{title}{height}{groups}</object></child>")
@@ -34,16 +40,20 @@ fn shortcuts_xml() -> String {
     )
 }
 
-/// The shortcuts of a scope, in groups that are no longer than a column.
-fn shortcut_groups(scope: Scope) -> String {
+/// The actions of a scope that have shortcuts.
+fn of_scope(scope: Scope) -> Vec<Action> {
     let is_there = |action: &Action| action.entry().scope == scope && !action.entry().accelerators.is_empty();
-    let actions: Vec<Action> = Action::ALL.into_iter().filter(is_there).collect();
+    Action::ALL.into_iter().filter(is_there).collect()
+}
+
+/// The shortcuts of these actions, in groups that are no longer than a column.
+fn shortcut_groups(title: &str, actions: &[Action]) -> String {
     let shortcut = |action: &Action| {
         let accelerators = property("accelerator", &action.entry().accelerators.join(" "));
         let title = property("title", action.title().trim_end_matches('…'));
         format!("<child><object class=\"GtkShortcutsShortcut\">{title}{accelerators}</object></child>")
     };
-    let title = property("title", &scope.title());
+    let title = property("title", title);
     let group = |shortcuts: &[Action]| {
         let shortcuts: String = shortcuts.iter().map(shortcut).collect();
         format!("<child><object class=\"GtkShortcutsGroup\">{title}{shortcuts}</object></child>")

@@ -7,7 +7,8 @@ use lodge::manager::{
     definition::{Definition, DiskBus, DiskFormat, Forward, HostLimits, Protocol, Review},
     editing::{self, Saved, Source},
     library::{Library, LibraryError, Revision},
-    pool::{PoolEntry, Pools, Target, volumes::NewSize},
+    paths::Paths,
+    pool::{Pool, PoolEntry, Pools, Target, volumes::NewSize},
     storage::Disks,
 };
 use tokio::net::{TcpListener, UdpSocket};
@@ -80,6 +81,14 @@ pub struct Removal {
     pub path: PathBuf,
     /// Why it has to be kept; without a reason it may be deleted.
     pub kept: Option<String>,
+}
+
+/// The pool of this name where that is a folder, else the default one.
+pub(super) fn folder_pool(paths: &Paths, name: Option<&str>) -> Pool {
+    match name.and_then(|name| Pools::new(paths).find(name).ok()).map(|pool| pool.target) {
+        Some(Target::Path(folder)) => Pool::at(&folder),
+        _ => Pool::default_pool(paths),
+    }
 }
 
 impl Backend {
@@ -163,6 +172,16 @@ impl Backend {
             let image = disks.open_resizable(&path, Some(format.into()))?;
             disks.resize(&image, size, false, &|_, _| true)?;
             Ok(())
+        })
+        .await
+    }
+
+    /// The names of the pools that are folders, the default one first.
+    pub async fn folder_pools(&self) -> Result<Vec<String>> {
+        let pools = Pools::new(&self.paths);
+        blocking(move || {
+            let folders = pools.list()?.into_iter().filter(|pool| matches!(pool.target, Target::Path(_)));
+            Ok(folders.map(|pool| pool.name).collect())
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use lodge::manager::{
     editing,
-    host::{Counters, Root},
+    host::{self as host_facts, Counters, Demand, Root},
     library::Trashed,
     networks::{self, NetworkChoice},
     pool::{
@@ -19,7 +19,7 @@ use lodge::manager::{
 };
 use uuid::Uuid;
 
-use super::{Backend, blocking};
+use super::{Backend, GuestId, GuestView, blocking};
 use crate::ui::progress::Progress;
 
 /// A pool with what is in it.
@@ -126,6 +126,18 @@ impl Backend {
     pub async fn empty_trash(&self, only: Option<Uuid>) -> Result<()> {
         let library = self.library.clone();
         blocking(move || Ok(library.empty_trash(only.map(|id| id.to_string()).as_deref()).map(drop)?)).await
+    }
+
+    /// What running guests may take of the host's memory once `started` run, too.
+    pub async fn memory_demand(&self, started: &[GuestView]) -> Result<Demand> {
+        let used =
+            |id: &GuestId| self.guests.with_history(id, |history| history.latest().map(|point| point.memory)).flatten();
+        let memory = |guest: &GuestView| guest.definition.as_ref().ok().map(|definition| definition.memory.bytes());
+        let running = self.guests.all().into_iter().filter(|guest| guest.state.is_active());
+        let running = running.filter_map(|guest| Some((memory(&guest)?, used(&guest.id).unwrap_or_default())));
+        let starting = started.iter().filter_map(|guest| Some((memory(guest)?, 0)));
+        let guests: Vec<_> = running.chain(starting).collect();
+        blocking(move || Ok(Demand::of(guests, host_facts::limits().memory_available))).await
     }
 
     async fn with_pools<T: Send + 'static>(&self, work: impl FnOnce(Pools) -> Result<T> + Send + 'static) -> Result<T> {

@@ -95,6 +95,8 @@ pub struct NewGuest {
     pub definition: Definition,
     /// The disk that is to be made for it.
     pub disk: Option<NewDisk>,
+    /// The pool's folder for that disk; else the default pool.
+    pub pool: Option<PathBuf>,
     /// Whether to start it at once.
     pub start: bool,
 }
@@ -115,9 +117,9 @@ pub struct Created {
 pub struct Surroundings {
     /// What the host can give to a guest.
     pub limits: HostLimits,
-    /// The room in the default pool.
+    /// The room in the pool of new disks.
     pub space: Option<Space>,
-    /// Where the default pool lies.
+    /// Where that pool lies.
     pub pool: PathBuf,
     /// The names that are taken.
     pub names: Vec<String>,
@@ -249,8 +251,9 @@ impl Backend {
 
     /// Makes a guest and starts it when asked. What was made before something failed is removed again.
     pub async fn create(&self, new: NewGuest) -> Result<Created> {
-        let NewGuest { definition, disk, start } = new;
-        let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
+        let NewGuest { definition, disk, pool, start } = new;
+        let pool = pool.map_or_else(|| Pool::default_pool(&self.paths), |folder| Pool::at(&folder));
+        let library = self.library.clone();
         // What is only worth knowing was said at the wizard's fields.
         let create = move || Ok(creation::create(&library, &pool, definition, disk.as_slice())?.0);
         let definition = blocking(create).await?;
@@ -265,11 +268,11 @@ impl Backend {
 
     /// Makes a test card guest under the first free name, and starts it.
     pub async fn create_test_card(&self) -> Result<Created> {
-        let taken = self.surroundings().await?.names;
+        let taken = self.surroundings(None).await?.names;
         let mut definition = Definition::new(free_name("testcard", &taken));
         definition.memory = TEST_CARD_MEMORY;
         definition.os = Some("testcard".to_owned());
-        self.create(NewGuest { definition, disk: Some(NewDisk::TestCard), start: true }).await
+        self.create(NewGuest { definition, disk: Some(NewDisk::TestCard), pool: None, start: true }).await
     }
 
     /// What the host check finds.
@@ -309,10 +312,11 @@ impl Backend {
         Surroundings { limits, space: None, pool, names, networks: Vec::new() }
     }
 
-    /// What the wizard judges by.
-    pub async fn surroundings(&self) -> Result<Surroundings> {
-        let (library, pool) = (self.library.clone(), Pool::default_pool(&self.paths));
+    /// What the wizard judges by. New disks lie in the pool of this name, where that is a folder, else in the default pool.
+    pub async fn surroundings(&self, pool: Option<String>) -> Result<Surroundings> {
+        let (library, paths) = (self.library.clone(), self.paths.clone());
         blocking(move || {
+            let pool = editing::folder_pool(&paths, pool.as_deref());
             Ok(Surroundings {
                 limits: host_facts::limits(),
                 space: pool.space().ok(),

@@ -1,14 +1,11 @@
 //! The keys that the guest holds down, and when the keyboard is let go.
 //!
-//! Keys are told by their place on the keyboard (evdev codes), so every layout works: the guest has its own. Control and Alt,
+//! Keys are told by their place on the keyboard (evdev codes), so every layout works: the guest has its own. The release keys,
 //! pressed together and released without another key between, let the keyboard go.
 
 use std::collections::BTreeSet;
 
-use lodge::input::{
-    Key,
-    keys::{LEFT_ALT, LEFT_CTRL},
-};
+use lodge::input::Key;
 
 /// What to do for a key of the person's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +22,7 @@ pub enum Reaction {
 #[derive(Debug, Default)]
 pub struct Keyboard {
     held: BTreeSet<Key>,
-    /// Control and Alt are down together and nothing else was pressed since.
+    /// The release keys are down together and nothing else was pressed since.
     releasing: bool,
 }
 
@@ -36,9 +33,10 @@ pub fn key_of(hardware_code: u32) -> Option<Key> {
 
 impl Keyboard {
     /// A key went down, or repeats.
-    pub fn press(&mut self, key: Key) -> Reaction {
+    pub fn press(&mut self, key: Key, release_keys: &[Key]) -> Reaction {
         self.held.insert(key);
-        self.releasing = self.held.len() == 2 && self.held.contains(&LEFT_CTRL) && self.held.contains(&LEFT_ALT);
+        self.releasing =
+            self.held.len() == release_keys.len() && release_keys.iter().all(|key| self.held.contains(key));
         Reaction::Pass(key, true)
     }
 
@@ -62,9 +60,12 @@ impl Keyboard {
 
 #[cfg(test)]
 mod tests {
+    use lodge::input::keys::{LEFT_ALT, LEFT_CTRL, RIGHT_CTRL};
+
     use super::*;
 
     const A: Key = Key(30);
+    const RELEASE: [Key; 2] = [LEFT_CTRL, LEFT_ALT];
 
     #[test]
     fn hardware_codes_count_from_eight() {
@@ -76,8 +77,8 @@ mod tests {
     #[test]
     fn control_and_alt_alone_let_go() {
         let mut keyboard = Keyboard::default();
-        keyboard.press(LEFT_CTRL);
-        keyboard.press(LEFT_ALT);
+        keyboard.press(LEFT_CTRL, &RELEASE);
+        keyboard.press(LEFT_ALT, &RELEASE);
 
         assert_eq!(keyboard.release(LEFT_ALT), Reaction::PassAndRelease(LEFT_ALT));
         assert_eq!(keyboard.release(LEFT_CTRL), Reaction::Pass(LEFT_CTRL, false));
@@ -86,12 +87,25 @@ mod tests {
     #[test]
     fn control_and_alt_with_another_key_are_the_guests() {
         let mut keyboard = Keyboard::default();
-        keyboard.press(LEFT_CTRL);
-        keyboard.press(LEFT_ALT);
-        keyboard.press(A);
+        keyboard.press(LEFT_CTRL, &RELEASE);
+        keyboard.press(LEFT_ALT, &RELEASE);
+        keyboard.press(A, &RELEASE);
 
         assert_eq!(keyboard.release(A), Reaction::Pass(A, false));
         assert_eq!(keyboard.release(LEFT_ALT), Reaction::Pass(LEFT_ALT, false));
+    }
+
+    #[test]
+    fn a_single_release_key_lets_go_when_it_is_pressed_alone() {
+        let mut keyboard = Keyboard::default();
+        keyboard.press(RIGHT_CTRL, &[RIGHT_CTRL]);
+        keyboard.press(A, &[RIGHT_CTRL]);
+        keyboard.release(A);
+        assert_eq!(keyboard.release(RIGHT_CTRL), Reaction::Pass(RIGHT_CTRL, false));
+
+        keyboard.press(RIGHT_CTRL, &[RIGHT_CTRL]);
+
+        assert_eq!(keyboard.release(RIGHT_CTRL), Reaction::PassAndRelease(RIGHT_CTRL));
     }
 
     #[test]
@@ -104,8 +118,8 @@ mod tests {
     #[test]
     fn letting_go_names_every_key_that_was_down() {
         let mut keyboard = Keyboard::default();
-        keyboard.press(A);
-        keyboard.press(LEFT_CTRL);
+        keyboard.press(A, &RELEASE);
+        keyboard.press(LEFT_CTRL, &RELEASE);
 
         assert_eq!(keyboard.release_all(), [LEFT_CTRL, A]);
         assert!(keyboard.release_all().is_empty());

@@ -5,7 +5,7 @@
 //! hidden console costs nothing and the display's rate is never exceeded.
 //!
 //! While it has the keyboard focus the console takes every key, those of the desktop too where the display server lets it.
-//! Left Control and left Alt together let go; so does leaving the window.
+//! The release keys that are preferred let go; so does leaving the window.
 
 mod cursor;
 mod geometry;
@@ -23,6 +23,7 @@ use lodge::{
     rfb::client::{Client, Event},
 };
 
+use crate::ui::preferences;
 pub use geometry::Scaling;
 use keyboard::Reaction;
 use link::{Link, LinkEvent};
@@ -268,7 +269,7 @@ impl Console {
         let imp = self.imp();
         let Some(client) = imp.client.borrow().clone().filter(|_| imp.captured.get()) else { return false };
         let reaction = match down {
-            true => imp.keyboard.borrow_mut().press(key),
+            true => imp.keyboard.borrow_mut().press(key, preferences::get().release_keys.keys()),
             false => imp.keyboard.borrow_mut().release(key),
         };
         match reaction {

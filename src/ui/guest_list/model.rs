@@ -57,6 +57,7 @@ impl GuestModel {
                     added.retain(|item: &GuestItem| item.id() != id);
                     self.remove(&id);
                 }
+                GuestChange::TurnsItselfOff(_) => {}
                 GuestChange::Statistics => self.tell_sampled(),
             }
         }

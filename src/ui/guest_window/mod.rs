@@ -19,7 +19,7 @@ use crate::ui::{
     actions::Action,
     backend::{Backend, GuestId, GuestState, GuestView},
     dialogs,
-    i18n::{gettext, gettext_f},
+    i18n::gettext_f,
     operations::{self, Place, on_tokio},
     preferences, wording,
 };
@@ -183,7 +183,8 @@ impl Component for GuestWindow {
                 gtk::Label {
                     add_css_class: "capture-hint",
                     set_wrap: true,
-                    set_label: &gettext("The guest has the keyboard. Press left Ctrl and Alt together to let it go."),
+                    #[watch]
+                    set_label: &gettext_f("The guest has the keyboard. {keys} lets it go.", &[("keys", &release_keys())]),
                     #[watch]
                     set_visible: model.captured && !model.full_screen,
                 },
@@ -295,7 +296,10 @@ impl GuestWindow {
 
     fn title(&self) -> String {
         match self.captured {
-            true => gettext_f("{name} — Ctrl+Alt lets the keyboard go", &[("name", &self.guest.name)]),
+            true => {
+                let words = [("name", self.guest.name.as_str()), ("keys", &release_keys())];
+                gettext_f("{name} — {keys} lets the keyboard go", &words)
+            }
             false => self.guest.name.clone(),
         }
     }
@@ -416,6 +420,10 @@ impl GuestWindow {
             }
         });
     }
+}
+
+fn release_keys() -> String {
+    preferences::get().release_keys.label()
 }
 
 /// The pages by name, with what their buttons show.

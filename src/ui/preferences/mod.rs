@@ -3,6 +3,8 @@
 //!
 //! There is one set of them for the whole application, on GTK's thread: [`get`] and [`change`].
 
+mod new_guests;
+mod release_keys;
 mod window;
 
 use std::{
@@ -12,8 +14,10 @@ use std::{
 };
 
 use gtk::glib;
+use lodge::manager::definition::NetworkDefinition;
 use serde::{Deserialize, Serialize};
 
+pub use release_keys::ReleaseKeys;
 pub use window::present;
 
 /// The version of the file that this program writes, and the newest it reads.
@@ -35,8 +39,18 @@ pub struct Preferences {
     pub confirm_reset: bool,
     /// Whether to tell of guests that have failed while nobody looks at them.
     pub notify: bool,
+    /// Whether to tell of guests that have turned themselves off while nobody looks at them.
+    pub notify_ends: bool,
     /// Whether the computer stays awake while guests run.
     pub keep_awake: bool,
+    /// How often graphs get new figures, in seconds.
+    pub graph_seconds: u64,
+    /// What takes the keyboard back from a guest.
+    pub release_keys: ReleaseKeys,
+    /// The pool that new guests get their disks in, by name.
+    pub new_guest_pool: Option<String>,
+    /// A card that is connected to the network that new guests are on.
+    pub new_guest_network: Option<NetworkDefinition>,
 }
 
 impl Default for Preferences {
@@ -48,7 +62,12 @@ impl Default for Preferences {
             confirm_force_off: true,
             confirm_reset: false,
             notify: true,
+            notify_ends: true,
             keep_awake: false,
+            graph_seconds: 1,
+            release_keys: ReleaseKeys::default(),
+            new_guest_pool: None,
+            new_guest_network: None,
         }
     }
 }
@@ -145,7 +164,15 @@ mod tests {
     fn what_is_preferred_survives_being_written_and_nothing_is_the_usual() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lodge/preferences.toml");
-        let mine = Preferences { notify: false, keep_awake: true, ..Preferences::default() };
+        let mine = Preferences {
+            notify: false,
+            keep_awake: true,
+            graph_seconds: 5,
+            release_keys: ReleaseKeys::RightCtrl,
+            new_guest_pool: Some("fast".to_owned()),
+            new_guest_network: Some(NetworkDefinition::bridge("br0")),
+            ..Preferences::default()
+        };
 
         assert_eq!(Preferences::load(&path).unwrap(), Preferences::default());
         mine.save(&path).unwrap();

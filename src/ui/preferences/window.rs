@@ -3,9 +3,10 @@
 use adw::prelude::*;
 use gtk::{gdk, gio};
 
-use super::{Preferences, change, get};
+use super::{Preferences, ReleaseKeys, change, get, new_guests};
 use crate::ui::{
     actions::{self, Action},
+    backend::Backend,
     i18n::gettext,
     settings::Style,
 };
@@ -14,11 +15,17 @@ use crate::ui::{
 type Choice = (String, String, fn(&mut Preferences) -> &mut bool);
 
 /// Shows the window over `parent`. `changed` is called after each change.
-pub fn present(parent: &impl IsA<gtk::Window>, changed: impl Fn() + Clone + 'static) {
+pub fn present(parent: &impl IsA<gtk::Window>, backend: &Backend, changed: impl Fn() + Clone + 'static) {
     let page = adw::PreferencesPage::new();
-    page.add(&appearance());
-    for (title, choices) in groups() {
+    let appearance = appearance();
+    appearance.add(&graph_seconds(changed.clone()));
+    page.add(&appearance);
+    page.add(&new_guests::group(backend));
+    for (place, (title, choices)) in groups().into_iter().enumerate() {
         let group = adw::PreferencesGroup::builder().title(title).build();
+        if place == 0 {
+            group.add(&release_keys());
+        }
         for choice in choices {
             group.add(&switch(choice, changed.clone()));
         }
@@ -79,6 +86,9 @@ fn groups() -> [(String, Vec<Choice>); 3] {
                     gettext("Tell when a guest has failed or waits for room, unless its window is in use."),
                     |preferences| &mut preferences.notify,
                 ),
+                (gettext("Tell of Guests That Turn Themselves Off"), String::new(), |preferences| {
+                    &mut preferences.notify_ends
+                }),
                 (
                     gettext("Keep the Computer Awake"),
                     gettext("As long as this application is open and a guest runs."),
@@ -102,20 +112,51 @@ fn switch((title, subtitle, place): Choice, changed: impl Fn() + 'static) -> adw
     row
 }
 
+/// One of several: `chosen` is called with its place.
+pub(super) fn choice(
+    title: &str,
+    labels: &[String],
+    selected: Option<usize>,
+    chosen: impl Fn(usize) + 'static,
+) -> adw::ComboRow {
+    let labels: Vec<_> = labels.iter().map(String::as_str).collect();
+    let row = adw::ComboRow::builder().title(title).model(&gtk::StringList::new(&labels)).build();
+    row.set_selected(selected.and_then(|place| u32::try_from(place).ok()).unwrap_or(0));
+    row.connect_selected_notify(move |row| chosen(row.selected() as usize));
+    row
+}
+
+fn graph_seconds(changed: impl Fn() + 'static) -> adw::ComboRow {
+    let seconds = [1, 2, 5];
+    let labels = [gettext("Every second"), gettext("Every 2 seconds"), gettext("Every 5 seconds")];
+    let now = seconds.iter().position(|seconds| *seconds == get().graph_seconds);
+    choice(&gettext("Graphs Get New Figures"), &labels, now, move |place| {
+        change(|preferences| preferences.graph_seconds = seconds.get(place).copied().unwrap_or(1));
+        changed();
+    })
+}
+
+fn release_keys() -> adw::ComboRow {
+    let labels = ReleaseKeys::ALL.map(ReleaseKeys::label);
+    let now = ReleaseKeys::ALL.iter().position(|keys| *keys == get().release_keys);
+    let row = choice(&gettext("Keys That Let the Keyboard Go"), &labels, now, |place| {
+        change(|preferences| preferences.release_keys = ReleaseKeys::ALL.get(place).copied().unwrap_or_default());
+    });
+    row.set_subtitle(&gettext("Pressed alone, they take the keyboard back from a guest."));
+    row
+}
+
 /// Light or dark: what the main menu has, too.
 fn appearance() -> adw::PreferencesGroup {
     let styles = [Style::System, Style::Light, Style::Dark];
     let labels = [gettext("As the System"), gettext("Light"), gettext("Dark")];
-    let labels: Vec<_> = labels.iter().map(String::as_str).collect();
-    let row = adw::ComboRow::builder().title(gettext("Style")).model(&gtk::StringList::new(&labels)).build();
     let application = relm4::main_application();
     let name = Action::Style.entry().name;
     let chosen = application.lookup_action(name).and_then(|action| action.state());
     let chosen = chosen.and_then(|state| Style::from_name(state.str()?));
-    let index = styles.iter().position(|style| Some(*style) == chosen).unwrap_or(0);
-    row.set_selected(u32::try_from(index).unwrap_or(0));
-    row.connect_selected_notify(move |row| {
-        if let Some(style) = styles.get(row.selected() as usize) {
+    let index = styles.iter().position(|style| Some(*style) == chosen);
+    let row = choice(&gettext("Style"), &labels, index, move |place| {
+        if let Some(style) = styles.get(place) {
             gio::prelude::ActionGroupExt::activate_action(&application, name, Some(&style.name().to_variant()));
         }
     });

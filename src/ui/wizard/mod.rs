@@ -3,6 +3,7 @@
 
 mod draft;
 mod media;
+mod naming;
 mod notes;
 mod pages;
 mod resources;
@@ -23,10 +24,11 @@ use self::{
 };
 use crate::ui::{
     actions,
-    backend::{Backend, Created, Surroundings},
+    backend::{Backend, Created, NewGuest, Surroundings},
     dialogs,
     i18n::{gettext, gettext_f},
     judgement::Inspected,
+    preferences,
     widgets::text_button::TextButton,
 };
 
@@ -162,13 +164,16 @@ impl Component for Wizard {
         let input = sender.input_sender().clone();
         let pages = Pages::new(&stack, move |edit| input.emit(WizardMsg::Edit(edit)));
         let around = backend.surroundings_without_looking();
-        let mut draft = Draft::default();
+        let preferred = preferences::get();
+        let mut draft = Draft::preferring(preferred.new_guest_network);
         draft.follow(&around);
         let edits = file.into_iter().flat_map(draft::beginning_with);
         let looks: Vec<_> = edits.filter_map(|edit| draft.apply(edit, &around)).collect();
         let step = if looks.is_empty() { Step::Method } else { Step::Media };
         let looking = backend.clone();
-        sender.oneshot_command(async move { WizardCommand::Around(looking.surroundings().await) });
+        sender.oneshot_command(
+            async move { WizardCommand::Around(looking.surroundings(preferred.new_guest_pool).await) },
+        );
         let model = Self { backend, draft, step, around, pages, notes: Vec::new(), tried: false, busy: false };
         looks.into_iter().for_each(|look| model.look_at(look, &sender));
         let stack = &stack;
@@ -289,7 +294,8 @@ impl Wizard {
             Some(step) => self.go_to(step, widgets),
             None => {
                 self.busy = true;
-                let (backend, guest) = (self.backend.clone(), self.draft.new_guest());
+                let backend = self.backend.clone();
+                let guest = NewGuest { pool: Some(self.around.pool.clone()), ..self.draft.new_guest() };
                 sender.oneshot_command(async move { WizardCommand::Created(backend.create(guest).await) });
             }
         }

@@ -424,7 +424,7 @@ impl Details {
 
     fn look_around(&self, sender: &ComponentSender<Self>) {
         let backend = self.backend.clone();
-        sender.oneshot_command(async move { DetailsCommand::Around(backend.surroundings().await) });
+        sender.oneshot_command(async move { DetailsCommand::Around(backend.surroundings(None).await) });
     }
 
     /// Takes over what the definition is now.

@@ -3,6 +3,8 @@
 //!
 //! Closing the application leaves the guests running; nothing is asked and nothing is ended.
 
+mod menu;
+
 use std::{path::PathBuf, time::Duration};
 
 use adw::prelude::*;
@@ -13,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::ui::{
     about,
-    actions::{self, Action, Scope},
+    actions::{self, Action},
     backend::{Backend, Created, GuestChange, GuestId, GuestView},
     bulk, dialogs,
     guest_list::{self, GuestList, GuestListInit, GuestListMsg, GuestListOutput, GuestRequest},
@@ -153,7 +155,7 @@ impl Component for App {
                     pack_end = &gtk::MenuButton {
                         set_icon_name: "open-menu-symbolic",
                         set_tooltip_text: Some(&Action::MainMenu.tooltip()),
-                        set_menu_model: Some(&main_menu()),
+                        set_menu_model: Some(&menu::main_menu()),
                         set_primary: true,
                         update_property: &[Property::Label(&Action::MainMenu.title())],
                     },
@@ -203,7 +205,7 @@ impl Component for App {
         if let Err(error) = preferences::load() {
             complain_about_preferences(&root, &error);
         }
-        let search = add_actions(&root, settings.style, &sender);
+        let search = menu::add_actions(&root, settings.style, &sender);
         settings.style.apply();
         let toasts = adw::ToastOverlay::new();
         let tags = gio::Menu::new();
@@ -228,6 +230,7 @@ impl Component for App {
         };
         let host_bar = model.host_bar.widget();
         let (toasts, jobs) = (&toasts, model.place.jobs.widget());
+        model.take_figures_as_preferred();
         let widgets = view_output!();
         accept_files(model.list.widget(), &sender);
         let input = sender.input_sender().clone();
@@ -284,7 +287,10 @@ impl Component for App {
                 self.quit_without_windows(root);
             }
             AppMsg::Seen => self.choose_watch_level(root),
-            AppMsg::Preferred => self.notices.keep_awake(),
+            AppMsg::Preferred => {
+                self.notices.keep_awake();
+                self.take_figures_as_preferred();
+            }
             AppMsg::OpenOf(key) => {
                 let guest = self.backend.guests().all().into_iter().find(|guest| notices::key(&guest.id) == key);
                 match guest {
@@ -383,7 +389,7 @@ impl App {
             Action::Preferences => {
                 let input = sender.input_sender().clone();
                 let parent = relm4::main_application().active_window().unwrap_or_else(|| root.clone().upcast());
-                preferences::present(&parent, move || input.emit(AppMsg::Preferred));
+                preferences::present(&parent, &self.backend, move || input.emit(AppMsg::Preferred));
             }
             Action::Shortcuts => {
                 let window = actions::shortcuts_window();
@@ -439,6 +445,10 @@ impl App {
         }
     }
 
+    fn take_figures_as_preferred(&self) {
+        self.backend.guests().set_interval(Duration::from_secs(preferences::get().graph_seconds));
+    }
+
     /// Figures are taken only while a graph can be seen.
     fn choose_watch_level(&self, root: &adw::ApplicationWindow) {
         let toplevel = root.surface().and_downcast::<gdk::Toplevel>();
@@ -484,40 +494,6 @@ fn check_host(backend: &Backend, show: bool, sender: &ComponentSender<App>) {
     sender.oneshot_command(async move { AppCommand::Host { findings: backend.host_check().await, show } });
 }
 
-/// Adds all actions to the application and the main window. Returns the one that shows whether a search is on.
-fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &ComponentSender<App>) -> gio::SimpleAction {
-    let application = relm4::main_application();
-    for action in Action::ALL {
-        let input = sender.input_sender().clone();
-        let activate = move || input.emit(AppMsg::Action(action));
-        match action.entry().scope {
-            Scope::Application if !action.has_state() => drop(action.add_to(&application, activate)),
-            Scope::MainWindow if !action.has_state() => drop(action.add_to(window, activate)),
-            _ => {}
-        }
-    }
-    let search = gio::SimpleAction::new_stateful(Action::Search.entry().name, None, &false.to_variant());
-    let input = sender.input_sender().clone();
-    search.connect_activate(move |_, _| input.emit(AppMsg::Action(Action::Search)));
-    window.add_action(&search);
-
-    let choose_style = gio::SimpleAction::new_stateful(
-        Action::Style.entry().name,
-        Some(glib::VariantTy::STRING),
-        &style.name().to_variant(),
-    );
-    let input = sender.input_sender().clone();
-    choose_style.connect_activate(move |action, parameter| {
-        if let Some(style) = parameter.and_then(|name| Style::from_name(name.str()?)) {
-            action.set_state(&style.name().to_variant());
-            input.emit(AppMsg::Style(style));
-        }
-    });
-    application.add_action(&choose_style);
-    actions::install_accelerators(&application);
-    search
-}
-
 /// Says once the window is there that the usual preferences hold, and why.
 fn complain_about_preferences(window: &adw::ApplicationWindow, error: &preferences::Unusable) {
     let path = preferences::path().display().to_string();
@@ -545,39 +521,4 @@ fn accept_files(widget: &impl IsA<gtk::Widget>, sender: &ComponentSender<App>) {
         accepted
     });
     widget.add_controller(target);
-}
-
-fn main_menu() -> gio::Menu {
-    let section = |items: &[gio::MenuItem]| {
-        let section = gio::Menu::new();
-        items.iter().for_each(|item| section.append_item(item));
-        section
-    };
-    let style = |label: String, style: Style| {
-        let item = gio::MenuItem::new(Some(&label), None);
-        item.set_action_and_target_value(Some(&Action::Style.detailed_name()), Some(&style.name().to_variant()));
-        item
-    };
-    let styles = section(&[
-        style(gettext("As the S_ystem"), Style::System),
-        style(gettext("_Light"), Style::Light),
-        style(gettext("_Dark"), Style::Dark),
-    ]);
-    let menu = gio::Menu::new();
-    menu.append_section(None, &section(&[Action::TryTestCard.menu_item(), Action::HostCheck.menu_item()]));
-    menu.append_section(
-        None,
-        &section(&[
-            Action::HostUsage.menu_item(),
-            Action::Storage.menu_item(),
-            Action::Networks.menu_item(),
-            Action::Trash.menu_item(),
-        ]),
-    );
-    menu.append_section(None, &section(&[gio::MenuItem::new_submenu(Some(&Action::Style.entry().label), &styles)]));
-    menu.append_section(
-        None,
-        &section(&[Action::Preferences, Action::Shortcuts, Action::About, Action::Quit].map(Action::menu_item)),
-    );
-    menu
 }
