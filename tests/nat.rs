@@ -242,6 +242,20 @@ fn check_all_ways(home: &Home, shell: &mut Shell) {
     assert!(card["link"] == true && card["received-bytes"].as_u64().unwrap() > 16 << 20, "{card}");
 }
 
+/// What becomes of a guest whose frames nobody takes: it goes on, and so does its network once they are taken again.
+fn check_full_socket(home: &Home, shell: &mut Shell, passt: &str) {
+    signal(passt, "STOP");
+    // Ten times what the socket holds.
+    let said = shell
+        .ask(&format!("dd if=/dev/zero bs=1000 count=4000 2>/dev/null | nc -u -w 1 {HOST} 9; ping -c 1 -W 1 {HOST}"));
+    assert!(said.contains("0 packets received"), "{said}");
+    assert_eq!(home.state("web"), "running");
+    signal(passt, "CONT");
+    ask_until(shell, &format!("ping -c 1 -W 1 {HOST}"), "1 packets received");
+    let said = shell.ask(&format!("nc {HOST} 8 | wc -c"));
+    assert!(said.contains(&pattern().len().to_string()), "{said}");
+}
+
 /// Nothing of the guest's network outlives its worker.
 fn check_end(home: &Home) {
     let [translator] = &translators(home)[..] else { panic!("{:?}", translators(home)) };
@@ -278,6 +292,7 @@ fn by_passt_a_guest_reaches_the_world_and_is_reached() {
         let [translator] = &translators(&home)[..] else { panic!("{:?}", translators(&home)) };
         let [(passt, name)] = &children(translator)[..] else { panic!("{:?}", children(translator)) };
         assert!(name.starts_with("passt"), "{name}");
+        check_full_socket(&home, &mut shell, passt);
         signal(passt, "KILL");
         ask_until(&mut shell, "ping -c 1 -W 1 10.99.0.1", "1 packets received");
         assert_eq!(echo(2222, "after its death"), "after its death");
