@@ -5,31 +5,22 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
-    time::Duration,
 };
 
 use clap::Args;
 use serde::Serialize;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use tokio::net::TcpListener;
 
 use super::{CliError, Result, context::Context, error};
 use crate::{
     manager::{
         certificate::Certificate,
-        paths::{Paths, RunningPaths},
-        socket,
+        network_screen::{ViewerTrouble, admit_all},
+        paths::Paths,
     },
     rfb::gate::{Gate, Password, Rules},
 };
 
-/// More viewers than anybody has; those that still log in count, too.
-const MAX_VIEWERS: usize = 64;
-/// How long nobody is taken after one could not be.
-const RECOVERY: Duration = Duration::from_millis(200);
 /// A password file is not longer, in bytes: a password and the end of its line.
 const PASSWORD_FILE: u64 = 64;
 
@@ -103,6 +94,8 @@ struct Place {
     password: Option<String>,
     /// The certificate that viewers may have.
     certificate: Option<PathBuf>,
+    /// By what viewers know it.
+    fingerprint: Option<String>,
 }
 
 impl Vnc {
@@ -114,7 +107,7 @@ impl Vnc {
         let Some(Listen(address)) = self.listen else {
             return if self.json { context.output.json(&place) } else { context.output.line(place.socket) };
         };
-        let gate = Arc::new(Gate::new(self.gate.rules(address.ip(), context.paths(), &mut place)?));
+        let gate = Gate::new(self.gate.rules(address.ip(), context.paths(), &mut place)?);
         let bind = async {
             let listener = TcpListener::bind(address).await?;
             let address = listener.local_addr()?;
@@ -129,7 +122,7 @@ impl Vnc {
         }
         tokio::select! {
             () = guest.client.closed() => Ok(()),
-            () = admit_all(listener, gate, running) => Ok(()),
+            () = admit_all(listener, gate, running, report) => Ok(()),
         }
     }
 }
@@ -138,7 +131,8 @@ impl Place {
     fn for_people(&self, address: SocketAddr) -> String {
         let password = self.password.iter().map(|password| format!("\nPassword: {password}"));
         let certificate = self.certificate.iter().map(|file| format!("\nCertificate: {}", file.display()));
-        std::iter::once(address.to_string()).chain(password).chain(certificate).collect()
+        let fingerprint = self.fingerprint.iter().map(|text| format!("\nSHA-256 fingerprint: {text}"));
+        std::iter::once(address.to_string()).chain(password).chain(certificate).chain(fingerprint).collect()
     }
 }
 
@@ -168,6 +162,7 @@ impl GateOptions {
             error::say("warning", "others on the network can see what viewers see and type, and find the password out");
         }
         let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+        place.fingerprint = certificate.as_ref().map(Certificate::fingerprint).transpose()?;
         place.certificate = certificate.map(|certificate| certificate.certificate);
         Ok(Rules { password, tls, websocket: self.websocket, view_only: self.view_only })
     }
@@ -188,37 +183,11 @@ fn password_in(file: &Path) -> Result<Password> {
         .map_err(|error| CliError::Other(format!("{}: {error}. Choose another password", file.display())))
 }
 
-/// Serves every viewer that comes.
-async fn admit_all(listener: TcpListener, gate: Arc<Gate>, running: RunningPaths) {
-    let room = Arc::new(Semaphore::new(MAX_VIEWERS));
-    loop {
-        let (viewer, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            // The next viewer may have more luck; this one has gone.
-            Err(error) => {
-                error::say("warning", format!("a viewer could not be served: {error}"));
-                tokio::time::sleep(RECOVERY).await;
-                continue;
-            }
-        };
-        let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
-        let (gate, running) = (Arc::clone(&gate), running.clone());
-        tokio::spawn(async move {
-            if let Err(error) = admit(viewer, address, &gate, &running).await {
-                error::say("note", format!("the viewer at {address} has gone: {error}"));
-            }
-            drop(place);
-        });
+fn report(trouble: ViewerTrouble) {
+    match trouble {
+        ViewerTrouble::NotTaken(error) => error::say("warning", format!("a viewer could not be served: {error}")),
+        ViewerTrouble::Gone(address, error) => {
+            error::say("note", format!("the viewer at {address} has gone: {error}"));
+        }
     }
-}
-
-async fn admit(
-    viewer: TcpStream,
-    address: SocketAddr,
-    gate: &Gate,
-    running: &RunningPaths,
-) -> std::result::Result<(), crate::rfb::gate::GateError> {
-    viewer.set_nodelay(true)?;
-    let screen = running.vnc();
-    gate.serve(viewer, address.ip(), async { socket::connect_async(&screen).await }).await
 }

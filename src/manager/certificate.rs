@@ -71,6 +71,16 @@ impl Certificate {
         Ok(Self { certificate: folder.join("certificate.pem"), key: folder.join("key.pem") })
     }
 
+    /// The SHA-256 of the certificate, as viewers show it: `AB:CD:…`.
+    pub fn fingerprint(&self) -> Result<String, CertificateError> {
+        let first = CertificateDer::from_pem_file(&self.certificate);
+        let first = first.map_err(|source| CertificateError::Read { path: self.certificate.clone(), source })?;
+        let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+        let hash = suite.tls13().map(|suite| suite.common.hash_provider.hash(&first));
+        let bytes = hash.iter().flat_map(|hash| hash.as_ref());
+        Ok(bytes.map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
+    }
+
     /// What takes TLS connections with it: TLS 1.2 and 1.3, and no certificate is asked of the other side.
     pub fn acceptor(&self) -> Result<TlsAcceptor, CertificateError> {
         let unreadable = |path: &Path| {

@@ -28,6 +28,7 @@ pub mod host;
 pub mod library;
 pub mod media;
 pub mod network;
+pub mod network_screen;
 pub mod networks;
 pub mod paths;
 pub mod pool;

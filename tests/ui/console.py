@@ -1,10 +1,31 @@
 """The test card, from the empty page to its end: it is on the screen, keys and the pointer reach it, the keyboard is let go, the
 pages work, and it is paused, run on and forced off from its window."""
 
+import re
+import socket
+
 from driver import Atspi, run, wait_for
 from guests import Serial, display, state
 
 MAGENTA = (255, 0, 255)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def offered(port):
+    """The ways in that a viewer is offered, None when there is nobody to ask."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as viewer:
+            stream = viewer.makefile("rwb")
+            assert stream.read(12) == b"RFB 003.008\n"
+            stream.write(b"RFB 003.008\n")
+            stream.flush()
+            return list(stream.read(stream.read(1)[0]))
+    except OSError:
+        return None
 
 
 def test(application):
@@ -58,6 +79,33 @@ def test(application):
     console.click()
     application.keys("c")
     serial.wait_for("key 2e down", before)
+
+    # The screen is shown on the network: with a password and TLS (VeNCrypt, 19), until that is stopped.
+    port = free_port()
+    application.keys("ctrl+shift+q")
+    dialog = application.dialog("Show “testcard” on the Network?")
+    dialog.find("text", "Port").enter("99999")
+    dialog.wait_for_text("Write a number from 1 to 65535.")
+    dialog.find("text", "Port").enter(str(port))
+    dialog.find("text", "Password").enter("much too long")
+    dialog.wait_for_text("Write one to eight letters or digits.")
+    dialog.find("text", "Password").enter("secret")
+    application.screenshot("show")
+    dialog.find("push button", contains="Show").press()
+    told = application.dialog("“testcard” Is Shown on the Network")
+    told.find("label", f"Address: 127.0.0.1:{port}")
+    told.find("label", "Password: secret")
+    fingerprint = told.find("label", contains="SHA-256 fingerprint of the certificate: ")
+    assert re.search("(:[0-9A-F]{2}){31}$", fingerprint.name), fingerprint.name
+    application.screenshot("shown")
+    told.find("push button", contains="Close").press()
+    told.wait_gone()
+    wait_for("viewers are offered TLS and nothing else", lambda: offered(port) == [19])
+    guest.find("push button", "Show on the Network…").press()
+    told = application.dialog("“testcard” Is Shown on the Network")
+    told.find("push button", contains="Stop Showing").press()
+    told.wait_gone()
+    wait_for("nobody is let in any more", lambda: offered(port) is None)
 
     # The serial page shows what was said before it was opened, and takes a line.
     application.keys("ctrl+shift+e")

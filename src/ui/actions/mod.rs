@@ -143,6 +143,8 @@ pub enum Action {
     TypeClipboard,
     /// Saves a picture of the guest's screen.
     Screenshot,
+    /// Shows the guest's screen to viewers that come over a network.
+    ShowOnNetwork,
     /// Puts a disc into the guest's CD-ROM drive.
     InsertDisc,
     /// Takes out the disc that is in it.
@@ -204,7 +206,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 69] = [
+    pub const ALL: [Self; 70] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -252,6 +254,7 @@ impl Action {
         Self::SendCtrlAltDelete,
         Self::TypeClipboard,
         Self::Screenshot,
+        Self::ShowOnNetwork,
         Self::InsertDisc,
         Self::EjectDisc,
         Self::ScaleToWindow,
@@ -333,6 +336,9 @@ impl Action {
                 (GuestWindow, "type-clipboard", gettext("T_ype Clipboard as Keys"), &["<Control><Shift>Insert"])
             }
             Self::Screenshot => (GuestWindow, "screenshot", gettext("_Save Screenshot…"), &["<Control><Shift>s"]),
+            Self::ShowOnNetwork => {
+                (GuestWindow, "show-on-network", gettext("Sh_ow on the Network…"), &["<Control><Shift>q"])
+            }
             Self::InsertDisc => (GuestWindow, "insert-disc", gettext("_Insert Disc…"), &["<Control><Shift>i"]),
             Self::EjectDisc => (GuestWindow, "eject-disc", gettext("E_ject Disc"), &["<Control><Shift>j"]),
             Self::ScaleToWindow => (GuestWindow, "scale", gettext("Scale to _Window"), &["<Control><Shift>z"]),

@@ -20,6 +20,7 @@ use lodge::{
         host::{self as host_facts, Finding, Root},
         library::{Deleted, Library},
         media::{self, Media, MediaError},
+        network_screen::{NetworkScreen, Showing},
         networks,
         paths::{Paths, RunningPaths},
         pool::{Pool, Space},
@@ -170,6 +171,11 @@ impl Backend {
     /// Where the sockets of the running guest are.
     pub fn sockets(&self, uuid: Uuid) -> RunningPaths {
         self.paths.running(uuid)
+    }
+
+    /// Shows the running guest's screen on a network, until what is returned is dropped.
+    pub async fn show_on_network(&self, uuid: Uuid, showing: Showing) -> Result<NetworkScreen> {
+        Ok(NetworkScreen::open(&self.paths, self.sockets(uuid), showing).await?)
     }
 
     /// A picture of the guest's screen: a PNG file's bytes.

@@ -71,7 +71,7 @@ impl MachineActions {
         for (action, made) in &self.actions {
             let enabled = match (operation(*action), action) {
                 (Some(operation), _) => guest.definition.is_ok() && operation.allowed(&guest.state),
-                (None, Action::SendCtrlAltDelete | Action::Screenshot) => active,
+                (None, Action::SendCtrlAltDelete | Action::Screenshot | Action::ShowOnNetwork) => active,
                 (None, Action::TypeClipboard) => guest.state == GuestState::Running,
                 (None, Action::MachineSaveState) => operations::can_be_saved(guest),
                 (None, Action::MachineDiscardSaved) => guest.state == GuestState::Saved,
@@ -127,7 +127,10 @@ pub fn menu() -> gio::Menu {
         section
     };
     let menu = gio::Menu::new();
-    menu.append_section(None, &section(&[Action::SendCtrlAltDelete, Action::TypeClipboard, Action::Screenshot]));
+    menu.append_section(
+        None,
+        &section(&[Action::SendCtrlAltDelete, Action::TypeClipboard, Action::Screenshot, Action::ShowOnNetwork]),
+    );
     menu.append_section(None, &section(&[Action::InsertDisc, Action::EjectDisc]));
     menu.append_section(None, &section(&[Action::ScaleToWindow, Action::ResizeToWindow, Action::FullScreen]));
     menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));

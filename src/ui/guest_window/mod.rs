@@ -3,6 +3,7 @@
 mod details;
 mod disc;
 mod machine_actions;
+mod on_network;
 mod performance;
 mod screen_page;
 mod screenshot;
@@ -25,6 +26,7 @@ use crate::ui::{
 };
 use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput, Item};
 use machine_actions::MachineActions;
+use on_network::OnNetwork;
 use performance::PerformancePage;
 use screen_page::ScreenPage;
 use serial::SerialPage;
@@ -49,6 +51,7 @@ pub struct GuestWindow {
     performance: PerformancePage,
     details: Controller<Details>,
     typing: Typing,
+    on_network: OnNetwork,
     stack: adw::ViewStack,
     captured: bool,
     scaled: bool,
@@ -87,6 +90,8 @@ pub enum GuestWindowMsg {
     Can(Can),
     /// No text is typed into the guest any more.
     Typed,
+    /// Whether the screen is shown on a network has been asked or told.
+    OnNetwork,
 }
 
 /// What a guest's window tells.
@@ -167,6 +172,14 @@ impl Component for GuestWindow {
                         set_action_name: Some(&Action::FullScreen.detailed_name()),
                         update_property: &[Property::Label(&Action::FullScreen.title())],
                     },
+                    pack_end = &gtk::Button {
+                        set_icon_name: "network-transmit-receive-symbolic",
+                        set_tooltip_text: Some(&Action::ShowOnNetwork.tooltip()),
+                        set_action_name: Some(&Action::ShowOnNetwork.detailed_name()),
+                        update_property: &[Property::Label(&Action::ShowOnNetwork.title())],
+                        #[watch]
+                        set_visible: model.on_network.is_shown(),
+                    },
                     #[local_ref]
                     pack_end = switcher -> gtk::Box {},
                 },
@@ -228,6 +241,7 @@ impl Component for GuestWindow {
             performance,
             details,
             typing: Typing::default(),
+            on_network: OnNetwork::default(),
             stack,
             captured: false,
             scaled: preferred.scale_to_window,
@@ -268,7 +282,7 @@ impl Component for GuestWindow {
                 self.screen.set_full_screen(full);
                 self.actions.set_on(Action::FullScreen, full);
             }
-            GuestWindowMsg::Page | GuestWindowMsg::Typed => {
+            GuestWindowMsg::Page | GuestWindowMsg::Typed | GuestWindowMsg::OnNetwork => {
                 self.enable_for_page();
                 self.focus_page();
             }
@@ -282,6 +296,12 @@ impl Component for GuestWindow {
                 let input = sender.input_sender().clone();
                 let ended = move || input.emit(GuestWindowMsg::Typed);
                 self.typing.type_clipboard(&self.backend, &self.place, &self.guest, ended);
+            }
+            GuestWindowMsg::Action(Action::ShowOnNetwork) => {
+                self.screen.let_go();
+                let input = sender.input_sender().clone();
+                let ended = move || input.emit(GuestWindowMsg::OnNetwork);
+                self.on_network.ask(&self.backend, &self.place, &self.guest, ended);
             }
             GuestWindowMsg::Action(action) => self.act(action, root),
         }
@@ -315,6 +335,7 @@ impl GuestWindow {
         self.performance.show(&self.guest);
         self.details.emit(DetailsMsg::Changed(Box::new(self.guest.clone())));
         self.actions.enable_for(&self.guest);
+        self.on_network.follow(&self.guest);
         self.enable_for_page();
     }
 

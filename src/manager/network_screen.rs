@@ -1,0 +1,171 @@
+//! A guest's screen on a network: viewers that come over TCP are let in by a [`gate`](crate::rfb::gate) and relayed to the
+//! guest's own socket. It ends with the program that opened it.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{
+    certificate::{Certificate, CertificateError},
+    paths::{Paths, RunningPaths},
+    socket,
+};
+use crate::rfb::gate::{Gate, GateError, Password, Rules};
+
+/// More viewers than anybody has; those that still log in count, too.
+const MAX_VIEWERS: usize = 64;
+/// How long nobody is taken after one could not be.
+const RECOVERY: Duration = Duration::from_millis(200);
+
+/// Why a screen is not shown.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkScreenError {
+    /// The address cannot be listened at.
+    #[error("{0}: {1}. Choose another port")]
+    Listen(SocketAddr, io::Error),
+    /// There is no certificate for TLS.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// Who may see a screen, and how.
+#[derive(Clone)]
+pub struct Showing {
+    /// Whether viewers may come from other computers too.
+    pub to_others: bool,
+    /// Where they come in; 0 chooses a free port.
+    pub port: u16,
+    /// What they must know.
+    pub password: Password,
+    /// Whether all is encrypted, with the user's own certificate.
+    pub tls: bool,
+    /// Whether their keys, pointer and clipboard go nowhere.
+    pub view_only: bool,
+}
+
+/// What happens to viewers.
+#[derive(Debug)]
+pub enum ViewerTrouble {
+    /// One could not be taken.
+    NotTaken(io::Error),
+    /// One was not let in, or has gone.
+    Gone(SocketAddr, GateError),
+}
+
+/// A screen that is shown, until this is dropped.
+#[derive(Debug)]
+pub struct NetworkScreen {
+    /// Where viewers come in.
+    pub address: SocketAddr,
+    /// By what they know this computer, where they come over TLS.
+    pub fingerprint: Option<String>,
+    task: AbortHandle,
+}
+
+impl NetworkScreen {
+    /// Shows the screen of the guest that runs in a folder. Must be called within a tokio runtime.
+    pub async fn open(paths: &Paths, running: RunningPaths, showing: Showing) -> Result<Self, NetworkScreenError> {
+        let certificate = showing.tls.then(|| Certificate::own(paths)).transpose()?;
+        let fingerprint = certificate.as_ref().map(Certificate::fingerprint).transpose()?;
+        let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
+        let rules = Rules { password: Some(showing.password), tls, websocket: false, view_only: showing.view_only };
+        let host = if showing.to_others { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        let address = SocketAddr::new(IpAddr::V4(host), showing.port);
+        let listen = async {
+            let listener = TcpListener::bind(address).await?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) = listen.await.map_err(|error| NetworkScreenError::Listen(address, error))?;
+        let serving = admit_all(listener, Gate::new(rules), running, |trouble| match trouble {
+            ViewerTrouble::NotTaken(error) => tracing::warn!(%error, "a viewer could not be served"),
+            ViewerTrouble::Gone(address, error) => tracing::info!(%address, %error, "a viewer has gone"),
+        });
+        Ok(Self { address, fingerprint, task: tokio::spawn(serving).abort_handle() })
+    }
+}
+
+impl Drop for NetworkScreen {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves every viewer that comes, and tells what happens to them. Those that are there end with it.
+pub async fn admit_all(
+    listener: TcpListener,
+    gate: Gate,
+    running: RunningPaths,
+    told: impl Fn(ViewerTrouble) + Clone + Send + 'static,
+) {
+    let gate = Arc::new(gate);
+    let mut viewers = JoinSet::new();
+    loop {
+        let (viewer, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // The next viewer may have more luck; this one has gone.
+            Err(error) => {
+                told(ViewerTrouble::NotTaken(error));
+                tokio::time::sleep(RECOVERY).await;
+                continue;
+            }
+        };
+        while viewers.try_join_next().is_some() {}
+        if viewers.len() >= MAX_VIEWERS {
+            continue;
+        }
+        let (gate, running, told) = (Arc::clone(&gate), running.clone(), told.clone());
+        viewers.spawn(async move {
+            if let Err(error) = admit(viewer, address, &gate, &running).await {
+                told(ViewerTrouble::Gone(address, error));
+            }
+        });
+    }
+}
+
+async fn admit(viewer: TcpStream, address: SocketAddr, gate: &Gate, running: &RunningPaths) -> Result<(), GateError> {
+    viewer.set_nodelay(true)?;
+    let screen = running.vnc();
+    gate.serve(viewer, address.ip(), async { socket::connect_async(&screen).await }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn viewers_come_in_until_it_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(folder.path().join("data"), folder.path().join("run"));
+        paths.create().unwrap();
+        let running = paths.running(uuid::Uuid::nil());
+        let password = Password::new("secret").unwrap();
+        let showing = Showing { to_others: false, port: 0, password, tls: true, view_only: false };
+
+        let screen = NetworkScreen::open(&paths, running.clone(), showing.clone()).await.unwrap();
+        let mut viewer = TcpStream::connect(screen.address).await.unwrap();
+        let mut greeting = [0; 12];
+        viewer.read_exact(&mut greeting).await.unwrap();
+        let taken = Showing { port: screen.address.port(), ..showing };
+        let refused = NetworkScreen::open(&paths, running, taken).await.unwrap_err();
+
+        assert!(screen.address.ip().is_loopback());
+        assert_eq!(screen.fingerprint.as_ref().map(String::len), Some(95), "{:?}", screen.fingerprint);
+        assert_eq!(&greeting, b"RFB 003.008\n");
+        assert!(matches!(refused, NetworkScreenError::Listen(..)), "{refused}");
+        drop(screen);
+        assert_eq!(viewer.read_to_end(&mut Vec::new()).await.unwrap_or(0), 0);
+    }
+}
