@@ -178,11 +178,6 @@ fn a_guest_outlives_the_application_and_a_killed_worker_is_told() {
 }
 
 #[test]
-fn windows_stay_live_whatever_workers_do() {
-    run("stalls.py");
-}
-
-#[test]
 fn pools_and_their_disks_are_managed_and_deleted_guests_are_brought_back() {
     run("storage.py");
 }
