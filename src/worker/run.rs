@@ -222,7 +222,9 @@ fn connection(
         }
         &launch::Connection::Nat { feed, control } => {
             connected.control = Some(Control::new(take(control, &network.id)?));
-            Connection::Stream { feed: take(feed, &network.id)?, mtu: nat::MTU }
+            // As the translator tells the guest.
+            let mtu = if network.boot.is_some() { nat::USUAL_MTU } else { nat::MTU };
+            Connection::Stream { feed: take(feed, &network.id)?, mtu }
         }
         &launch::Connection::Switch { feed, control } => {
             connected.control = Some(Control::new(take(control, &network.id)?));

@@ -11,6 +11,7 @@ pub mod linux;
 pub mod machine;
 pub mod namespace;
 pub mod picture;
+pub mod protected_mode;
 pub mod qemu;
 pub mod rights;
 pub mod shell;

@@ -64,7 +64,7 @@ pub struct Definition {
     #[serde(default)]
     pub tags: Vec<String>,
     /// Whether it is started when its person logs in.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub autostart: bool,
     /// The guest's RAM, in whole MiB.
     pub memory: Size,

@@ -60,11 +60,12 @@ struct Numbers {
     ready: RawFd,
 }
 
-/// The longest packet that a card of this model takes from a translator.
-pub(super) fn translated_mtu(model: NetworkModel) -> u16 {
+/// The longest packet that a card of this model takes from a translator. One that is booted from takes usual ones only: iPXE has a
+/// buffer of the longest packet for each place in the queue, and not that much memory.
+pub(super) fn translated_mtu(model: NetworkModel, is_booted_from: bool) -> u16 {
     match model {
-        NetworkModel::Virtio => nat::MTU,
-        NetworkModel::E1000 => nat::USUAL_MTU,
+        NetworkModel::Virtio if !is_booted_from => nat::MTU,
+        _ => nat::USUAL_MTU,
     }
 }
 

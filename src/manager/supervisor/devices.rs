@@ -143,7 +143,7 @@ pub(super) fn open_networks(
         let connection = match network.kind {
             NetworkKind::None => Ok(Connection::Nothing),
             NetworkKind::Nat | NetworkKind::Isolated => {
-                let mtu = carriers::translated_mtu(network.model);
+                let mtu = carriers::translated_mtu(network.model, boot_place(definition, index).is_some());
                 carriers::prepare(paths, definition, index, network, mtu)
                     .map(|(Ends { feed, control }, carrier)| {
                         carriers.push(carrier);
@@ -183,6 +183,11 @@ pub(super) fn open_networks(
     if problems.0.is_empty() { Ok((networks, carriers)) } else { Err(problems) }
 }
 
+/// The place of card number `index` in the boot order.
+fn boot_place(definition: &Definition, index: usize) -> Option<u32> {
+    definition.boot_place(BootSource::Network(index)).filter(|_| definition.kernel.is_none())
+}
+
 /// Opens what card number `index` is booted from with, if it is.
 fn network_boot(
     definition: &Definition,
@@ -190,8 +195,9 @@ fn network_boot(
     root: &Root,
     inherited: &mut Inherited,
 ) -> Result<Option<NetworkBoot>, String> {
-    let place = definition.boot_place(BootSource::Network(index)).filter(|_| definition.kernel.is_none());
-    let Some((bootindex, network)) = place.zip(definition.networks.get(index)) else { return Ok(None) };
+    let Some((bootindex, network)) = boot_place(definition, index).zip(definition.networks.get(index)) else {
+        return Ok(None);
+    };
     let file = match network.model {
         NetworkModel::Virtio => firmware::VIRTIO_NETWORK_ROM,
         NetworkModel::E1000 => firmware::E1000_NETWORK_ROM,

@@ -36,7 +36,7 @@ pub(super) fn block_set_io_throttle(driver: &mut Driver, arguments: Map<String, 
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Resize {
     device: Option<String>,
     node_name: Option<String>,
