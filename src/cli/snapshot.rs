@@ -292,7 +292,8 @@ async fn merge(context: &Context, snapshots: Snapshots, guest: String) -> Result
         let (snapshots, guest) = (snapshots.clone(), guest.clone());
         long::run("Merging", move |watch| snapshots.merge(&guest, watch)).await
     };
-    if merge().await? {
+    // A running guest may still have to be told of a merging that was interrupted right after it was decided.
+    if merge().await? && !context.library().is_running(&guest)? {
         return Ok(());
     }
     let merge_running =

@@ -48,13 +48,13 @@ impl Live {
     }
 
     /// Nothing is left to merge, and the guest writes to what its definition names.
-    fn assert_merged(&self) {
+    fn assert_merged(&self, when: &str) {
         assert!(self.snapshots.tree(&self.guest.name).unwrap().leftovers.is_empty());
         let definition = self.definition();
         let defined: Vec<_> = definition.disks.iter().map(|disk| (disk.id.clone(), disk.path.clone())).collect();
         let Guest { supervisor, runtime, name, .. } = &self.guest;
         let files = runtime.block_on(async { supervisor.attach(name).await.unwrap().disk_files().await.unwrap() });
-        assert_eq!(files, defined);
+        assert_eq!(files, defined, "{when}");
         assert!(definition.disks.iter().all(|disk| disk.backing.is_empty()), "{definition:?}");
         assert_eq!(self.images(), definition.disks.into_iter().skip(1).map(|disk| disk.path).collect());
     }
@@ -95,6 +95,7 @@ fn images_are_merged_under_a_running_guest_and_whoever_is_killed_nothing_is_lost
         live.leave(&format!("s{number}"));
         let start = Instant::now();
         let mut child = live.merge().spawn().unwrap();
+        let mut killed_at = None;
         if number == 0 {
             assert!(child.wait().unwrap().success());
             length = start.elapsed();
@@ -103,13 +104,14 @@ fn images_are_merged_under_a_running_guest_and_whoever_is_killed_nothing_is_lost
             while start.elapsed() < moment {
                 std::thread::sleep(Duration::from_millis(1));
             }
+            killed_at = Some(moment);
             child.kill().unwrap();
             child.wait().unwrap();
             let left = live.definition().disks.iter().filter(|disk| !disk.backing.is_empty()).count();
             *ended.entry(left).or_insert(0) += 1;
             assert!(live.merge().status().unwrap().success(), "after {moment:?} of {length:?}");
         }
-        live.assert_merged();
+        live.assert_merged(&format!("after a kill at {killed_at:?} of {length:?}"));
     }
     println!("disks that were not merged when lodgectl was killed, and how often: {ended:?}");
     assert!(ended.len() > 1, "always at the same point: {ended:?}");
@@ -138,7 +140,7 @@ fn images_are_merged_under_a_running_guest_and_whoever_is_killed_nothing_is_lost
         serial.send(&count_from((number + 1) * 100_000));
         serial.wait_for("counting2");
         assert!(live.merge().status().unwrap().success());
-        live.assert_merged();
+        live.assert_merged("after the worker was killed");
     }
     let mut serial = guest.serial();
     serial.send("kill %1; sync; poweroff -f");

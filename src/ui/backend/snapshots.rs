@@ -88,7 +88,8 @@ impl Backend {
             let (guest, progress) = (guest.clone(), progress.clone());
             self.with_snapshots(move |snapshots| snapshots.merge(&guest, &|done, total| progress.tell(done, total)))
         };
-        if merge().await? {
+        // A running guest may still have to be told of a merging that was interrupted right after it was decided.
+        if merge().await? && !self.library.is_running(&guest)? {
             return Ok(true);
         }
         let watch = |done, total| progress.tell(done, total);

@@ -26,7 +26,7 @@ impl Search {
         entry.update_property(&[Property::Label(&gettext("Find in the port’s output"))]);
         let place = gtk::Box::builder().spacing(6).build();
         place.append(&entry);
-        let bar = gtk::SearchBar::builder().child(&place).show_close_button(true).build();
+        let bar = gtk::SearchBar::builder().child(&place).build();
         bar.connect_entry(&entry);
         let search = Self { bar, entry, terminal: Rc::new(RefCell::new(terminal.clone())) };
         for (icon, label, upwards) in [
@@ -39,6 +39,13 @@ impl Search {
             let searching = search.clone();
             button.connect_clicked(move |_| searching.find(upwards));
         }
+        // GTK's own close button has no name for screen readers.
+        let close = gtk::Button::builder().icon_name("window-close-symbolic").css_classes(["flat"]).build();
+        close.set_tooltip_text(Some(&gettext("Close")));
+        close.update_property(&[Property::Label(&gettext("Close"))]);
+        place.append(&close);
+        let searching = search.clone();
+        close.connect_clicked(move |_| searching.bar.set_search_mode(false));
         search.follow_entry();
         search
     }
