@@ -1,5 +1,5 @@
-//! Tells of guests that need a person or have turned themselves off while nobody looks at them, and keeps the computer awake while guests run, as far as that
-//! is preferred.
+//! Tells of guests that need a person or have turned themselves off while nobody looks at them, and keeps the computer awake while
+//! guests run, as far as that is preferred.
 
 use std::collections::HashMap;
 

@@ -303,24 +303,23 @@ impl Machine {
     /// Has the guest go on in new images, all of them at one point: what it has written so far stays as it is now in those that it
     /// had. All of them are exchanged, or none is. A machine that runs is paused for that moment.
     pub fn snapshot_disks(&mut self, snapshots: Vec<DiskSnapshot>) -> Result<(), MachineError> {
-        let go_on = self.running;
-        self.pause()?;
-        let exchanged = disks::snapshot(&self.disks, snapshots);
-        if go_on {
-            self.resume()?;
-        }
-        exchanged
+        self.while_paused(|machine| disks::snapshot(&machine.disks, snapshots))?
     }
 
     /// Gives a disk `size` bytes, which are more than it has, and tells the guest. A machine that runs is paused for that moment.
     pub fn grow_disk(&mut self, id: &str, size: u64) -> Result<(), MachineError> {
+        self.while_paused(|machine| disks::grow(&mut machine.disks, id, size))?
+    }
+
+    /// Does `work` while no device serves requests; a machine that runs goes on afterwards.
+    fn while_paused<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Result<T, MachineError> {
         let go_on = self.running;
         self.pause()?;
-        let grown = disks::grow(&mut self.disks, id, size);
+        let done = work(self);
         if go_on {
             self.resume()?;
         }
-        grown
+        Ok(done)
     }
 
     /// The vCPUs.

@@ -183,7 +183,7 @@ impl Resize {
             return context.output.line(format!("{path} has {to} now, before {from}. The guest sees that at once"));
         }
         let image = disks.open_resizable(&path, self.format)?;
-        let size = size.from(disks.info(&path, Some(image.format))?.virtual_size);
+        let size = size.from(disks.size_of_image(&image)?);
         let resized = disks.resize(&image, size, self.shrink, &|_, _| true)?;
         let (path, from, to) = (path.display(), Size(resized.from), Size(resized.to));
         context.output.line(match resized.from.cmp(&resized.to) {

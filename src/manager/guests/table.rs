@@ -251,15 +251,18 @@ impl Table {
 
     /// Every connection.
     pub fn clients(&self) -> Vec<(GuestId, Client)> {
-        self.rows().iter().filter_map(|(id, row)| Some((id.clone(), row.client.clone()?))).collect()
+        self.clients_of(|_| true)
     }
 
     /// The connections of guests with network cards.
     pub fn clients_with_networks(&self) -> Vec<(GuestId, Client)> {
-        let has_card = |id: &GuestId| {
-            self.get(id).and_then(|view| view.definition.ok()).is_some_and(|definition| !definition.networks.is_empty())
-        };
-        self.clients().into_iter().filter(|(id, _)| has_card(id)).collect()
+        self.clients_of(|view| view.definition.as_ref().is_ok_and(|definition| !definition.networks.is_empty()))
+    }
+
+    fn clients_of(&self, wanted: impl Fn(&GuestView) -> bool) -> Vec<(GuestId, Client)> {
+        let rows = self.rows();
+        let wanted = rows.iter().filter(|(_, row)| wanted(&row.view));
+        wanted.filter_map(|(id, row)| Some((id.clone(), row.client.clone()?))).collect()
     }
 
     pub fn with_history<T>(&self, id: &GuestId, look: impl FnOnce(&History) -> T) -> Option<T> {

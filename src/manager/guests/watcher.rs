@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     sync::mpsc::UnboundedReceiver,
     task::{JoinHandle, JoinSet, spawn_blocking},
-    time::{self, Instant, Interval, MissedTickBehavior},
+    time::{self, Interval, MissedTickBehavior},
 };
 
 use super::{GuestId, GuestView, Order, WatchLevel, connection, folders::Folders, histories, table::Table};
@@ -42,11 +42,10 @@ pub(super) fn now() -> u64 {
 pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: UnboundedReceiver<Order>) {
     let mut watcher = Watcher { supervisor, table, connections: HashMap::new(), folders: Folders::new() };
     let mut level = WatchLevel::States;
-    let mut timer = figures_every(SECOND);
-    let mut networks = time::interval(NETWORKS_EVERY);
-    networks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut keeping = time::interval_at(Instant::now() + KEEP_EVERY, KEEP_EVERY);
-    keeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut timer = every(SECOND);
+    let mut networks = every(NETWORKS_EVERY);
+    let mut keeping = every(KEEP_EVERY);
+    keeping.reset();
     let mut host = HostSampler::default();
     let mut host_is_seen = false;
     let mut gathering = JoinSet::new();
@@ -62,7 +61,7 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::SetLevel(chosen)) => level = chosen,
-                Some(Order::SetInterval(interval)) => timer = figures_every(interval.max(SECOND)),
+                Some(Order::SetInterval(interval)) => timer = every(interval.max(SECOND)),
                 Some(Order::SeeHost(seen)) => host_is_seen = seen,
                 Some(Order::Rescan) => watcher.scan().await,
                 None => return,
@@ -87,7 +86,8 @@ pub(super) async fn run(supervisor: Supervisor, table: Arc<Table>, mut orders: U
     }
 }
 
-fn figures_every(interval: Duration) -> Interval {
+/// Rings at once and from then on, later rather than twice.
+fn every(interval: Duration) -> Interval {
     let mut timer = time::interval(interval);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     timer

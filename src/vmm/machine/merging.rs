@@ -52,15 +52,12 @@ impl Machine {
     ) -> Result<T, MachineError> {
         let found = self.disks.iter().find(|disk| disk.id == id);
         let DiskInfo { drive, .. } = found.ok_or_else(|| MachineError::NoSuchDisk(id.to_owned()))?.clone();
-        let go_on = self.running;
-        self.pause()?;
-        let made = make(drive.disk()).map(|(disk, made)| {
-            drop(drive.exchange(disk));
-            made
-        });
-        if go_on {
-            self.resume()?;
-        }
+        let made = self.while_paused(|_| {
+            make(drive.disk()).map(|(disk, made)| {
+                drop(drive.exchange(disk));
+                made
+            })
+        })?;
         made.map_err(|source| MachineError::Snapshot { disk: id.to_owned(), source })
     }
 }
