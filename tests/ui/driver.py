@@ -49,7 +49,10 @@ class Widget:
         self.accessible = accessible
 
     def __repr__(self):
-        return f"{self.role} {self.name!r}"
+        try:
+            return f"{self.role} {self.name!r}"
+        except GLib.Error:
+            return "what is gone"
 
     @property
     def name(self):

@@ -3,7 +3,8 @@
 import os
 import subprocess
 
-from driver import run, wait_for
+from driver import Atspi, run, wait_for
+from nameless import nameless
 
 
 def lodgectl(*words):
@@ -12,6 +13,63 @@ def lodgectl(*words):
 
 def names(window):
     return [item.name.split(",")[0] for item in window.all("list item")]
+
+
+def rows(window):
+    """Guests and headings, as a screen reader says them."""
+    return [item.name if item.name.startswith("Group ") else item.name.split(",")[0] for item in window.all("list item")]
+
+
+def in_groups(application, window):
+    """The list is grouped, and a group collapsed, by keyboard; both are remembered. A heading stands for no guest."""
+    shop, untagged = "Group shop, 2 guests", "Group Without Tags, 3 guests"
+    application.keys("ctrl+g")
+    wait_for("the guests are grouped", lambda: rows(window) == [shop, "web-2", "web-10", untagged, "post", "x-1", "x-2"])
+    application.screenshot("grouped")
+    faults = nameless(window)
+    assert not faults, faults
+    window.find("list item", "web-10, Off").click()
+    application.keys("Left")
+    heading = window.find("list item", shop)
+    wait_for("the heading has the keyboard", lambda: heading.has(Atspi.StateType.FOCUSED))
+    assert heading.has(Atspi.StateType.EXPANDED)
+    application.keys("Left")
+    wait_for("the group is collapsed", lambda: rows(window) == [shop, untagged, "post", "x-1", "x-2"])
+    application.keys("Delete")
+    application.screenshot("collapsed")
+    wait_for("it is remembered", lambda: 'collapsed = ["shop"]' in settings() and "group_by_tag = true" in settings())
+    search = window.find(("entry", "text"), "Search guests")
+    application.keys("ctrl+f")
+    search.enter("web-1")
+    wait_for("it is found in its group", lambda: rows(window) == ["Group shop, 1 guest", "web-10"])
+    application.keys("Escape")
+    wait_for("the group is collapsed again", lambda: rows(window) == [shop, untagged, "post", "x-1", "x-2"])
+    window.find("list item", shop).click()
+    application.keys("Right")
+    wait_for("the group is expanded", lambda: len(rows(window)) == 7)
+
+    # The heading's menu selects its guests, for all that can be done to several.
+    window.find("list item", untagged).click()
+    application.keys("shift+F10")
+    window.find("menu item", "Collapse All Groups")
+    application.screenshot("group-menu")
+    window.find("menu item", "Select Its Guests").press()
+    wait_for("they are selected", lambda: window.find("list item", "x-2, Off").has(Atspi.StateType.SELECTED))
+    application.keys("Delete")
+    dialog = application.dialog("Delete 3 Guests?")
+    application.keys("Escape")
+    dialog.wait_gone()
+    window.find("push button", "Collapse shop").press()
+    wait_for("it is collapsed by the pointer", lambda: rows(window) == [shop, untagged, "post", "x-1", "x-2"])
+    application.keys("ctrl+g")
+    wait_for("it is a plain list again", lambda: rows(window) == ["post", "web-2", "web-10", "x-1", "x-2"])
+
+
+def settings():
+    """What is remembered of the list."""
+    path = os.path.join(os.environ["XDG_CONFIG_HOME"], "lodge", "window.toml")
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 def test(application):
@@ -65,6 +123,7 @@ def test(application):
     wait_for("both are gone", lambda: names(window) == ["post", "web-2", "web-10"])
     window.find("push button", contains="Undo").press()
     wait_for("both are back", lambda: names(window) == ["post", "web-2", "web-10", "x-1", "x-2"])
+    in_groups(application, window)
     for name in ("x-1", "x-2"):
         lodgectl("delete", name)
 

@@ -69,6 +69,14 @@ pub enum Action {
     ShowDisk,
     /// Shows or hides what guests send and receive.
     ShowNetwork,
+    /// Lists the guests under headings of their tags.
+    GroupByTag,
+    /// Selects the guests of the group whose heading is selected.
+    SelectGroup,
+    /// Hides the guests of every group.
+    CollapseAll,
+    /// Shows the guests of every group.
+    ExpandAll,
     /// Opens the main menu.
     MainMenu,
     /// Shows what the host uses.
@@ -206,7 +214,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 70] = [
+    pub const ALL: [Self; 74] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -217,6 +225,10 @@ impl Action {
         Self::ShowMemory,
         Self::ShowDisk,
         Self::ShowNetwork,
+        Self::GroupByTag,
+        Self::SelectGroup,
+        Self::CollapseAll,
+        Self::ExpandAll,
         Self::MainMenu,
         Self::HostUsage,
         Self::Storage,
@@ -293,6 +305,10 @@ impl Action {
             Self::ShowMemory => (MainWindow, "show-memory", gettext("_Memory"), &[]),
             Self::ShowDisk => (MainWindow, "show-disk", gettext("_Disk Transfers"), &[]),
             Self::ShowNetwork => (MainWindow, "show-network", gettext("N_etwork Transfers"), &[]),
+            Self::GroupByTag => (MainWindow, "group-by-tag", gettext("_Group by Tag"), &["<Control>g"]),
+            Self::SelectGroup => (MainWindow, "select-group", gettext("_Select Its Guests"), &[]),
+            Self::CollapseAll => (MainWindow, "collapse-all", gettext("_Collapse All Groups"), &[]),
+            Self::ExpandAll => (MainWindow, "expand-all", gettext("_Expand All Groups"), &[]),
             Self::MainMenu => (MainWindow, "main-menu", gettext("_Main Menu"), &["F10"]),
             Self::HostUsage => (MainWindow, "host-usage", gettext("Host _Usage"), &["<Control>u"]),
             Self::Storage => (MainWindow, "storage", gettext("Sto_rage"), &["<Control>k"]),
@@ -373,8 +389,13 @@ impl Action {
 
     /// Whether its action is made where its state is kept, and not from the table.
     pub fn has_state(self) -> bool {
-        use Action::{FindTag, Search, ShowCpu, ShowDisk, ShowMemory, ShowNetwork, ShowScreens, SortBy, Style};
-        matches!(self, Search | SortBy | FindTag | ShowScreens | ShowCpu | ShowMemory | ShowDisk | ShowNetwork | Style)
+        use Action::{
+            CollapseAll, ExpandAll, FindTag, GroupByTag, Search, SelectGroup, ShowCpu, ShowDisk, ShowMemory,
+            ShowNetwork, ShowScreens, SortBy, Style,
+        };
+        let of_groups = matches!(self, GroupByTag | SelectGroup | CollapseAll | ExpandAll);
+        let of_columns = matches!(self, ShowScreens | ShowCpu | ShowMemory | ShowDisk | ShowNetwork);
+        of_groups || of_columns || matches!(self, Search | SortBy | FindTag | Style)
     }
 
     /// The name that menus and buttons use: `scope.name`.

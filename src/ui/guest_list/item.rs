@@ -7,7 +7,7 @@ use gtk::{
     subclass::prelude::{ObjectSubclassIsExt, *},
 };
 
-use super::query::Query;
+use super::{group::Group, query::Query};
 use crate::ui::backend::{GuestId, GuestView};
 
 glib::wrapper! {
@@ -41,6 +41,11 @@ impl GuestItem {
     /// What the list is sorted by: names with numbers in their natural order.
     pub fn sort_key(&self) -> std::cell::Ref<'_, glib::FilenameCollationKey> {
         self.imp().sort_key()
+    }
+
+    /// The group that it is in.
+    pub fn group(&self) -> std::cell::Ref<'_, Group> {
+        self.imp().group()
     }
 
     /// Whether a search finds the guest.
@@ -101,7 +106,7 @@ mod imp {
 
     #[derive(Default)]
     pub struct GuestItem {
-        view: RefCell<Option<(GuestView, glib::FilenameCollationKey)>>,
+        view: RefCell<Option<(GuestView, glib::FilenameCollationKey, Group)>>,
         pub folded_name: RefCell<String>,
         pub screen: RefCell<Option<gdk::Texture>>,
     }
@@ -115,14 +120,19 @@ mod imp {
             Ref::map(self.view.borrow(), |view| &view.as_ref().expect("new() sets it").1)
         }
 
+        pub fn group(&self) -> Ref<'_, Group> {
+            Ref::map(self.view.borrow(), |view| &view.as_ref().expect("new() sets it").2)
+        }
+
         pub fn set_view(&self, view: GuestView) {
+            let group = Group::of(&view);
             let folded = view.name.to_lowercase();
             let key = glib::FilenameCollationKey::from(folded.as_str());
             self.folded_name.replace(folded);
             if !view.state.is_active() {
                 self.screen.replace(None);
             }
-            self.view.replace(Some((view, key)));
+            self.view.replace(Some((view, key, group)));
         }
     }
 

@@ -110,10 +110,11 @@ impl GuestActions {
         widget.insert_action_group(Scope::Guest.prefix(), Some(&self.group));
     }
 
-    /// Enables what makes sense for these guests.
-    pub fn enable_for(&self, selected: &[GuestItem]) {
+    /// Enables what makes sense for these guests, or for a heading that is selected instead.
+    pub fn enable_for(&self, selected: &[GuestItem], on_heading: bool) {
         for (action, request) in &self.actions {
-            let enabled = request.allowed_for(selected);
+            let of_rows = matches!(request, GuestRequest::Menu | GuestRequest::SelectAll);
+            let enabled = request.allowed_for(selected) || of_rows && on_heading;
             if action.is_enabled() != enabled {
                 action.set_enabled(enabled);
             }
@@ -124,6 +125,17 @@ impl GuestActions {
 /// Opens the menu of a guest in this state, or (`None`) of several guests, pointing at `place` in `parent`.
 pub fn popup(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle, state: Option<&GuestState>) {
     popup_at(parent, &place, &model(state));
+}
+
+/// Opens the menu of the group whose heading is selected.
+pub fn popup_of_group(parent: &impl IsA<gtk::Widget>, place: gdk::Rectangle) {
+    let menu = gio::Menu::new();
+    for actions in [&[Action::SelectGroup][..], &[Action::CollapseAll, Action::ExpandAll]] {
+        let section = gio::Menu::new();
+        actions.iter().for_each(|action| section.append_item(&action.menu_item()));
+        menu.append_section(None, &section);
+    }
+    popup_at(parent, &place, &menu);
 }
 
 fn model(state: Option<&GuestState>) -> gio::Menu {
@@ -196,9 +208,12 @@ mod tests {
     fn actions_follow_the_selected_guest() {
         let actions = GuestActions::new(|_| {});
 
-        actions.enable_for(&[GuestItem::new(guest_view("web"))]);
+        actions.enable_for(&[GuestItem::new(guest_view("web"))], false);
         assert!(actions.group.is_action_enabled("run") && !actions.group.is_action_enabled("pause"));
-        actions.enable_for(&[]);
+        actions.enable_for(&[], true);
+        let enabled = |name: &&str| actions.group.is_action_enabled(name);
+        assert_eq!(REQUESTS.map(|(action, _)| action.entry().name).iter().filter(|name| enabled(name)).count(), 2);
+        actions.enable_for(&[], false);
 
         assert!(actions.group.list_actions().iter().all(|name| !actions.group.is_action_enabled(name)));
     }

@@ -1,31 +1,36 @@
 //! The list of all guests: rows with live graphs, a search, the guest's menu, and a page for when there is nothing to list.
 
 mod figure;
+mod folding;
+mod group;
+mod heading;
 mod item;
 mod menu;
 mod model;
 mod order;
 mod query;
 mod row;
+mod rows;
 mod thumbnail;
 mod view;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
+use std::{collections::HashMap, time::Instant};
 
-use gtk::{accessible::Property, gdk, gio, glib, graphene, prelude::*};
-use lodge::manager::guests::Guests;
+use gtk::{accessible::Property, gdk, gio, graphene, prelude::*};
 use relm4::prelude::*;
 
 pub use menu::GuestRequest;
 pub use view::{View, button as view_button};
 
 use self::{
+    group::Folding,
     item::GuestItem,
     menu::GuestActions,
     model::GuestModel,
     order::Order,
     query::Query,
     row::{GuestRow, RowRequest},
+    rows::{Row, Rows, SharedView},
     thumbnail::Thumbnail,
     view::Column,
 };
@@ -52,12 +57,6 @@ pub struct GuestList {
     /// Whether the first look at the library is over; until then the list is blank rather than "empty".
     loaded: bool,
 }
-
-/// The rows that are bound now, by their guests: the menu points to one of them.
-type Rows = Rc<RefCell<HashMap<GuestId, GuestRow>>>;
-
-/// How the list is shown, for the rows that are made later.
-type SharedView = Rc<RefCell<View>>;
 
 /// What the list starts with.
 pub struct GuestListInit {
@@ -88,6 +87,17 @@ pub enum GuestListMsg {
     Sort(Order),
     /// Show or hide a column.
     Toggle(Column),
+    /// List them under headings of their tags, or without.
+    GroupByTag(bool),
+    /// Hide or show the guests of groups.
+    Fold(Folding),
+    /// A key was pressed that collapses the group that has the keyboard, or else expands it.
+    FoldHere {
+        /// Which of the two.
+        collapse: bool,
+    },
+    /// Select the guests of the group whose heading is selected.
+    SelectGroup,
     /// Other guests are selected.
     Selected,
     /// Select this guest.
@@ -217,9 +227,9 @@ impl Component for GuestList {
         actions.insert_into(&root);
         let GuestListInit { backend, view, tags } = init;
         let rows = Rows::default();
-        let model = GuestModel::new(view.order);
+        let model = GuestModel::new(view.order, view.group_by_tag, view.collapsed.clone());
         let view = SharedView::new(view.into());
-        let factory = row_factory(backend.guests().clone(), &rows, &view, &sender);
+        let factory = rows::factory(backend.guests().clone(), &rows, &view, sender.input_sender());
         let (asked, looked, tags) = (HashMap::new(), Instant::now(), (Vec::new(), tags));
         let model = Self { model, rows, actions, view, backend, asked, looked, tags, loaded: false };
         model.model.selection.connect_selection_changed({
@@ -229,6 +239,7 @@ impl Component for GuestList {
         let widgets = view_output!();
         widgets.search_bar.connect_entry(&widgets.search_entry);
         widgets.view.add_controller(actions::shortcut_controller(Scope::Guest));
+        widgets.view.add_controller(folding::keys(&widgets.view, sender.input_sender()));
         let second_button = gtk::GestureClick::builder().button(gdk::BUTTON_SECONDARY).build();
         second_button.connect_pressed(move |_, _, x, y| sender.input(GuestListMsg::MenuAt(x, y)));
         widgets.view.add_controller(second_button);
@@ -269,22 +280,38 @@ impl Component for GuestList {
             GuestListMsg::Sort(order) => {
                 self.view.borrow_mut().order = order;
                 self.model.set_order(order);
-                let _ = sender.output(GuestListOutput::View(self.view.borrow().clone()));
+                self.tell_view(&sender);
+            }
+            GuestListMsg::GroupByTag(grouped) => {
+                self.view.borrow_mut().group_by_tag = grouped;
+                self.model.set_grouped(grouped);
+                self.tell_view(&sender);
+            }
+            GuestListMsg::Fold(folding) => self.fold(folding, &sender),
+            GuestListMsg::FoldHere { collapse } => self.fold_here(collapse, &widgets.view, &sender),
+            GuestListMsg::SelectGroup => {
+                if let Some(heading) = self.selected_heading() {
+                    self.model.select_group(&heading.group());
+                    self.remember_folding(&sender);
+                }
             }
             GuestListMsg::Toggle(column) => {
                 self.view.borrow_mut().toggle(column);
                 let view = self.view.borrow().clone();
                 self.rows.borrow().values().for_each(|row| row.set_view(&view));
-                let _ = sender.output(GuestListOutput::View(view));
+                self.tell_view(&sender);
             }
             GuestListMsg::Selected => self.enable_actions(),
             GuestListMsg::Select(id) => {
                 if let Some(position) = self.model.select(&id) {
-                    // GTK 4.8's list views scroll to an item by this action only.
-                    let _ = widgets.view.activate_action("list.scroll-to-item", Some(&position.to_variant()));
+                    folding::scroll_to(&widgets.view, position);
                 }
+                self.remember_folding(&sender);
             }
             GuestListMsg::Activated(position) => {
+                if let Some(heading) = self.model.heading_at(position) {
+                    return self.fold(Folding::Toggle(heading.group()), &sender);
+                }
                 self.model.selection.select_item(position, true);
                 self.request(GuestRequest::Open, widgets, &sender);
             }
@@ -343,7 +370,7 @@ impl GuestList {
     }
 
     fn page(&self) -> &'static str {
-        match (self.model.len(), self.model.found()) {
+        match (self.model.len(), self.model.shown()) {
             (0, _) if self.loaded => "empty",
             (0, _) => "loading",
             (_, 0) => "nothing-found",
@@ -352,7 +379,7 @@ impl GuestList {
     }
 
     fn enable_actions(&self) {
-        self.actions.enable_for(&self.model.selected());
+        self.actions.enable_for(&self.model.selected(), self.selected_heading().is_some());
     }
 
     fn show_tags(&mut self) {
@@ -366,9 +393,10 @@ impl GuestList {
     fn request(&self, request: GuestRequest, widgets: &GuestListWidgets, sender: &ComponentSender<Self>) {
         let selected = self.model.selected();
         match (request, selected.first()) {
+            (GuestRequest::SelectAll, _) => drop(self.model.selection.select_all()),
+            (GuestRequest::Menu, None) => self.menu_of_heading(&widgets.view),
             (_, None) => {}
             (GuestRequest::Menu, Some(first)) => self.menu_of(first, selected.len() > 1, &widgets.view),
-            (GuestRequest::SelectAll, _) => drop(self.model.selection.select_all()),
             _ => {
                 let guests = request.allowed_of(&selected);
                 if !guests.is_empty() {
@@ -387,76 +415,26 @@ impl GuestList {
         menu::popup(view, place, Some(&item.view().state).filter(|_| !several));
     }
 
-    fn menu_at(&self, x: f64, y: f64, view: &gtk::ListView) {
-        let row = view.pick(x, y, gtk::PickFlags::DEFAULT).and_then(|widget| {
-            let mut widget = Some(widget);
-            while let Some(current) = widget {
-                let inner = current.first_child().and_downcast::<GuestRow>();
-                if let Some(row) = current.clone().downcast().ok().or(inner) {
-                    return Some(row);
-                }
-                widget = current.parent();
+    fn menu_at(&mut self, x: f64, y: f64, view: &gtk::ListView) {
+        let place = gdk::Rectangle::new(x as i32, y as i32, 1, 1);
+        let item = match view.pick(x, y, gtk::PickFlags::DEFAULT).and_then(|widget| Row::at(&widget)) {
+            Some(Row::Guest(item)) => item,
+            Some(Row::Heading(heading)) => {
+                self.model.select_heading(&heading.group());
+                return menu::popup_of_group(view, place);
             }
-            None::<GuestRow>
-        });
-        let Some(item) = row.and_then(|row| row.item()) else { return };
+            None => return,
+        };
         let selected = self.model.selected();
         let several = selected.len() > 1 && selected.contains(&item);
         if !several {
             self.model.select(&item.id());
         }
         self.enable_actions();
-        let place = gdk::Rectangle::new(x as i32, y as i32, 1, 1);
         menu::popup(view, place, Some(&item.view().state).filter(|_| !several));
     }
 }
 
 fn rectangle(bounds: &graphene::Rect) -> gdk::Rectangle {
     gdk::Rectangle::new(bounds.x() as i32, bounds.y() as i32, bounds.width() as i32, bounds.height() as i32)
-}
-
-fn row_factory(
-    guests: Guests,
-    rows: &Rows,
-    view: &SharedView,
-    sender: &ComponentSender<GuestList>,
-) -> gtk::SignalListItemFactory {
-    let factory = gtk::SignalListItemFactory::new();
-    let input = sender.input_sender().clone();
-    let shown = view.clone();
-    factory.connect_setup(move |_, object| {
-        if let Some(list_item) = object.downcast_ref::<gtk::ListItem>() {
-            let input = input.clone();
-            let row =
-                GuestRow::new(guests.clone(), &shown.borrow(), move |request| input.emit(GuestListMsg::Row(request)));
-            list_item.set_child(Some(&row));
-        }
-    });
-    let parts = |object: &glib::Object| {
-        let list_item = object.downcast_ref::<gtk::ListItem>()?;
-        Some((list_item.child().and_downcast::<GuestRow>()?, list_item.item().and_downcast::<GuestItem>()?))
-    };
-    factory.connect_bind({
-        let (rows, view) = (rows.clone(), view.clone());
-        move |_, object| {
-            if let Some((row, item)) = parts(object) {
-                row.bind(&item);
-                row.set_view(&view.borrow());
-                rows.borrow_mut().insert(item.id(), row);
-            }
-        }
-    });
-    factory.connect_unbind({
-        let rows = rows.clone();
-        move |_, object| {
-            if let Some((row, item)) = parts(object) {
-                row.unbind();
-                // Another row may have been bound to the guest meanwhile.
-                if rows.borrow().get(&item.id()) == Some(&row) {
-                    rows.borrow_mut().remove(&item.id());
-                }
-            }
-        }
-    });
-    factory
 }

@@ -33,16 +33,9 @@ impl Query {
         name.contains(&self.name) && self.tags.iter().all(has)
     }
 
-    /// How it differs from `before`.
-    pub fn change(&self, before: &Self) -> Option<gtk::FilterChange> {
-        let same_tags = self.tags == before.tags;
-        match (self.name.starts_with(&before.name), before.name.starts_with(&self.name)) {
-            _ if !same_tags => Some(gtk::FilterChange::Different),
-            (true, true) => None,
-            (true, false) => Some(gtk::FilterChange::MoreStrict),
-            (false, true) => Some(gtk::FilterChange::LessStrict),
-            (false, false) => Some(gtk::FilterChange::Different),
-        }
+    /// Whether it finds every guest.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -67,13 +60,8 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_text_is_stricter_and_another_tag_is_different() {
-        let change = |before: &str, after: &str| Query::parse(after).change(&Query::parse(before));
-
-        assert_eq!(change("we", "web"), Some(gtk::FilterChange::MoreStrict));
-        assert_eq!(change("web", "we"), Some(gtk::FilterChange::LessStrict));
-        assert_eq!(change("web", "mail"), Some(gtk::FilterChange::Different));
-        assert_eq!(change("tag:a", "tag:ab"), Some(gtk::FilterChange::Different));
-        assert_eq!(change("web", "web "), None);
+    fn what_finds_every_guest_is_empty() {
+        assert!(["", "  ", "tag:"].into_iter().all(|text| Query::parse(text).is_empty()));
+        assert!(["a", "tag:a"].into_iter().all(|text| !Query::parse(text).is_empty()));
     }
 }

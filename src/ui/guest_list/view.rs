@@ -1,10 +1,12 @@
 //! How the list is shown: its order and its columns; what is remembered of it, and the menu to choose it with.
 
+use std::collections::BTreeSet;
+
 use gtk::{accessible::Property, gio, glib, prelude::*};
 use relm4::Sender;
 use serde::{Deserialize, Serialize};
 
-use super::{GuestListMsg, order::Order};
+use super::{GuestListMsg, group::Folding, order::Order};
 use crate::ui::{actions::Action, i18n::gettext};
 
 /// How the list is shown.
@@ -15,11 +17,16 @@ pub struct View {
     pub order: Order,
     /// What each row tells besides name and state.
     pub columns: Vec<Column>,
+    /// Whether guests stand under headings of their first tags.
+    pub group_by_tag: bool,
+    /// The groups that are collapsed, by their tags in lower case.
+    pub collapsed: BTreeSet<String>,
 }
 
 impl Default for View {
     fn default() -> Self {
-        Self { order: Order::Name, columns: vec![Column::Screen, Column::Cpu, Column::Memory] }
+        let columns = vec![Column::Screen, Column::Cpu, Column::Memory];
+        Self { order: Order::Name, columns, group_by_tag: false, collapsed: BTreeSet::new() }
     }
 }
 
@@ -89,7 +96,10 @@ fn menu(tags: &gio::Menu) -> gio::Menu {
     let columns = gio::Menu::new();
     Column::ALL.into_iter().for_each(|column| columns.append_item(&column.action().menu_item()));
     let menu = gio::Menu::new();
+    let groups = gio::Menu::new();
+    groups.append_item(&Action::GroupByTag.menu_item());
     menu.append_section(Some(&Action::SortBy.title()), &orders);
+    menu.append_section(None, &groups);
     menu.append_section(Some(&gettext("Columns")), &columns);
     menu.append_section(None, tags);
     menu
@@ -134,17 +144,38 @@ fn add_actions(window: &impl IsA<gio::ActionMap>, view: &View, list: &Sender<Gue
     });
     window.add_action(&find);
 
+    add_switch(window, Action::GroupByTag, view.group_by_tag, list, GuestListMsg::GroupByTag);
     for column in Column::ALL {
-        let shown = view.columns.contains(&column).to_variant();
-        let show = gio::SimpleAction::new_stateful(column.action().entry().name, None, &shown);
-        let told = list.clone();
-        show.connect_activate(move |action, _| {
-            let shown = action.state().and_then(|state| state.get()).unwrap_or(false);
-            action.set_state(&(!shown).to_variant());
-            told.emit(GuestListMsg::Toggle(column));
-        });
-        window.add_action(&show);
+        let shown = view.columns.contains(&column);
+        add_switch(window, column.action(), shown, list, move |_| GuestListMsg::Toggle(column));
     }
+    let of_groups: [(Action, fn() -> GuestListMsg); 3] = [
+        (Action::SelectGroup, || GuestListMsg::SelectGroup),
+        (Action::CollapseAll, || GuestListMsg::Fold(Folding::CollapseAll)),
+        (Action::ExpandAll, || GuestListMsg::Fold(Folding::ExpandAll)),
+    ];
+    for (action, message) in of_groups {
+        let told = list.clone();
+        action.add_to(window, move || told.emit(message()));
+    }
+}
+
+/// Adds an action that is on or off, and tells `list` when it changes.
+fn add_switch(
+    window: &impl IsA<gio::ActionMap>,
+    action: Action,
+    on: bool,
+    list: &Sender<GuestListMsg>,
+    message: impl Fn(bool) -> GuestListMsg + 'static,
+) {
+    let switch = gio::SimpleAction::new_stateful(action.entry().name, None, &on.to_variant());
+    let told = list.clone();
+    switch.connect_activate(move |action, _| {
+        let on = action.state().and_then(|state| state.get()).unwrap_or(false);
+        action.set_state(&(!on).to_variant());
+        told.emit(message(!on));
+    });
+    window.add_action(&switch);
 }
 
 #[cfg(test)]
