@@ -10,12 +10,13 @@
 //! - [`qmp`]: the control protocol. [`rfb`]: the screen protocol.
 //! - [`vmm`]: the engine: machine, vCPUs, buses, devices.
 //! - [`qcow2`]: the structures of that image format. [`progress`]: how far a long operation is.
-//! - [`screen`], [`input`]: what a screen and what keys and pointers are.
+//! - [`screen`], [`input`], [`clipboard`]: what a screen, what keys and pointers and what a shared clipboard are.
 //!
 //! The desktop application's own code (`src/main.rs`, `src/ui/`) belongs to the `lodge` binary, and the address translator's and
 //! the switch's to `lodge-nat` and `lodge-switch` (`src/bin/`), so that the worker stays small.
 
 pub mod cli;
+pub mod clipboard;
 pub mod input;
 pub mod manager;
 pub mod nat;

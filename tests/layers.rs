@@ -7,17 +7,18 @@ use std::{
 };
 
 /// The parts, and what each may import besides itself. `ui` is the application's own code.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
-    ("ui", &["manager", "rfb", "screen", "input"]),
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
+    ("ui", &["manager", "rfb", "clipboard", "screen", "input"]),
     ("cli", &["manager", "worker::launch", "nat", "qmp", "rfb", "screen", "input"]),
     ("manager", &["worker::launch", "worker::exit_report", "nat", "switch", "qmp", "rfb", "qcow2", "screen", "input"]),
-    ("worker", &["vmm", "nat", "switch", "qmp", "rfb", "screen", "input"]),
+    ("worker", &["vmm", "nat", "switch", "qmp", "rfb", "clipboard", "screen", "input"]),
     ("nat", &[]),
     ("switch", &["nat"]),
     ("qmp", &["input"]),
-    ("rfb", &["screen", "input"]),
+    ("rfb", &["clipboard", "screen", "input"]),
     ("vmm", &["qcow2", "screen", "input"]),
     ("qcow2", &[]),
+    ("clipboard", &[]),
     ("screen", &[]),
     ("input", &[]),
 ];

@@ -288,7 +288,7 @@ fn start(size: u64, folder: &Path, terminal: &Output, script: &str, kernel_argum
         (config.memory, config.memory_backing.shared) = (size, true);
         config.graphics = Graphics::Virtio;
         let listener = UnixListener::bind(folder.join("port")).unwrap();
-        let ports = vec![NamedPortConfig { name: "org.lodgevm.test".to_owned(), listener }];
+        let ports = vec![NamedPortConfig { name: "org.lodgevm.test".to_owned(), host: listener.into() }];
         let listener = UnixListener::bind(folder.join("vsock")).unwrap();
         let mac = [0x52, 0x54, 0, 1, 2, 3];
         config.peripherals = Peripherals {

@@ -1,6 +1,8 @@
 //! A Linux guest in a worker, started as `lodge` and `lodgectl` start it: its devices are there, it is reset in place when it
 //! reboots, and gone when it powers itself off.
 
+#[path = "linux_worker/clipboard.rs"]
+mod clipboard;
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 
@@ -78,6 +80,8 @@ fn a_guest_finds_its_devices_reboots_in_place_and_powers_itself_off() {
     let mut answer = [0; 6];
     agent.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"answer");
+
+    clipboard::is_shared(&guest, &mut serial);
 
     // What Linux draws on its console is what a picture of the screen shows.
     serial.send(BLUE_CONSOLE);

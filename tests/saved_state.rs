@@ -133,7 +133,7 @@ impl Place {
         });
         let raw = |id: &str, name: &str| disk(id, &self.path(name), Format::Raw);
         config.disks = vec![raw("root", "root.ext4"), raw("tools", "tools.tar"), raw("work", "work")];
-        let port = NamedPortConfig { name: "org.lodgevm.test".to_owned(), listener: self.listen("port") };
+        let port = NamedPortConfig { name: "org.lodgevm.test".to_owned(), host: self.listen("port").into() };
         config.peripherals = Peripherals {
             entropy: true,
             balloon: true,

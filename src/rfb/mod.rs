@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod clipboard;
 pub mod encoding;
 pub mod fence;
 pub mod gate;

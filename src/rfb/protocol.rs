@@ -3,13 +3,18 @@
 //! Everything a peer chooses is checked here: a message that is cut off, of a kind we did not agree on, or longer than
 //! anyone needs is an error, and never costs more memory than a message is worth.
 
+use super::clipboard::ClipboardMessage;
 use super::fence::Fence;
 use super::pixel_format::{FormatError, PixelFormat};
 use crate::screen::Rect;
 use std::io::{self, Read};
 
-/// Viewers may paste this many bytes of text; what is longer is read and cut off.
-pub const MAX_CUT_TEXT: u32 = 64 * 1024;
+/// Viewers without [`ClipboardMessage`]s may paste this many bytes of text; what is longer is read and cut off.
+pub const MAX_CUT_TEXT: u32 = 256 * 1024;
+/// The types of the messages with a clipboard's text.
+pub const CLIENT_CUT_TEXT: u8 = 6;
+/// The server's.
+pub const SERVER_CUT_TEXT: u8 = 3;
 /// Only so many of the encodings that a viewer lists are looked at; there are about 40.
 const MAX_ENCODINGS: usize = 256;
 
@@ -89,6 +94,10 @@ impl Encoding {
     pub const IN_MEMORY: Self = Self(0x4C4F_4448);
     /// The screen's new size and who asked for it.
     pub const EXTENDED_DESKTOP_SIZE: Self = Self(-308);
+    /// The peer understands [`ClipboardMessage`]s.
+    pub const EXTENDED_CLIPBOARD: Self = Self(0xC0A1_E5CE_u32 as i32);
+    /// The viewer is to have no part in the guest's clipboard: an extension of ours, by which the gate says so.
+    pub const NO_CLIPBOARD: Self = Self(0x4C4F_4449);
 
     /// The level, 0 to 9, when this is one of the compression levels.
     pub fn compression_level(self) -> Option<u32> {
@@ -211,6 +220,8 @@ pub enum ClientMessage {
     },
     /// Text for the guest's clipboard, Latin-1.
     CutText(Vec<u8>),
+    /// The same, for viewers that can more.
+    Clipboard(ClipboardMessage),
     /// It wants the screen to have another size.
     SetDesktopSize {
         /// In pixels.
@@ -256,9 +267,12 @@ impl ClientMessage {
                 let [x, y] = take_u16s(reader)?;
                 Ok(Self::Pointer { buttons, x, y })
             }
-            6 => {
+            CLIENT_CUT_TEXT => {
                 let [_, _, _, length @ ..] = take::<7>(reader)?;
-                read_cut_text(reader, u32::from_be_bytes(length)).map(Self::CutText)
+                match i32::from_be_bytes(length) {
+                    length @ ..0 => read_clipboard(reader, length).map(Self::Clipboard),
+                    length => read_cut_text(reader, length.unsigned_abs()).map(Self::CutText),
+                }
             }
             CONTINUOUS_UPDATES => {
                 let [enable] = take(reader)?;
@@ -324,9 +338,10 @@ impl ClientMessage {
                 out.extend_from_slice(&y.to_be_bytes());
             }
             Self::CutText(text) => {
-                out.extend_from_slice(&[6, 0, 0, 0]);
+                out.extend_from_slice(&[CLIENT_CUT_TEXT, 0, 0, 0]);
                 write_string(text, out);
             }
+            Self::Clipboard(message) => message.write(CLIENT_CUT_TEXT, out),
             Self::SetDesktopSize { width, height } => {
                 out.extend_from_slice(&[251, 0]);
                 out.extend_from_slice(&width.to_be_bytes());
@@ -431,18 +446,21 @@ fn read_encodings(reader: &mut impl Read, count: u16) -> Result<Vec<Encoding>, P
 }
 
 fn read_cut_text(reader: &mut impl Read, length: u32) -> Result<Vec<u8>, ProtocolError> {
-    // Lengths below 0 belong to the extended clipboard, which we don't offer.
-    if i32::try_from(length).is_err() {
-        return Err(ProtocolError::Malformed("a clipboard text of more than 2 GiB"));
-    }
     let kept = length.min(MAX_CUT_TEXT);
-    let mut text = Vec::new();
-    reader.by_ref().take(u64::from(kept)).read_to_end(&mut text)?;
-    if text.len() != kept as usize {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
+    let text = read_growing(reader, kept as usize)?;
     skip(reader, u64::from(length - kept))?;
     Ok(text)
+}
+
+fn read_clipboard(reader: &mut impl Read, length: i32) -> Result<ClipboardMessage, ProtocolError> {
+    ClipboardMessage::parse(&read_growing(reader, ClipboardMessage::length(length)?)?)
+}
+
+/// Reads so many bytes, into memory that grows as they come.
+fn read_growing(reader: &mut impl Read, length: usize) -> Result<Vec<u8>, ProtocolError> {
+    let mut bytes = Vec::new();
+    reader.by_ref().take(length as u64).read_to_end(&mut bytes)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) }
 }
 
 fn skip(reader: &mut impl Read, count: u64) -> Result<(), ProtocolError> {

@@ -104,6 +104,9 @@ pub struct LaunchDescription {
     /// Ports of the virtio console for programs, such as a guest agent.
     #[serde(default)]
     pub ports: Vec<Port>,
+    /// Whether the clipboard is shared with an agent in the guest.
+    #[serde(default)]
+    pub clipboard: bool,
     /// Sockets between guest and host, if there are.
     #[serde(default)]
     pub vsock: Option<Vsock>,
@@ -521,6 +524,7 @@ mod tests {
             input: true,
             console: Some(17),
             ports: vec![Port { name: "org.qemu.guest_agent.0".to_owned(), listener: 18 }],
+            clipboard: true,
             vsock: Some(Vsock { cid: 3, listener: 19 }),
             restore: Some(Restore { state: 20, consume: true }),
         }

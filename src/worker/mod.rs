@@ -31,3 +31,4 @@ pub mod serial;
 pub mod testing;
 pub mod typing;
 pub mod usage;
+pub mod vdagent;

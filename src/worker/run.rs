@@ -32,6 +32,7 @@ use super::{
     reporter::Reporter,
     sandbox, serial,
     usage::Usage,
+    vdagent::{self, VdAgent},
 };
 use crate::{
     nat::{self, Control},
@@ -43,7 +44,7 @@ use crate::{
             Boot, CdromConfig, Connection, ConsoleConfig, DiskBus, DiskConfig, Firmware, Machine, MachineConfig,
             NetworkBoot, NetworkConfig, Peripherals, VsockConfig, disk_queues,
         },
-        virtio::console::NamedPortConfig,
+        virtio::console::{NamedPortConfig, PortHost},
     },
 };
 
@@ -163,7 +164,8 @@ impl Files {
                 .ports
                 .iter()
                 .map(|port| {
-                    Ok(NamedPortConfig { name: port.name.clone(), listener: take(port.listener, &port.name)?.into() })
+                    let listener = UnixListener::from(take(port.listener, &port.name)?);
+                    Ok(NamedPortConfig { name: port.name.clone(), host: listener.into() })
                 })
                 .collect::<Result<_, Failure>>()?,
             vsock: match launch.vsock {
@@ -302,13 +304,18 @@ fn run_guest(
     let (handle, queue) = driver::queue();
     let serial = serial::Unstarted::new(files.serial)?;
     let console = files.console.map(serial::Unstarted::new).transpose()?;
-    let has_console = console.is_some() || !files.ports.is_empty();
+    let clipboard = launch.clipboard.then(VdAgent::new).transpose()?.map(Arc::new);
+    let agent = clipboard
+        .clone()
+        .map(|agent| NamedPortConfig { name: vdagent::PORT.to_owned(), host: PortHost::Program(agent) });
+    let ports: Vec<_> = files.ports.into_iter().chain(agent).collect();
+    let has_console = console.is_some() || !ports.is_empty();
     let terminal = console.as_ref().map(|console| Box::new(console.output()) as _);
     let peripherals = Peripherals {
         entropy: launch.entropy,
         balloon: launch.balloon,
         input: launch.input,
-        console: has_console.then_some(ConsoleConfig { terminal, ports: files.ports }),
+        console: has_console.then_some(ConsoleConfig { terminal, ports }),
         vsock: files.vsock,
         networks: files.networks,
     };
@@ -354,6 +361,9 @@ fn run_guest(
     let events = Arc::new(EventHub::default());
     let viewers = viewer_events(handle.clone());
     let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
+    if let Some(agent) = clipboard {
+        vnc_server.share_clipboard(agent);
+    }
     let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen, files.connections));
     let (control, vnc) = Porter::acceptors(files.control, files.vnc)?;
     let porter = Porter {

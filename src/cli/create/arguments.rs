@@ -199,6 +199,8 @@ pub enum UsualDevice {
     Console,
     /// A guest agent's port
     Agent,
+    /// The clipboard, shared with a guest that has the package spice-vdagent
+    Clipboard,
     /// A network card
     Network,
 }
@@ -212,6 +214,7 @@ impl UsualDevice {
             Self::Tablet => &mut devices.tablet,
             Self::Console => &mut devices.console,
             Self::Agent => &mut devices.agent,
+            Self::Clipboard => &mut devices.clipboard,
             Self::Network => return,
         } = false;
     }

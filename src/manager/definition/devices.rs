@@ -33,13 +33,16 @@ pub struct DevicesDefinition {
     pub console: bool,
     /// The port of a guest agent, `org.qemu.guest_agent.0`.
     pub agent: bool,
+    /// The clipboard is shared: text that is copied in the guest can be pasted on the host and the other way round, by SPICE's
+    /// agent (the package `spice-vdagent`) in the guest.
+    pub clipboard: bool,
     /// The guest's address (CID) for vsock; without one it has no such device.
     pub vsock: Option<u32>,
 }
 
 impl Default for DevicesDefinition {
     fn default() -> Self {
-        Self { rng: true, balloon: true, tablet: true, console: true, agent: true, vsock: None }
+        Self { rng: true, balloon: true, tablet: true, console: true, agent: true, clipboard: true, vsock: None }
     }
 }
 
@@ -65,7 +68,7 @@ mod tests {
         let plain = Definition::from_toml(text, "web").unwrap().devices;
         let quiet = Definition::from_toml(&format!("{text}[devices]\nballoon = false\nvsock = 7\n"), "web").unwrap();
 
-        assert!(plain.rng && plain.balloon && plain.agent);
+        assert!(plain.rng && plain.balloon && plain.agent && plain.clipboard);
         assert!(!quiet.devices.balloon && quiet.devices.rng);
         assert_eq!(quiet.devices.vsock, Some(7));
     }

@@ -306,6 +306,7 @@ fn describe(
         input: definition.devices.tablet,
         console: sockets.console,
         ports: sockets.ports,
+        clipboard: definition.devices.clipboard,
         vsock: sockets.vsock,
         restore: None,
     }

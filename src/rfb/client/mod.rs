@@ -36,6 +36,7 @@ mod tight;
 #[cfg(test)]
 pub(crate) use tests::Eye;
 
+use super::clipboard::{ClipboardMessage, compress, to_latin1};
 use super::encoding::DecodeError;
 use super::memory::MemoryError;
 use super::pixel_format::PixelFormat;
@@ -88,12 +89,14 @@ pub struct Options {
     pub shared: bool,
     /// Whether the server may send updates that were not requested, if it can.
     pub continuous: bool,
+    /// Whether the guest's clipboard is shared, if the server can do that.
+    pub clipboard: bool,
 }
 
 impl Options {
     /// For a server on this machine: pixels as they are, which costs the least time.
     pub fn local() -> Self {
-        Self { encodings: vec![Encoding::RAW, Encoding::COPY_RECT], shared: true, continuous: true }
+        Self { encodings: vec![Encoding::RAW, Encoding::COPY_RECT], shared: true, continuous: true, clipboard: false }
     }
 
     /// For a server on a network: compressed pixels.
@@ -102,6 +105,7 @@ impl Options {
             encodings: vec![Encoding::TIGHT, Encoding::ZRLE, Encoding::COPY_RECT, Encoding::RAW],
             shared: true,
             continuous: true,
+            clipboard: false,
         }
     }
 }
@@ -121,8 +125,14 @@ pub enum Event {
     Damaged(Vec<Rect>),
     /// The guest's bell.
     Bell,
-    /// The guest's clipboard.
+    /// The guest's clipboard, from a server that cannot do [`Options::clipboard`].
     CutText(String),
+    /// The guest has another text for the clipboard (`true`), or none any more.
+    ClipboardOffered(bool),
+    /// A program of the guest wants the text that was [offered](Client::offer_clipboard).
+    ClipboardRequested,
+    /// The text that was [requested](Client::request_clipboard).
+    ClipboardProvided(String),
     /// The desktop has another name.
     Renamed(String),
     /// Whether the guest's pointer goes where [`Client::pointer_to`] says; if not, [`Client::pointer_by`] is right.
@@ -250,10 +260,30 @@ impl Client {
         self.connection.outgoing.pointer_by(dx, dy, buttons);
     }
 
-    /// Text for the guest's clipboard; characters beyond Latin-1 become question marks.
+    /// Text for the guest's clipboard, at a server that cannot do [`Options::clipboard`]; characters beyond Latin-1 become
+    /// question marks.
     pub fn cut_text(&self, text: &str) {
-        let latin1 = text.chars().map(|character| u8::try_from(character).unwrap_or(b'?')).collect();
-        self.connection.outgoing.push(ClientMessage::CutText(latin1));
+        self.connection.outgoing.push(ClientMessage::CutText(to_latin1(text)));
+    }
+
+    /// There is another text for the guest's clipboard (`true`), or none any more. The guest may ask for it, any time:
+    /// [`Event::ClipboardRequested`].
+    pub fn offer_clipboard(&self, text: bool) {
+        self.tell_clipboard(ClipboardMessage::Notify { text });
+    }
+
+    /// Wants the guest's text. It comes as [`Event::ClipboardProvided`], or never.
+    pub fn request_clipboard(&self) {
+        self.tell_clipboard(ClipboardMessage::Request);
+    }
+
+    /// The text that the guest has asked for; may be empty.
+    pub fn provide_clipboard(&self, text: &str) {
+        self.tell_clipboard(ClipboardMessage::Provide(compress(text)));
+    }
+
+    fn tell_clipboard(&self, message: ClipboardMessage) {
+        self.connection.outgoing.push(ClientMessage::Clipboard(message));
     }
 
     /// Asks for a screen of another size, in pixels. If the guest follows, [`Event::Resized`] tells so.
@@ -281,5 +311,7 @@ fn announced(options: &Options, sharing: bool) -> Vec<Encoding> {
     ];
     let continuous = [Encoding::FENCE, Encoding::CONTINUOUS_UPDATES].into_iter().filter(|_| options.continuous);
     let sharing = sharing.then_some(Encoding::SHARED_MEMORY);
+    let clipboard = if options.clipboard { Encoding::EXTENDED_CLIPBOARD } else { Encoding::NO_CLIPBOARD };
+    let extensions = extensions.into_iter().chain([clipboard]);
     sharing.into_iter().chain(options.encodings.iter().copied()).chain(extensions).chain(continuous).collect()
 }

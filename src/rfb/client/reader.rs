@@ -4,10 +4,13 @@ use super::handshake::{read_text, take};
 use super::outgoing::Outgoing;
 use super::sharing::Received;
 use super::{ClientError, Event, Picture, new_surface};
+use crate::rfb::clipboard::{ClipboardMessage, decompress, from_latin1};
 use crate::rfb::encoding::{DecodeError, copy_rect, raw, tight, zrle};
 use crate::rfb::fence::Fence;
 use crate::rfb::memory::Memory;
-use crate::rfb::protocol::{END_OF_CONTINUOUS_UPDATES, Encoding, ProtocolError, WireRect};
+use crate::rfb::protocol::{
+    ClientMessage, END_OF_CONTINUOUS_UPDATES, Encoding, ProtocolError, SERVER_CUT_TEXT, WireRect,
+};
 use crate::screen::Rect;
 use crate::screen::cursor::CursorImage;
 use std::sync::Arc;
@@ -98,10 +101,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     self.skip(u64::from(u16::from_be_bytes([high, low])) * 6).await?;
                 }
                 2 => self.tell(Event::Bell).await?,
-                3 => {
-                    let text = self.read_cut_text().await?;
-                    self.tell(Event::CutText(text)).await?;
-                }
+                SERVER_CUT_TEXT => self.read_clipboard().await?,
                 END_OF_CONTINUOUS_UPDATES => self.outgoing.offer_flow(),
                 Fence::MESSAGE => {
                     let (flags, length) = Fence::parse_header(take(&mut self.stream).await?)?;
@@ -274,14 +274,43 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(self.tell(Event::Resized { width: width_now, height: height_now }).await?)
     }
 
-    async fn read_cut_text(&mut self) -> Result<String, End> {
+    async fn read_clipboard(&mut self) -> Result<(), End> {
         let [_, _, _, length @ ..] = take::<7>(&mut self.stream).await?;
-        let length = u32::from_be_bytes(length);
-        if length > MAX_CUT_TEXT {
+        let length = i32::from_be_bytes(length);
+        if length < 0 {
+            // With memory of its own: others are not as long.
+            let length = ClipboardMessage::length(length)?;
+            let mut body = Vec::new();
+            (&mut self.stream).take(length as u64).read_to_end(&mut body).await.map_err(ProtocolError::Io)?;
+            if body.len() < length {
+                return Err(ProtocolError::Io(std::io::ErrorKind::UnexpectedEof.into()).into());
+            }
+            let message = ClipboardMessage::parse(&body)?;
+            return Ok(self.hear_clipboard(message).await?);
+        }
+        if length.unsigned_abs() > MAX_CUT_TEXT {
             return Err(ProtocolError::Malformed("a clipboard text of more than 1 MiB").into());
         }
         self.fill_buffer(length as usize).await?;
-        Ok(self.buffer.iter().copied().map(char::from).collect())
+        let text = from_latin1(&self.buffer);
+        Ok(self.tell(Event::CutText(text)).await?)
+    }
+
+    async fn hear_clipboard(&mut self, message: ClipboardMessage) -> Result<(), Unheard> {
+        match message {
+            // It expects the same.
+            ClipboardMessage::Capabilities => {
+                self.outgoing.push(ClientMessage::Clipboard(ClipboardMessage::Capabilities));
+                Ok(())
+            }
+            ClipboardMessage::Notify { text } => self.tell(Event::ClipboardOffered(text)).await,
+            ClipboardMessage::Request => self.tell(Event::ClipboardRequested).await,
+            ClipboardMessage::Provide(compressed) => match decompress(&compressed) {
+                Some(text) => self.tell(Event::ClipboardProvided(text)).await,
+                None => Ok(()),
+            },
+            ClipboardMessage::Peek | ClipboardMessage::Other => Ok(()),
+        }
     }
 
     async fn skip(&mut self, count: u64) -> Result<(), ProtocolError> {

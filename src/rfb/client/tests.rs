@@ -218,9 +218,12 @@ async fn a_server_that_lies_is_left() {
     let packed = after(&update(&[(wire(0, 0, 1, 1), Encoding::CURSOR_WITH_ALPHA, &[0, 0, 0, 7])]));
     assert!(matches!(refusal(listen(packed).await), ClientError::UnknownEncoding(Encoding(7))));
     let large = update(&[(wire(0, 0, 1, 257), Encoding::CURSOR_WITH_ALPHA, &[0; 4])]);
-    for long in
-        [&large[..], &b"\x03\0\0\0\xFF\0\0\0"[..], &update(&[(wire(0, 0, 0, 0), Encoding::DESKTOP_NAME, &[0xFF; 4])])]
-    {
+    for long in [
+        &large[..],
+        &b"\x03\0\0\0\x80\0\0\0"[..],
+        &b"\x03\0\0\0\x7F\0\0\0"[..],
+        &update(&[(wire(0, 0, 0, 0), Encoding::DESKTOP_NAME, &[0xFF; 4])]),
+    ] {
         let error = refusal(listen(after(long)).await);
         assert!(matches!(error, ClientError::Protocol(ProtocolError::Malformed(_))), "{error}");
     }

@@ -7,7 +7,10 @@ use tokio::io::DuplexStream;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use super::*;
-use crate::rfb::protocol::{ClientMessage, Encoding};
+use crate::rfb::{
+    clipboard::ClipboardMessage,
+    protocol::{ClientMessage, Encoding, WireRect},
+};
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NOTHING: Rules = Rules { password: None, tls: None, websocket: false, view_only: false };
@@ -144,12 +147,17 @@ async fn who_only_looks_changes_nothing() {
     say(&mut viewer, &[1]).await;
     expect(&mut viewer, &[0; 4]).await;
     let (mut said, mut passed) = (vec![0], Vec::new());
-    ClientMessage::SetEncodings(vec![Encoding::ZRLE]).write(&mut passed);
+    ClientMessage::SetEncodings(vec![Encoding::EXTENDED_CLIPBOARD, Encoding::ZRLE]).write(&mut said);
+    ClientMessage::SetEncodings(vec![Encoding::NO_CLIPBOARD, Encoding::ZRLE]).write(&mut passed);
+    ClientMessage::Clipboard(ClipboardMessage::Notify { text: true }).write(&mut said);
     ClientMessage::Key { down: true, keysym: 97 }.write(&mut said);
     ClientMessage::Pointer { buttons: 1, x: 2, y: 3 }.write(&mut said);
     ClientMessage::CutText(vec![b'x'; 1000]).write(&mut said);
     ClientMessage::SetDesktopSize { width: 1, height: 1 }.write(&mut said);
-    said.extend(&passed);
+    let request =
+        ClientMessage::UpdateRequest { incremental: true, area: WireRect { x: 0, y: 0, width: 1, height: 1 } };
+    request.write(&mut said);
+    request.write(&mut passed);
 
     // Cut anywhere.
     for byte in said {

@@ -1,9 +1,10 @@
-//! Viewers that only look: what they do with keys, pointer and clipboard, and sizes that they wish, goes no further.
+//! Viewers that only look: what they do with keys, pointer and clipboard, and sizes that they wish, goes no further. Nor do they
+//! get what is in the guest's clipboard.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{GateError, Stream};
-use crate::rfb::protocol::{ClientMessage, MAX_CUT_TEXT, ProtocolError};
+use crate::rfb::protocol::{ClientMessage, Encoding, MAX_CUT_TEXT, ProtocolError};
 
 /// A message that is longer is never whole: no viewer needs it.
 const LONGEST: usize = MAX_CUT_TEXT as usize + 1024;
@@ -26,8 +27,10 @@ async fn sift(viewer: &mut (impl AsyncRead + Unpin), screen: &mut (impl AsyncWri
     let mut bytes = Vec::new();
     loop {
         while let Some((message, length)) = next(&bytes)? {
-            if is_harmless(&message) {
-                screen.write_all(&bytes[..length]).await?;
+            match message {
+                ClientMessage::SetEncodings(list) => screen.write_all(&without_clipboard(list)).await?,
+                message if is_harmless(&message) => screen.write_all(&bytes[..length]).await?,
+                _ => {}
             }
             bytes.drain(..length);
         }
@@ -50,6 +53,14 @@ fn next(bytes: &[u8]) -> Result<Option<(ClientMessage, usize)>, ProtocolError> {
     }
 }
 
+/// A viewer's message about what it understands, with the remark that clipboards are nothing for it.
+fn without_clipboard(list: Vec<Encoding>) -> Vec<u8> {
+    let list = list.into_iter().filter(|encoding| *encoding != Encoding::EXTENDED_CLIPBOARD);
+    let mut bytes = Vec::new();
+    ClientMessage::SetEncodings(std::iter::once(Encoding::NO_CLIPBOARD).chain(list).collect()).write(&mut bytes);
+    bytes
+}
+
 fn is_harmless(message: &ClientMessage) -> bool {
     match message {
         ClientMessage::SetPixelFormat(_)
@@ -61,6 +72,7 @@ fn is_harmless(message: &ClientMessage) -> bool {
         | ClientMessage::ExtendedKey { .. }
         | ClientMessage::Pointer { .. }
         | ClientMessage::CutText(_)
+        | ClientMessage::Clipboard(_)
         | ClientMessage::SetDesktopSize { .. } => false,
     }
 }

@@ -3,6 +3,7 @@
 //! Each viewer has two threads of its own, one that reads its messages and one that sends it updates, so that a slow one
 //! delays nobody. Without viewers nothing runs.
 
+mod clipboard;
 mod cursor;
 mod damage;
 mod flow;
@@ -20,6 +21,7 @@ mod tests;
 mod update;
 mod writer;
 
+use crate::clipboard::GuestClipboard;
 use crate::input::InputSink;
 use crate::screen::Screen;
 use order::Notices;
@@ -79,6 +81,7 @@ struct Shared {
     name: Mutex<String>,
     observer: Observer,
     refresher: Refresher,
+    clipboard: clipboard::Hub,
     sessions: Mutex<Vec<Arc<Session>>>,
 }
 
@@ -91,9 +94,15 @@ impl Server {
             name: Mutex::new(name.to_owned()),
             observer,
             refresher: Refresher::default(),
+            clipboard: clipboard::Hub::default(),
             sessions: Mutex::default(),
         };
         Self { shared: Arc::new(shared), threads: Mutex::default(), last_id: AtomicU64::new(0) }
+    }
+
+    /// Has viewers share a guest's clipboard: with the guest, not with each other.
+    pub fn share_clipboard(&self, guest: Arc<dyn GuestClipboard>) {
+        self.shared.share_clipboard(guest);
     }
 
     /// Takes a viewer that has connected to a Unix socket and returns at once. Whoever can open the socket may look: the

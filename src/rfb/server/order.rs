@@ -34,6 +34,20 @@ pub(super) struct Encodings {
     pub continuous_updates: bool,
     /// How it is told to move its pointer to where the guest's is, if it can.
     pub pointer_position: Option<Encoding>,
+    /// How it takes part in the guest's clipboard.
+    pub clipboard: ClipboardKind,
+}
+
+/// How a viewer takes part in the guest's clipboard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ClipboardKind {
+    /// Not at all.
+    #[default]
+    None,
+    /// In Latin-1, without being asked.
+    Plain,
+    /// By demand.
+    Extended,
 }
 
 /// An encoding for pixels.
@@ -96,6 +110,11 @@ impl Encodings {
             pointer_position: [Encoding::POINTER_POSITION, Encoding::VMWARE_POINTER_POSITION]
                 .into_iter()
                 .find(|known| has(*known)),
+            clipboard: match (has(Encoding::NO_CLIPBOARD), has(Encoding::EXTENDED_CLIPBOARD)) {
+                (true, _) => ClipboardKind::None,
+                (false, true) => ClipboardKind::Extended,
+                (false, false) => ClipboardKind::Plain,
+            },
         }
     }
 

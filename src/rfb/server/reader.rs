@@ -27,6 +27,7 @@ pub(super) fn run(shared: &Arc<Shared>, session: &Arc<Session>) {
     }
     session.leave();
     shared.forget(session.id);
+    shared.viewer_withdraws(session.id);
     (shared.observer)(ViewerEvent::Disconnected(session.id));
 }
 
@@ -75,6 +76,7 @@ fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::i
                 let encodings = Encodings::new(&list);
                 sends_movement = encodings.pointer_motion;
                 session.set_encodings(encodings);
+                shared.greet_clipboard(session);
             }
             ClientMessage::UpdateRequest { incremental, area } => {
                 session.request(incremental, area.into());
@@ -94,8 +96,8 @@ fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::i
                     devices.pointer.place(x, y, session.size(), buttons, events);
                 }
             }
-            // No guest has an agent that could take it.
-            ClientMessage::CutText(_) => {}
+            ClientMessage::CutText(text) => shared.hear_text(session, &text),
+            ClientMessage::Clipboard(message) => shared.hear_clipboard(session, message),
             ClientMessage::SetDesktopSize { width, height } => {
                 let reason = prefer_size(&*shared.screen, width, height);
                 session.notify(Notices { desktop_size: Some(reason), ..Notices::default() });

@@ -1,8 +1,9 @@
 //! What the two threads of a viewer share: what it asked for, and whether it is leaving.
 
 use super::ViewerId;
+use super::clipboard::ClipboardNews;
 use super::flow::Flow;
-use super::order::{Encodings, Notices, Order};
+use super::order::{ClipboardKind, Encodings, Notices, Order};
 use crate::rfb::fence::Fence;
 use crate::rfb::pixel_format::PixelFormat;
 use crate::rfb::protocol::ProtocolError;
@@ -47,6 +48,8 @@ struct State {
     flow: Flow,
     /// Where its person has last had the pointer.
     pointed: Option<(u16, u16, Instant)>,
+    /// What it is to be told of clipboards.
+    clipboard: ClipboardNews,
 }
 
 /// What a viewer has said about what it understands; `None` where nothing is new.
@@ -63,6 +66,8 @@ pub(super) struct Settings {
 pub(super) struct Work {
     /// Messages to write first.
     pub messages: Vec<u8>,
+    /// What to tell it of clipboards then.
+    pub clipboard: ClipboardNews,
     /// What it has said of itself; it holds for all that follows the messages.
     pub settings: Settings,
     /// Where it wants changes now, if anywhere, and what it is to be told with them.
@@ -81,16 +86,22 @@ impl State {
 
     /// Whether there is nothing to do.
     fn rests(&self) -> bool {
-        !self.leaving && self.wanted().is_none() && !self.flow.has_messages()
+        !self.leaving && self.wanted().is_none() && !self.has_messages()
+    }
+
+    /// Whether something waits to be written that is no update.
+    fn has_messages(&self) -> bool {
+        self.flow.has_messages() || !self.clipboard.is_empty()
     }
 
     fn take_work(&mut self) -> Work {
+        let clipboard = self.clipboard.take();
         let (messages, settings) = (self.flow.take_messages(), std::mem::take(&mut self.settings));
         let update = self.wanted().map(|order| (order, std::mem::take(&mut self.notices)));
         if update.is_some() {
             self.order = None;
         }
-        Work { messages, settings, update }
+        Work { messages, clipboard, settings, update }
     }
 }
 
@@ -167,6 +178,7 @@ impl Session {
         self.change(|state| {
             state.notices.merge(encodings.greetings());
             state.flow.agree(&encodings);
+            state.clipboard.kind = encodings.clipboard;
             state.settings.encodings = Some(encodings);
             state.flow.release();
         });
@@ -175,6 +187,16 @@ impl Session {
     /// Tells the viewer something with the next update.
     pub(super) fn notify(&self, notices: Notices) {
         self.change(|state| state.notices.merge(notices));
+    }
+
+    /// Tells the viewer something about clipboards.
+    pub(super) fn tell_clipboard(&self, tell: impl FnOnce(&mut ClipboardNews)) {
+        self.change(|state| tell(&mut state.clipboard));
+    }
+
+    /// Whether the viewer takes part in the guest's clipboard.
+    pub(super) fn shares_clipboard(&self) -> bool {
+        self.state().clipboard.kind != ClipboardKind::None
     }
 
     /// The viewer waits for an update.
@@ -232,7 +254,7 @@ impl Session {
     pub(super) fn rest(&self, until: Instant) -> bool {
         let resting = |state: &mut State| {
             let urgent = state.order.is_some_and(|order| order.anew.is_some()) || state.notices != Notices::default();
-            !state.leaving && !state.hurry && !urgent && !state.flow.has_messages()
+            !state.leaving && !state.hurry && !urgent && !state.has_messages()
         };
         let timeout = until.saturating_duration_since(Instant::now());
         let (mut state, _) =

@@ -21,6 +21,7 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
     };
     while let Some(work) = session.next_work() {
         (&session.stream).write_all(&work.messages)?;
+        (&session.stream).write_all(&work.clipboard.messages())?;
         composer.apply(work.settings);
         let Some((order, mut notices)) = work.update else { continue };
         notices.pointer_mode |= composer.pointer_mode_changed(shared.input.follows_position());

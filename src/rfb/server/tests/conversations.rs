@@ -18,14 +18,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Our own client, in steps that block.
-struct Viewer {
+pub(super) struct Viewer {
     runtime: tokio::runtime::Runtime,
     client: Option<Client>,
     events: mpsc::Receiver<Event>,
 }
 
 impl Viewer {
-    fn connect(scene: &Scene, options: Options) -> Self {
+    pub(super) fn connect(scene: &Scene, options: Options) -> Self {
         Self::connect_by(scene, |stream| Client::connect(stream, options))
     }
 
@@ -51,11 +51,11 @@ impl Viewer {
         Self { runtime, client: Some(client), events }
     }
 
-    fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         self.client.as_ref().unwrap()
     }
 
-    fn next_event(&mut self) -> Event {
+    pub(super) fn next_event(&mut self) -> Event {
         let next = async { tokio::time::timeout(DEADLINE, self.events.recv()).await };
         self.runtime.block_on(next).expect("an event comes in time").expect("the connection lives")
     }
@@ -71,7 +71,7 @@ impl Viewer {
     }
 
     /// Has seen everything, and waits for changes.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.client().request_update();
         while !matches!(self.next_event(), Event::Damaged(_)) {}
         self.client().request_update();
@@ -85,7 +85,7 @@ impl Viewer {
 }
 
 /// A viewer that says what we want, byte by byte.
-fn connect_plainly(scene: &Scene) -> UnixStream {
+pub(super) fn connect_plainly(scene: &Scene) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(DEADLINE)).unwrap();
     scene.server.serve(theirs).unwrap();

@@ -199,7 +199,7 @@ fn console(_: &Arc<GuestMemory>) -> Subject {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("agent");
     let listener = UnixListener::bind(&path).unwrap();
-    let named = vec![NamedPortConfig { name: "org.lodge.agent".to_owned(), listener }];
+    let named = vec![NamedPortConfig { name: "org.lodge.agent".to_owned(), host: listener.into() }];
     let device = Console::new("console0", Some(Box::new(Discard)), named).unwrap();
     let terminal = device.input().unwrap();
     let mut programs = Vec::new();

@@ -2,12 +2,14 @@
 //! (`/dev/virtio-ports/NAME`).
 //!
 //! Port 0 is the terminal's, even when there is none; a driver that knows only one port sees that one. Each named port is
-//! a Unix socket on the host, for one program at a time; the driver is told when it comes and goes.
+//! a Unix socket on the host, for one program at a time, or belongs to a part of this process; the driver is told when it
+//! comes and goes.
 
 #![forbid(unsafe_code)]
 
 mod control;
 mod port;
+mod program;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use vmm_sys_util::epoll::EventSet;
 use self::{
     control::{Control, Event, Message},
     port::{Host, NamedPort, Port},
+    program::ProgramPort,
     terminal::{Terminal, TerminalInput},
 };
 use super::{
@@ -32,6 +35,8 @@ use crate::vmm::{
     device::{StateError, restore_state, save_state},
     devices::serial::{SerialInput, SerialOutput},
 };
+
+pub use program::PortProgram;
 
 const STATE_VERSION: u32 = 1;
 const QUEUE_SIZE: u16 = 128;
@@ -72,8 +77,31 @@ fn queue_of(port: usize, direction: Direction) -> u16 {
 pub struct NamedPortConfig {
     /// By which the guest knows it: `org.qemu.guest_agent.0`.
     pub name: String,
+    /// What is at the host's side.
+    pub host: PortHost,
+}
+
+/// The host's side of a port.
+pub enum PortHost {
     /// Where a program of the host connects.
-    pub listener: UnixListener,
+    Listener(UnixListener),
+    /// A part of this process.
+    Program(Arc<dyn PortProgram>),
+}
+
+impl From<UnixListener> for PortHost {
+    fn from(listener: UnixListener) -> Self {
+        Self::Listener(listener)
+    }
+}
+
+impl NamedPortConfig {
+    fn open(self) -> io::Result<Host> {
+        Ok(match self.host {
+            PortHost::Listener(listener) => Host::Named(NamedPort::new(self.name, listener)?),
+            PortHost::Program(program) => Host::Program(ProgramPort::new(self.name, program)),
+        })
+    }
 }
 
 /// The console.
@@ -95,7 +123,7 @@ impl Console {
         let input = terminal.as_ref().map(Terminal::input);
         let mut ports = vec![terminal.map(|terminal| Port::new(Host::Terminal(terminal)))];
         for port in named {
-            ports.push(Some(Port::new(Host::Named(NamedPort::new(port.name, port.listener)?))));
+            ports.push(Some(Port::new(port.open()?)));
         }
         let queues = 2 * ports.len() + 2;
         let engine = Engine::new(label, Ports { ports, control: Control::default() });
@@ -147,9 +175,13 @@ impl Ports {
             (Event::PortReady, 1) => {
                 let Some(port) = self.ports.get_mut(index).and_then(Option::as_mut) else { return };
                 port.ready = true;
-                match &port.host {
+                match &mut port.host {
                     Host::Terminal(_) => self.control.send(index, Event::ConsolePort, 1),
                     Host::Named(named) => self.control.send_name(index, &named.name),
+                    Host::Program(program) => {
+                        self.control.send_name(index, &program.name);
+                        program.change();
+                    }
                 }
                 if port.host.is_connected() {
                     self.control.send(index, Event::PortOpen, 1);
@@ -162,7 +194,7 @@ impl Ports {
             }
             (Event::PortOpen, value) => {
                 if let Some(port) = self.port(index) {
-                    port.open = value != 0;
+                    port.set_open(value != 0);
                 }
             }
             _ => {}
@@ -180,6 +212,7 @@ impl Ports {
             Ok(0)
         })?;
         for index in 0..self.ports.len() {
+            self.update_connection(index, io)?;
             self.deliver(index, io)?;
         }
         self.control.flush(io)
@@ -206,11 +239,13 @@ impl Ports {
 
     /// Goes on waiting for a program, or for what it sends, and tells the driver when that has changed.
     fn update_connection(&mut self, index: usize, io: &mut Io<'_, '_>) -> Result<(), QueueError> {
-        let Some(Port { host: Host::Named(named), ready, .. }) = self.ports.get_mut(index).and_then(Option::as_mut)
-        else {
-            return Ok(());
+        let Some(Port { host, ready, .. }) = self.ports.get_mut(index).and_then(Option::as_mut) else { return Ok(()) };
+        let change = match host {
+            Host::Terminal(_) => None,
+            Host::Named(named) => named.watch(io, source(index, false), source(index, true))?,
+            Host::Program(program) => program.change(),
         };
-        if let Some(connected) = named.watch(io, source(index, false), source(index, true))?
+        if let Some(connected) = change
             && *ready
         {
             self.control.send(index, Event::PortOpen, connected.into());
@@ -225,6 +260,7 @@ impl Handler for Ports {
         for (index, port) in self.existing() {
             match &mut port.host {
                 Host::Terminal(terminal) => terminal.watch(io, source(index, false))?,
+                Host::Program(program) => program.watch(io, source(index, false))?,
                 Host::Named(named) => {
                     named.forget_watches();
                     named.watch(io, source(index, false), source(index, true))?;
@@ -247,8 +283,8 @@ impl Handler for Ports {
         let index = usize::from(source / 2);
         if let Some(Port { host: Host::Named(named), open, .. }) = self.port(index) {
             named.notice_end(events, *open);
-            self.update_connection(index, io)?;
         }
+        self.update_connection(index, io)?;
         if let Some(Port { host: Host::Named(named), .. }) = self.port(index) {
             named.accept();
             self.update_connection(index, io)?;
@@ -350,9 +386,10 @@ impl VirtioDevice for Console {
             .filter_map(|((index, port), saved)| Some(((index, port.as_mut()?), saved)))
         {
             port.restore(&saved);
-            // Programs do not come along with a saved state; the driver learns that they are gone.
-            if saved.connected && saved.ready && !port.host.is_connected() {
-                handler.control.send(index, Event::PortOpen, 0);
+            // Programs do not come along with a saved state; the driver learns that they are gone, or there again.
+            let connected = port.host.is_connected();
+            if saved.ready && saved.connected != connected {
+                handler.control.send(index, Event::PortOpen, connected.into());
             }
         }
         Ok(())

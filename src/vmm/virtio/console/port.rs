@@ -10,7 +10,7 @@ use std::{
 use rustix::net::RecvFlags;
 use vmm_sys_util::epoll::EventSet;
 
-use super::{PortState, terminal::Terminal};
+use super::{PortState, program::ProgramPort, terminal::Terminal};
 use crate::vmm::virtio::{
     queue::{Buffers, QueueError},
     worker::Io,
@@ -37,6 +37,8 @@ pub enum Host {
     Terminal(Terminal),
     /// A socket for a program.
     Named(NamedPort),
+    /// A part of this process.
+    Program(ProgramPort),
 }
 
 impl Host {
@@ -45,6 +47,7 @@ impl Host {
         match self {
             Self::Terminal(_) => true,
             Self::Named(named) => named.stream.is_some(),
+            Self::Program(program) => program.program().is_open(),
         }
     }
 }
@@ -57,7 +60,16 @@ impl Port {
 
     /// Forgets the driver.
     pub fn reset(&mut self) {
-        (self.ready, self.open, self.sent) = (false, false, 0);
+        (self.ready, self.sent) = (false, 0);
+        self.set_open(false);
+    }
+
+    /// A program of the guest has opened the port or closed it.
+    pub fn set_open(&mut self, open: bool) {
+        self.open = open;
+        if let Host::Program(program) = &self.host {
+            program.program().guest_opened(open);
+        }
     }
 
     /// The state to save.
@@ -69,13 +81,17 @@ impl Port {
     /// Takes over a saved state.
     pub fn restore(&mut self, state: &PortState) {
         (self.ready, self.open, self.sent) = (state.ready, state.open, state.sent as usize);
+        if let Host::Program(program) = &mut self.host {
+            program.program().restored(state.open);
+            program.change();
+        }
     }
 
     /// Whether input may go to the guest. A terminal's always may; a program's waits until one in the guest listens.
     pub fn takes_input(&self, multiport: bool) -> bool {
         match &self.host {
             Host::Terminal(_) => true,
-            Host::Named(_) => multiport && self.open,
+            Host::Named(_) | Host::Program(_) => multiport && self.open,
         }
     }
 
@@ -92,6 +108,7 @@ impl Port {
             };
             let count = match &mut self.host {
                 Host::Terminal(terminal) => Some(terminal.read(&mut chain.writable)?).filter(|&count| count > 0),
+                Host::Program(program) => Some(program.read(&mut chain.writable)?).filter(|&count| count > 0),
                 Host::Named(named) => named.read(&mut chain.writable)?,
             };
             match count {
@@ -116,6 +133,7 @@ impl Port {
                 chain.readable.skip(self.sent);
                 let all = match &mut self.host {
                     Host::Terminal(terminal) => terminal.write(&mut chain.readable).map(|()| true)?,
+                    Host::Program(program) => program.write(&mut chain.readable).map(|()| true)?,
                     Host::Named(named) => named.write(&mut chain.readable, &mut self.sent)?,
                 };
                 if !all {
@@ -139,6 +157,7 @@ impl Host {
         match self {
             Self::Terminal(terminal) => terminal.has_input(),
             Self::Named(named) => named.stream.is_some(),
+            Self::Program(program) => program.program().has_output(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use vmm_sys_util::eventfd::EventFd;
 
 use super::*;
 use crate::vmm::{
@@ -48,7 +49,7 @@ struct Fixture {
 fn console() -> (Console, Sink, TempDir) {
     let (sink, folder) = (Sink::default(), tempfile::tempdir().unwrap());
     let listener = UnixListener::bind(folder.path().join("agent")).unwrap();
-    let named = vec![NamedPortConfig { name: "org.lodge.agent".to_owned(), listener }];
+    let named = vec![NamedPortConfig { name: "org.lodge.agent".to_owned(), host: listener.into() }];
     (Console::new("console0", Some(Box::new(sink.clone())), named).unwrap(), sink, folder)
 }
 
@@ -372,7 +373,7 @@ fn a_damaged_state_is_refused() {
 fn a_console_without_a_terminal_has_no_port_0() {
     let folder = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(folder.path().join("agent")).unwrap();
-    let named = vec![NamedPortConfig { name: "only".to_owned(), listener }];
+    let named = vec![NamedPortConfig { name: "only".to_owned(), host: listener.into() }];
     let console = Console::new("console0", None, named).unwrap();
     assert!(console.input().is_none());
     let (bench, queues) = Bench::started(console, MULTIPORT, 16);
@@ -389,12 +390,83 @@ fn a_console_without_a_terminal_has_no_port_0() {
     assert!(fixture.queues[TO_DRIVER].take_used().is_none());
 }
 
+/// A part of this process that says in capitals what it hears, while it is open.
+struct Echo {
+    news: EventFd,
+    said: Mutex<Vec<u8>>,
+    open: Mutex<Vec<bool>>,
+}
+
+impl PortProgram for Echo {
+    fn news(&self) -> &EventFd {
+        &self.news
+    }
+
+    fn is_open(&self) -> bool {
+        !self.said.lock().unwrap().ends_with(b"END")
+    }
+
+    fn guest_opened(&self, open: bool) {
+        self.open.lock().unwrap().push(open);
+        self.said.lock().unwrap().clear();
+    }
+
+    fn restored(&self, open: bool) {
+        self.guest_opened(open);
+    }
+
+    fn receive(&self, bytes: &[u8]) {
+        self.said.lock().unwrap().extend(bytes.to_ascii_uppercase());
+        self.news.write(1).unwrap();
+    }
+
+    fn has_output(&self) -> bool {
+        !self.said.lock().unwrap().is_empty()
+    }
+
+    fn take_output(&self, buffer: &mut [u8]) -> usize {
+        let mut said = self.said.lock().unwrap();
+        let count = said.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&said[..count]);
+        said.drain(..count);
+        count
+    }
+}
+
+#[test]
+fn a_port_may_belong_to_this_process() {
+    let news = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+    let echo = Arc::new(Echo { news, said: Mutex::default(), open: Mutex::default() });
+    let host = PortHost::Program(Arc::clone(&echo) as _);
+    let named = vec![NamedPortConfig { name: "org.lodge.agent".to_owned(), host }];
+    let (sink, folder) = (Sink::default(), tempfile::tempdir().unwrap());
+    let console = Console::new("console0", Some(Box::new(sink.clone())), named).unwrap();
+    let input = console.input().unwrap();
+    let (bench, queues) = Bench::started(console, MULTIPORT, 16);
+    let mut fixture = Fixture { bench, queues, sink, input, folder };
+
+    fixture.open_named();
+    assert_eq!(fixture.told(), control(1, 6, 1), "it is there from the beginning");
+    let [first, second] = [3, 64].map(|room| fixture.queues[NAMED_RECEIVE].send(&[], &[room]));
+    fixture.queues[NAMED_TRANSMIT].send(&[b"he", b"llo"], &[]);
+    fixture.bench.kick(NAMED_TRANSMIT as u16);
+    assert_eq!((fixture.queues[NAMED_RECEIVE].wait().1, fixture.queues[NAMED_RECEIVE].wait().1), (3, 2));
+    assert_eq!((first.answer().as_slice(), &second.answer()[..2]), (&b"HEL"[..], &b"LO"[..]));
+
+    fixture.queues[NAMED_TRANSMIT].send(&[b"end"], &[]);
+    fixture.bench.kick(NAMED_TRANSMIT as u16);
+    assert_eq!(fixture.told(), control(1, 6, 0), "it has closed its side");
+    fixture.tell(1, 6, 0);
+    assert_eq!(fixture.told(), control(1, 6, 1), "and opens it when the guest has closed its own");
+    assert_eq!(*echo.open.lock().unwrap(), [true, false]);
+}
+
 #[test]
 fn too_many_ports_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let listener = UnixListener::bind(folder.path().join("agent")).unwrap();
     let named = (0..=MAX_NAMED_PORTS)
-        .map(|index| NamedPortConfig { name: index.to_string(), listener: listener.try_clone().unwrap() });
+        .map(|index| NamedPortConfig { name: index.to_string(), host: listener.try_clone().unwrap().into() });
 
     assert!(Console::new("console0", None, named.collect()).is_err());
 }
