@@ -13,7 +13,8 @@
 //! - [`screen`], [`input`], [`clipboard`]: what a screen, what keys and pointers and what a shared clipboard are.
 //!
 //! The desktop application's own code (`src/main.rs`, `src/ui/`) belongs to the `lodge` binary, and the address translator's and
-//! the switch's to `lodge-nat` and `lodge-switch` (`src/bin/`), so that the worker stays small.
+//! the switch's to `lodge-nat` and `lodge-switch` (`src/bin/`), so that the worker stays small. `lodge-gate`, there too, shows a
+//! screen on a network.
 
 pub mod cli;
 pub mod clipboard;

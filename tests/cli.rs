@@ -5,6 +5,8 @@ mod common;
 
 #[path = "cli/autostart.rs"]
 mod autostart;
+#[path = "cli/listening.rs"]
+mod listening;
 
 use std::{
     fs,

@@ -15,6 +15,7 @@ use super::{CliError, Result, context::Context, error};
 use crate::{
     manager::{
         certificate::Certificate,
+        client::Client,
         network_screen::{ViewerTrouble, admit_all},
         paths::Paths,
     },
@@ -71,7 +72,7 @@ struct GateOptions {
 
 /// Where viewers come in.
 #[derive(Debug, Clone, Copy)]
-struct Listen(SocketAddr);
+pub(super) struct Listen(pub SocketAddr);
 
 impl FromStr for Listen {
     type Err = String;
@@ -105,7 +106,8 @@ impl Vnc {
         let running = context.paths().running(uuid);
         let mut place = Place { socket: running.vnc().display().to_string(), ..Place::default() };
         let Some(Listen(address)) = self.listen else {
-            return if self.json { context.output.json(&place) } else { context.output.line(place.socket) };
+            place.add_network(&guest.client, context, &guest.name).await?;
+            return if self.json { context.output.json(&place) } else { context.output.line(place.for_people()) };
         };
         let gate = Gate::new(self.gate.rules(address.ip(), context.paths(), &mut place)?);
         let bind = async {
@@ -118,21 +120,47 @@ impl Vnc {
         if self.json {
             context.output.json_line(&place)?;
         } else {
-            context.output.line(place.for_people(address))?;
+            context.output.line(place.gate_for_people())?;
         }
         tokio::select! {
             () = guest.client.closed() => Ok(()),
-            () = admit_all(listener, gate, running, report) => Ok(()),
+            () = admit_all(listener, gate, running.vnc(), report) => Ok(()),
         }
     }
 }
 
 impl Place {
-    fn for_people(&self, address: SocketAddr) -> String {
+    /// Adds where viewers on a network come in because the guest's definition has had it so at its start.
+    async fn add_network(&mut self, client: &Client, context: &Context, name: &str) -> Result {
+        // A worker that an older Lodge has started does not know the question.
+        let Some(server) = client.network_screen().await.unwrap_or_default() else { return Ok(()) };
+        let address = server.host.parse::<IpAddr>().ok().zip(server.service.parse().ok());
+        self.address = address.map(SocketAddr::from);
+        if server.auth != "none" {
+            let listen = context.library().load(name)?.definition.display.listen;
+            self.password = listen.and_then(|listen| listen.password);
+        }
+        if server.vencrypt.is_some() {
+            let own = Certificate::own(context.paths())?;
+            self.fingerprint = Some(own.fingerprint()?);
+            self.certificate = Some(own.certificate);
+        }
+        Ok(())
+    }
+
+    fn for_people(&self) -> String {
+        match self.address {
+            None => self.socket.clone(),
+            Some(_) => format!("{}\n{}", self.socket, self.gate_for_people()),
+        }
+    }
+
+    fn gate_for_people(&self) -> String {
+        let address = self.address.map(|address| address.to_string());
         let password = self.password.iter().map(|password| format!("\nPassword: {password}"));
         let certificate = self.certificate.iter().map(|file| format!("\nCertificate: {}", file.display()));
         let fingerprint = self.fingerprint.iter().map(|text| format!("\nSHA-256 fingerprint: {text}"));
-        std::iter::once(address.to_string()).chain(password).chain(certificate).chain(fingerprint).collect()
+        address.into_iter().chain(password).chain(certificate).chain(fingerprint).collect()
     }
 }
 
@@ -146,7 +174,7 @@ impl GateOptions {
         }
         let password = match &self.password_file {
             _ if self.no_password => None,
-            Some(file) => Some(password_in(file)?),
+            Some(file) => Some(password_in(file)?.0),
             None => {
                 let (password, text) = Password::random().map_err(|error| CliError::Other(error.to_string()))?;
                 place.password = Some(text);
@@ -168,7 +196,8 @@ impl GateOptions {
     }
 }
 
-fn password_in(file: &Path) -> Result<Password> {
+/// The password in the first line of a file, and its text.
+pub(super) fn password_in(file: &Path) -> Result<(Password, String)> {
     let read = || {
         let mut text = String::new();
         if file == Path::new("-") {
@@ -179,8 +208,11 @@ fn password_in(file: &Path) -> Result<Password> {
         Ok(text)
     };
     let text = read().map_err(CliError::io(file.display(), "Name a file with a password"))?;
-    Password::new(text.lines().next().unwrap_or_default())
-        .map_err(|error| CliError::Other(format!("{}: {error}. Choose another password", file.display())))
+    let text = text.lines().next().unwrap_or_default().to_owned();
+    match Password::new(&text) {
+        Ok(password) => Ok((password, text)),
+        Err(error) => Err(CliError::Other(format!("{}: {error}. Choose another password", file.display()))),
+    }
 }
 
 fn report(trouble: ViewerTrouble) {

@@ -151,6 +151,8 @@ fn clone_moment(
     definition.name.clone_from(&new.name);
     definition.uuid = Uuid::new_v4();
     definition.autostart = false;
+    // Nobody has said that the copy may be seen by others, and the port is taken.
+    definition.display.listen = None;
     definition.networks.iter_mut().for_each(|network| network.mac = None);
     definition.address_networks();
     let (copies, tree) = match new.linked {

@@ -42,13 +42,13 @@ pub enum Task {
     Remove(Forward),
 }
 
-/// The answer: the state afterwards, or why nothing was done.
+/// The answer: the state afterwards, or what else there is to say, or why nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reply {
+pub struct Reply<T = State> {
     /// The request's number; 0 when none was made.
     pub number: u64,
     /// What came of it.
-    pub result: Result<State, String>,
+    pub result: Result<T, String>,
 }
 
 /// The worker's end of the control socket.

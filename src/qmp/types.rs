@@ -7,6 +7,7 @@ mod connection;
 mod migration;
 mod statistics;
 mod throttle;
+mod vnc;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use uuid::Uuid;
 pub use block_job::{BlockJobInfo, JobStatus};
 pub use migration::{MigrationInfo, MigrationStatistics, MigrationStatus};
 pub use throttle::{NetworkLimits, ThrottleLimits};
+pub use vnc::{VncClientInfo, VncInfo, VncServerInfo, VncServers};
 
 pub use connection::{ConnectionInfo, Forward, IsolatedInfo};
 pub use statistics::{DiskStatistics, GuestMemory, MemoryStatistics, NetworkStatistics, Statistics, VcpuStatistics};
@@ -281,36 +283,6 @@ pub struct BlockDeviceStats {
     pub account_failed: bool,
     /// Figures over intervals: none are kept.
     pub timed_stats: Vec<serde_json::Value>,
-}
-
-/// The answer to `query-vnc`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VncInfo {
-    /// Whether there is a server.
-    pub enabled: bool,
-    /// How viewers prove who they are: `none` on a Unix socket, whose folder only its owner can enter.
-    pub auth: String,
-    /// Always `unix`.
-    pub family: String,
-    /// The socket's path.
-    pub service: String,
-    /// Empty for a Unix socket.
-    pub host: String,
-    /// Who looks.
-    pub clients: Vec<VncClientInfo>,
-}
-
-/// A viewer in the answer to `query-vnc`, and in the events about viewers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VncClientInfo {
-    /// Empty for a Unix socket.
-    pub host: String,
-    /// The viewer's number; a Unix socket has no port.
-    pub service: String,
-    /// Always `unix`.
-    pub family: String,
-    /// Always false.
-    pub websocket: bool,
 }
 
 /// A set of file descriptors in the answer to `query-fdsets`.

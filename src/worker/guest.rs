@@ -12,7 +12,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::launch::{Action, DiskBus};
+use super::launch::{Action, DiskBus, ListeningScreen};
 
 /// The guest; nothing of this changes while it runs.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Guest {
     pub on_crash: Action,
     /// Its disks, in the order of the launch description.
     pub disks: Vec<GuestDisk>,
+    /// Where viewers on a network come in, if they do.
+    pub listening: Option<ListeningScreen>,
     /// The path of the socket that speaks RFB.
     pub vnc_socket: PathBuf,
 }

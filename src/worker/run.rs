@@ -116,6 +116,8 @@ struct Files {
     exit_report: File,
     /// Only held.
     run_lock: OwnedFd,
+    /// Only held: the gate before the screen ends when this is closed.
+    _gate: Option<OwnedFd>,
     rest: GuestFiles,
 }
 
@@ -147,6 +149,7 @@ impl Files {
         let exit_report = take(descriptors.exit_report, "the exit report")?.into();
         let log = take(descriptors.log, "the log")?.into();
         let run_lock = take(descriptors.run_lock, "the run lock")?;
+        let gate = launch.listening.map(|listening| take(listening.gate, "the gate")).transpose()?;
         for disk in &launch.disks {
             let image = take(disk.image, &disk.id)?.into();
             let below = disk.backing.iter().map(|below| take(below.image, &disk.id).map(File::from));
@@ -204,7 +207,7 @@ impl Files {
                 })
                 .collect::<Result<_, _>>()?,
         };
-        Ok(Self { log, exit_report, run_lock, rest })
+        Ok(Self { log, exit_report, run_lock, _gate: gate, rest })
     }
 }
 
@@ -407,6 +410,7 @@ fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
         on_reboot: launch.on_reboot,
         on_crash: launch.on_crash,
         disks: disks.collect(),
+        listening: launch.listening,
         vnc_socket: vnc.local_addr()?.as_pathname().map(PathBuf::from).unwrap_or_default(),
     })
 }

@@ -370,6 +370,7 @@ fn guest(launch: &FakeLaunch) -> Guest {
             backing_depth: 0,
             image: None.into(),
         }],
+        listening: None,
         vnc_socket: "/run/lodge/vnc.sock".into(),
     }
 }

@@ -13,14 +13,14 @@ use crate::manager::{
 };
 
 /// Parts like `name=value` or `name` between commas, each name once.
-struct Settings<'a> {
+pub struct Settings<'a> {
     parts: Vec<(&'a str, &'a str)>,
     /// How to write them, for errors.
     how: &'static str,
 }
 
 impl<'a> Settings<'a> {
-    fn read(parts: impl Iterator<Item = &'a str>, how: &'static str) -> Result<Self, String> {
+    pub fn read(parts: impl Iterator<Item = &'a str>, how: &'static str) -> Result<Self, String> {
         let mut read: Vec<(&str, &str)> = Vec::new();
         for part in parts {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -32,7 +32,7 @@ impl<'a> Settings<'a> {
         Ok(Self { parts: read, how })
     }
 
-    fn take(&mut self, name: &str) -> Option<&'a str> {
+    pub fn take(&mut self, name: &str) -> Option<&'a str> {
         let index = self.parts.iter().position(|(other, _)| *other == name)?;
         Some(self.parts.remove(index).1)
     }
@@ -42,7 +42,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Whatever is left is not known.
-    fn finish(self) -> Result<(), String> {
+    pub fn finish(self) -> Result<(), String> {
         match self.parts.first() {
             None => Ok(()),
             Some((name, _)) => Err(format!("\"{name}\" is not known. {}", self.how)),

@@ -1,6 +1,7 @@
 //! `lodgectl create`.
 
 mod arguments;
+mod listen;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use self::arguments::{
     BootArgument, CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, PinArgument, UsualDevice,
     VcpusArgument, VideoArgument, VsockArgument,
 };
+use self::listen::ListenArgument;
 use super::{CliError, Result, context::Context, error};
 use crate::manager::{
     creation::{self, NewDisk},
@@ -82,6 +84,11 @@ pub(super) struct Create {
     /// Its graphics card
     #[arg(long, value_name = "CARD", default_value = "vga")]
     video: VideoArgument,
+    /// Let viewers in by TCP whenever it runs, over TLS and with a new password, which "lodgectl vnc" shows. Without an address only
+    /// those on this computer; port 0 chooses a free one. With ,password-file=FILE or ,no-password, ,no-tls, ,websocket and
+    /// ,view-only as for "lodgectl vnc --listen"
+    #[arg(long, value_name = "[ADDRESS:]PORT[,...]")]
+    vnc: Option<ListenArgument>,
     /// Sockets between guest and host (vsock), by this address of the guest
     #[arg(long, value_name = "cid=N")]
     vsock: Option<VsockArgument>,
@@ -111,6 +118,7 @@ pub(super) struct Create {
 impl Create {
     pub async fn run(self, context: &Context) -> Result {
         let mut definition = self.definition();
+        definition.display.listen = self.vnc.map(ListenArgument::definition).transpose()?;
         if let Some(kernel) = self.kernel {
             let initrd = self.initrd.map(absolute).transpose()?;
             definition.kernel = Some(creation::boot(absolute(kernel)?, initrd, self.cmdline)?);

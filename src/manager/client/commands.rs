@@ -2,13 +2,11 @@
 
 use std::{
     fs::File,
-    io::Read,
-    os::{fd::OwnedFd, unix::fs::FileExt},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rustix::fs::MemfdFlags;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -33,9 +31,6 @@ use crate::{
     },
     worker::launch::Limits,
 };
-
-/// How long a screenshot may take.
-const SCREENSHOT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a guest may take to be paused, with all its I/O completed.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -361,21 +356,6 @@ impl Client {
         Ok(self.query::<BalloonInfo>("query-balloon", DEFAULT_TIMEOUT).await?.actual)
     }
 
-    /// The screen as a PNG file's bytes. The worker opens nothing by name, so it is handed memory to write to.
-    pub async fn screenshot(&self) -> Result<Vec<u8>, ClientError> {
-        let memory = rustix::fs::memfd_create("screenshot", MemfdFlags::CLOEXEC).map_err(std::io::Error::from)?;
-        let file = std::fs::File::from(memory);
-        let theirs = OwnedFd::from(file.try_clone()?);
-        let handed = self.hand_over(theirs, None).await?;
-        let arguments = json!({ "filename": handed.name(), "format": "png" });
-        let dumped = self.execute_within("screendump", arguments, SCREENSHOT_TIMEOUT).await;
-        dumped.and(self.take_back(handed).await)?;
-        let mut picture = Vec::new();
-        // From the beginning: the offset is shared with the worker, who has written.
-        Whole { file: &file, at: 0 }.read_to_end(&mut picture)?;
-        Ok(picture)
-    }
-
     /// Has the guest's state, memory included, written to `file`. The guest stands still meanwhile and afterwards, until it is
     /// resumed ([`Client::resume`]). `watch` is told how far it is, in bytes of memory; when that fails, or `watch` says to stop, the
     /// guest does what it did before.
@@ -437,7 +417,7 @@ impl Client {
     }
 
     /// Hands a file to the worker, which opens nothing by name. `path` is what it is to say of it.
-    async fn hand_over(&self, file: OwnedFd, path: Option<&Path>) -> Result<HandedOver, ClientError> {
+    pub(super) async fn hand_over(&self, file: OwnedFd, path: Option<&Path>) -> Result<HandedOver, ClientError> {
         let described = path.map_or(Value::Null, |path| json!({ "opaque": path.to_string_lossy() }));
         let added = self.request("add-fd", described, Some(file), DEFAULT_TIMEOUT).await?;
         let AddfdInfo { fdset_id, .. } = parse("add-fd", added)?;
@@ -445,21 +425,21 @@ impl Client {
     }
 
     /// Has the worker close it, but for what a command has made of it.
-    async fn take_back(&self, file: HandedOver) -> Result<Value, ClientError> {
+    pub(super) async fn take_back(&self, file: HandedOver) -> Result<Value, ClientError> {
         self.execute("remove-fd", json!({ "fdset-id": file.0 })).await
     }
 
-    async fn query<T: DeserializeOwned>(&self, command: &str, limit: Duration) -> Result<T, ClientError> {
+    pub(super) async fn query<T: DeserializeOwned>(&self, command: &str, limit: Duration) -> Result<T, ClientError> {
         parse(command, self.execute_within(command, Value::Null, limit).await?)
     }
 }
 
 /// A file that the worker keeps until it is taken back or the connection ends.
-struct HandedOver(u64);
+pub(super) struct HandedOver(u64);
 
 impl HandedOver {
     /// What commands call it.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("/dev/fdset/{}", self.0)
     }
 }
@@ -515,18 +495,4 @@ pub struct MergeFiles {
 
 fn parse<T: DeserializeOwned>(command: &str, answer: Value) -> Result<T, ClientError> {
     serde_json::from_value(answer).map_err(|error| ClientError::Protocol(format!("{command}: {error}")))
-}
-
-/// Reads a file from its beginning, whatever its offset.
-struct Whole<'a> {
-    file: &'a std::fs::File,
-    at: u64,
-}
-
-impl Read for Whole<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.file.read_at(buffer, self.at)?;
-        self.at += length as u64;
-        Ok(length)
-    }
 }

@@ -5,6 +5,7 @@
 
 mod commands;
 mod connection;
+mod screen;
 mod typing;
 
 use std::{

@@ -12,6 +12,7 @@
 mod cpu;
 mod devices;
 mod limits;
+mod listen;
 mod network;
 mod rewrite;
 mod tags;
@@ -27,6 +28,7 @@ pub use crate::worker::launch::{CacheMode, HugePages, MemoryBacking, ReadErrors,
 pub use cpu::CpuDefinition;
 pub use devices::{AGENT_PORT, DevicesDefinition};
 pub use limits::{LimitsDefinition, NetworkLimitsDefinition};
+pub use listen::ListenDefinition;
 pub use network::{Forward, MAX_NETWORKS, NatBackend, NetworkDefinition, NetworkKind, NetworkModel, Protocol};
 pub(super) use network::{is_interface_name, is_private_subnet};
 pub use tags::{check_tag, is_same_tag, parse_tags};
@@ -170,11 +172,14 @@ pub struct DisplayDefinition {
     /// Video memory: a power of two. 16 MiB hold 2560x1600 in 32 bits.
     #[serde(default = "video_memory")]
     pub video_memory: Size,
+    /// How it is shown to viewers on a network, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<ListenDefinition>,
 }
 
 impl Default for DisplayDefinition {
     fn default() -> Self {
-        Self { model: DisplayModel::default(), video_memory: video_memory() }
+        Self { model: DisplayModel::default(), video_memory: video_memory(), listen: None }
     }
 }
 

@@ -183,6 +183,7 @@ impl Definition {
             }
         }
         warnings.0.extend(self.boot_warnings());
+        self.display.listen.iter().for_each(|listen| listen.warn(&mut warnings.0));
         Review { errors, warnings }
     }
 
@@ -219,6 +220,7 @@ impl Definition {
                 format!("{} is not possible. Choose 8, 16, 32, 64, 128 or 256 MiB", self.display.video_memory);
             problems.push(Problem::new("display.video_memory", message));
         }
+        self.display.listen.iter().for_each(|listen| listen.validate(problems));
     }
 
     fn validate_disks(&self, problems: &mut Vec<Problem>) {

@@ -1,11 +1,9 @@
-//! Starting those who carry the frames of network cards, before the worker: a `lodge-nat` for each card with address
-//! translation, a `lodge-switch` for each one on an isolated network. They end with the worker, as the worker's end of their
-//! sockets is then closed.
+//! Starting those who carry the frames of network cards: a `lodge-nat` for each card with address translation, a `lodge-switch` for
+//! each one on an isolated network.
 
 #![forbid(unsafe_code)]
 
 use std::{
-    env,
     fs::{DirBuilder, File},
     io,
     os::{
@@ -13,39 +11,26 @@ use std::{
         unix::fs::DirBuilderExt,
     },
     path::Path,
-    time::{Duration, Instant},
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
-use super::launch::{self, Inherited};
+use super::{
+    companions::{Companion, pair},
+    launch::Inherited,
+};
 use crate::{
     manager::{
-        definition::{Definition, NetworkDefinition, NetworkKind, Problem},
+        definition::{Definition, NetworkDefinition, NetworkKind},
         paths::Paths,
     },
-    nat::{self, Reply, read_message},
-    switch,
+    nat, switch,
     worker::launch::NetworkModel,
 };
 
 /// The programs, beside the worker's.
 const TRANSLATOR: &str = "lodge-nat";
 const SWITCH: &str = "lodge-switch";
-/// How long one may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Where programs are looked for when nothing is said about it.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// One that is ready to be started.
-pub(super) struct Carrier {
-    index: usize,
-    program: &'static str,
-    inherited: Inherited,
-    ready: OwnedFd,
-}
 
 /// The ends of sockets that belong to the worker.
 pub(super) struct Ends {
@@ -76,7 +61,7 @@ pub(super) fn prepare(
     index: usize,
     network: &NetworkDefinition,
     mtu: u16,
-) -> io::Result<(Ends, Carrier)> {
+) -> io::Result<(Ends, Companion)> {
     let (guest, card) = (definition.name.clone(), format!("net{index}"));
     let mac = network.mac_bytes().unwrap_or_default();
     let mut its = Inherited::default();
@@ -125,43 +110,17 @@ fn connect<T: Serialize>(
     program: &'static str,
     mut inherited: Inherited,
     launch: impl FnOnce(Numbers) -> T,
-) -> io::Result<(Ends, Carrier)> {
-    let pair = || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+) -> io::Result<(Ends, Companion)> {
     let ((feed, its_feed), (control, its_control), (ready, its_ready)) = (pair()?, pair()?, pair()?);
     let [feed_fd, control_fd, ready_fd] = [its_feed, its_control, its_ready].map(|socket| inherited.add(socket));
     let launch = launch(Numbers { feed: feed_fd, control: control_fd, ready: ready_fd });
     inherited.add_description(&serde_json::to_vec(&launch)?)?;
-    Ok((Ends { feed, control }, Carrier { index, program, inherited, ready }))
+    let field = format!("network[{index}]");
+    Ok((Ends { feed, control }, Companion { field, program, inherited, ready }))
 }
 
 /// Opens a folder of this user's alone, and makes it when it is not there.
 fn open_folder(path: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     File::open(path)
-}
-
-impl Carrier {
-    /// Starts it, and waits until it is ready. What it and its helpers have to say goes into the guest's log.
-    pub async fn start(self, worker: &Path, log: File) -> Result<(), Problem> {
-        let (field, program) = (format!("network[{}]", self.index), self.program);
-        let failed = |error: io::Error| {
-            let message =
-                format!("{program} does not start: {error}. Look at the guest's log, and install Lodge again");
-            Problem::new(&*field, message)
-        };
-        let mut command = launch::command(&worker.with_file_name(program), self.inherited).map_err(failed)?;
-        command.stderr(log).env("PATH", env::var_os("PATH").unwrap_or_else(|| PATH.into()));
-        let mut child = command.spawn().map_err(failed)?;
-        // With its sockets' ends: only it has them now.
-        drop(command);
-        // A child that has ended stays in the process table until its parent has asked for it.
-        tokio::spawn(async move { child.wait().await });
-        let ready = self.ready;
-        let reply = spawn_blocking(move || read_message::<Reply>(&ready, Some(Instant::now() + PATIENCE))).await;
-        match reply.map_err(io::Error::other).and_then(|reply| reply) {
-            Ok(Reply { result: Ok(_), .. }) => Ok(()),
-            Ok(Reply { result: Err(message), .. }) => Err(Problem::new(field, message)),
-            Err(error) => Err(failed(error)),
-        }
-    }
 }

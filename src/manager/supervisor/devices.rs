@@ -5,7 +5,8 @@
 use std::{fs::File, path::Path};
 
 use super::{
-    carriers::{self, Carrier, Ends},
+    carriers::{self, Ends},
+    companions::Companion,
     images,
     launch::Inherited,
     runtime::{Prepared, Wanted},
@@ -137,7 +138,7 @@ pub(super) fn open_networks(
     definition: &Definition,
     root: &Root,
     inherited: &mut Inherited,
-) -> Result<(Vec<Network>, Vec<Carrier>), Problems> {
+) -> Result<(Vec<Network>, Vec<Companion>), Problems> {
     let (mut networks, mut carriers, mut problems) = (Vec::new(), Vec::new(), Problems::default());
     for (index, network) in definition.networks.iter().enumerate() {
         let connection = match network.kind {

@@ -21,8 +21,9 @@ use uuid::Uuid;
 
 use super::{
     Begin, StartOptions, Supervisor, SupervisorError,
-    carriers::Carrier,
+    companions::Companion,
     devices::{self, Sockets},
+    gate::Gate,
     runtime, saved,
 };
 use crate::{
@@ -53,7 +54,7 @@ pub(super) struct Launch {
     pub state_size: u64,
     log: File,
     /// Started before the worker.
-    carriers: Vec<Carrier>,
+    companions: Vec<Companion>,
 }
 
 impl Supervisor {
@@ -98,8 +99,9 @@ impl Supervisor {
         if let Some(problem) = self.library().address_conflict(&definition)? {
             return Err(unfit(Problems(vec![problem])));
         }
-        let (networks, carriers) =
+        let (networks, mut companions) =
             devices::open_networks(self.paths(), &definition, &self.root, &mut inherited).map_err(unfit)?;
+        let gate = Gate::open(self.paths(), &definition).map_err(|problem| unfit(Problems(vec![problem])))?;
         // Not before the disks are locked.
         let state = match options.begin {
             Begin::Saved => saved::open(self.paths(), &definition)?.map(|state| (state, true)),
@@ -117,6 +119,14 @@ impl Supervisor {
             .map_err(|other| LibraryError::SameUuid { name: name.to_owned(), other })?;
         let its_log = log.try_clone().map_err(io_error("the log cannot be written"))?;
         let sockets = devices::hand_over_sockets(&definition, &mut prepared, &mut inherited);
+        let running = self.paths().running(definition.uuid);
+        let mut listening = None;
+        if let Some(gate) = gate {
+            let made = gate.companion(&running.folder, &mut inherited);
+            let (companion, told) = made.map_err(io_error("the screen's gate cannot be prepared"))?;
+            companions.push(companion);
+            listening = Some(told);
+        }
         let descriptors = Descriptors {
             kvm,
             run_lock,
@@ -128,6 +138,7 @@ impl Supervisor {
         };
         let mut description = describe(&definition, descriptors, boot, drives, networks, sockets);
         description.restore = restore;
+        description.listening = listening;
         description.start_paused = options.paused;
         let command = inherited
             .add_description(&description.to_json())
@@ -136,9 +147,8 @@ impl Supervisor {
         if !is_own {
             saved::remove(&self.paths().saved_state(name))?;
         }
-        let running = self.paths().running(definition.uuid);
         let (uuid, name, log) = (definition.uuid, name.to_owned(), its_log);
-        Ok(Launch { uuid, name, worker, command, running, state_size, log, carriers })
+        Ok(Launch { uuid, name, worker, command, running, state_size, log, companions })
     }
 
     pub(super) fn take_lock(&self, name: &str) -> Result<RunLock, SupervisorError> {
@@ -174,12 +184,14 @@ impl Supervisor {
 }
 
 impl Launch {
-    /// Starts those who carry frames. What they have of the guest ends with this launch, and they with it.
-    pub async fn start_carriers(&mut self) -> Result<(), SupervisorError> {
-        for carrier in self.carriers.drain(..) {
+    /// Starts those who go with the worker. What they have of the guest ends with this launch, and they with it.
+    pub async fn start_companions(&mut self) -> Result<(), SupervisorError> {
+        for companion in self.companions.drain(..) {
             let started = match self.log.try_clone() {
-                Ok(log) => carrier.start(&self.worker, log).await,
-                Err(error) => Err(Problem::new("network", format!("the log cannot be written: {error}. Make room"))),
+                Ok(log) => companion.start(&self.worker, log).await,
+                Err(error) => {
+                    Err(Problem::new(companion.field, format!("the log cannot be written: {error}. Make room")))
+                }
             };
             let unfit = |problem| SupervisorError::Unfit { name: self.name.clone(), problems: Problems(vec![problem]) };
             started.map_err(unfit)?;
@@ -309,5 +321,6 @@ fn describe(
         clipboard: definition.devices.clipboard,
         vsock: sockets.vsock,
         restore: None,
+        listening: None,
     }
 }

@@ -13,9 +13,11 @@
 //! ```
 
 mod carriers;
+mod companions;
 mod devices;
 mod ending;
 mod error;
+mod gate;
 mod images;
 mod launch;
 mod reconnect;
@@ -98,7 +100,7 @@ impl Supervisor {
     pub async fn start_with(&self, name: &str, options: StartOptions) -> Result<Client, SupervisorError> {
         let (this, guest) = (self.clone(), name.to_owned());
         let mut launch = blocking(move || this.prepare(&guest, options)).await?;
-        if let Err(error) = launch.start_carriers().await {
+        if let Err(error) = launch.start_companions().await {
             let uuid = launch.uuid;
             // With the lock.
             drop(launch);

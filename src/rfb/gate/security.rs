@@ -56,10 +56,12 @@ pub(super) async fn admit(
         None => Ok(()),
     };
     // Where nothing is asked, only the newest version is told how it ended.
-    if lock.is_some() || version == Version::V3_8 {
-        tell(&mut *viewer, version, known.as_ref().err()).await?;
-    }
-    known.map(|()| viewer)
+    let told = match lock.is_some() || version == Version::V3_8 {
+        true => tell(&mut *viewer, version, known.as_ref().err()).await,
+        false => Ok(()),
+    };
+    // Who hangs up at once has guessed all the same.
+    known.and(told).map(|()| viewer)
 }
 
 /// Has the viewer agree on a subtype of VeNCrypt.

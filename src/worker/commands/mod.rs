@@ -48,6 +48,7 @@ mod run_state;
 mod screendump;
 mod snapshot;
 mod statistics;
+mod vnc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -59,7 +60,7 @@ use crate::qmp::{
     types::CommandInfo,
 };
 
-pub use query::viewer_event_data;
+pub use vnc::viewer_event_data;
 
 /// A command that the driver runs.
 pub type Run = fn(&mut Driver, Map<String, Value>) -> Result<Value, Error>;
@@ -110,7 +111,8 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("query-status", Handler::Driver(query::query_status)),
     ("query-uuid", Handler::Driver(query::query_uuid)),
     ("query-version", Handler::Session(query_version)),
-    ("query-vnc", Handler::Driver(query::query_vnc)),
+    ("query-vnc", Handler::Driver(vnc::query_vnc)),
+    ("query-vnc-servers", Handler::Driver(vnc::query_vnc_servers)),
     ("quit", Handler::Driver(run_state::quit)),
     ("remove-fd", Handler::Session(descriptors::remove_fd)),
     ("screendump", Handler::Session(screendump::screendump)),

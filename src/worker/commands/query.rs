@@ -1,7 +1,6 @@
-//! Commands that ask: `query-status`, `query-name`, `query-uuid`, `query-cpus-fast`, `query-block`, `query-blockstats`,
-//! `query-vnc`.
+//! Commands that ask: `query-status`, `query-name`, `query-uuid`, `query-cpus-fast`, `query-block`, `query-blockstats`.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Driver, Error, answer, no_arguments};
 use crate::{
@@ -9,12 +8,12 @@ use crate::{
         arguments,
         types::{
             BlockDeviceInfo, BlockInfo, BlockStats, BlockdevCacheInfo, CpuInfoFast, CpuInstanceProperties, ImageInfo,
-            NameInfo, StatusInfo, ThrottleLimits, UuidInfo, VncClientInfo, VncInfo,
+            NameInfo, StatusInfo, ThrottleLimits, UuidInfo,
         },
     },
     vmm::{devices::ide::TrayInfo, machine::CdromInfo},
     worker::{
-        guest::{Guest, GuestDisk, Media},
+        guest::{GuestDisk, Media},
         launch::DiskBus,
         machine::{DiskFigures, counters},
     },
@@ -158,31 +157,4 @@ fn block_device_info(disk: &GuestDisk, figures: &DiskFigures) -> BlockDeviceInfo
         cache: BlockdevCacheInfo { writeback: true, direct: false, no_flush: false },
         write_threshold: 0,
     }
-}
-
-pub(super) fn query_vnc(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
-    no_arguments(arguments)?;
-    answer(VncInfo {
-        enabled: true,
-        auth: "none".to_owned(),
-        family: "unix".to_owned(),
-        service: driver.guest().vnc_socket.to_string_lossy().into_owned(),
-        host: String::new(),
-        clients: driver.viewers.iter().map(|&viewer| viewer_info(viewer)).collect(),
-    })
-}
-
-fn viewer_info(viewer: u64) -> VncClientInfo {
-    VncClientInfo { host: String::new(), service: viewer.to_string(), family: "unix".to_owned(), websocket: false }
-}
-
-/// The data of the events about viewers (`VNC_CONNECTED` and so on).
-pub fn viewer_event_data(guest: &Guest, viewer: u64) -> Value {
-    json!({
-        "server": {
-            "auth": "none", "family": "unix", "service": guest.vnc_socket.to_string_lossy(), "host": "",
-            "websocket": false,
-        },
-        "client": viewer_info(viewer),
-    })
 }

@@ -9,6 +9,7 @@ use lodge::manager::{
 use super::{
     Context,
     form::{Form, Page, set_fact, switch_row},
+    listening,
 };
 use crate::ui::{backend::GuestId, i18n::gettext, widgets::field, wording};
 
@@ -45,6 +46,7 @@ pub fn display(context: &Context<'_>, definition: &Definition) -> Page {
         definition.devices.tablet,
         |definition, on| definition.devices.tablet = on,
     );
+    listening::add(&mut form, definition);
     form.finish()
 }
 

@@ -18,6 +18,7 @@ mod forward;
 mod general;
 mod hardware;
 mod item;
+mod listening;
 mod memory;
 mod now;
 mod parts;

@@ -1,11 +1,15 @@
 //! A guest's screen on a network: viewers that come over TCP are let in by a [`gate`](crate::rfb::gate) and relayed to the
-//! guest's own socket. It ends with the program that opened it.
+//! guest's own socket. A [`NetworkScreen`] ends with the program that opened it. Where the definition says that the screen is shown,
+//! `lodge-gate` does it from the guest's start to its end; [`launch`] is what it is told.
 
 #![forbid(unsafe_code)]
+
+pub mod launch;
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -87,7 +91,7 @@ impl NetworkScreen {
             Ok((listener, address))
         };
         let (listener, address) = listen.await.map_err(|error| NetworkScreenError::Listen(address, error))?;
-        let serving = admit_all(listener, Gate::new(rules), running, |trouble| match trouble {
+        let serving = admit_all(listener, Gate::new(rules), running.vnc(), |trouble| match trouble {
             ViewerTrouble::NotTaken(error) => tracing::warn!(%error, "a viewer could not be served"),
             ViewerTrouble::Gone(address, error) => tracing::info!(%address, %error, "a viewer has gone"),
         });
@@ -101,11 +105,11 @@ impl Drop for NetworkScreen {
     }
 }
 
-/// Serves every viewer that comes, and tells what happens to them. Those that are there end with it.
+/// Serves every viewer that comes from the socket `screen`, and tells what happens to them. Those that are there end with it.
 pub async fn admit_all(
     listener: TcpListener,
     gate: Gate,
-    running: RunningPaths,
+    screen: PathBuf,
     told: impl Fn(ViewerTrouble) + Clone + Send + 'static,
 ) {
     let gate = Arc::new(gate);
@@ -124,19 +128,18 @@ pub async fn admit_all(
         if viewers.len() >= MAX_VIEWERS {
             continue;
         }
-        let (gate, running, told) = (Arc::clone(&gate), running.clone(), told.clone());
+        let (gate, screen, told) = (Arc::clone(&gate), screen.clone(), told.clone());
         viewers.spawn(async move {
-            if let Err(error) = admit(viewer, address, &gate, &running).await {
+            if let Err(error) = admit(viewer, address, &gate, &screen).await {
                 told(ViewerTrouble::Gone(address, error));
             }
         });
     }
 }
 
-async fn admit(viewer: TcpStream, address: SocketAddr, gate: &Gate, running: &RunningPaths) -> Result<(), GateError> {
+async fn admit(viewer: TcpStream, address: SocketAddr, gate: &Gate, screen: &Path) -> Result<(), GateError> {
     viewer.set_nodelay(true)?;
-    let screen = running.vnc();
-    gate.serve(viewer, address.ip(), async { socket::connect_async(&screen).await }).await
+    gate.serve(viewer, address.ip(), socket::connect_async(screen)).await
 }
 
 #[cfg(test)]
