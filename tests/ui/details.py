@@ -69,6 +69,32 @@ def processors_and_memory(application, window):
     assert 'memory = "640 MiB"' in definition()
 
 
+def let_in(application, window, who, keys):
+    """Chooses who may see the guest's screen."""
+    window.find("combo box", "Viewers").click()
+    window.find("label", who)
+    application.keys(*keys, "Return")
+
+
+def network_screen(application, window):
+    choose(window, "Display")
+    let_in(application, window, "On other computers too", ["Down", "Down"])
+    password = window.find("text", "Password")
+    wait_for("a password is suggested", lambda: len(password.entered) == 8)
+    application.screenshot("viewers")
+    password.enter("")
+    wait_for("others need a password", lambda: "need a password" in password.description)
+    password.enter("secret")
+    wait_for("there is one", lambda: "need a password" not in password.description)
+    window.find("spin button", "Port").set_value(5907)
+    application.keys("ctrl+shift+a")
+    stored = ["[display.listen]", 'address = "0.0.0.0"', "port = 5907", 'password = "secret"', "tls = true"]
+    wait_for("it is stored", lambda: all(line in definition() for line in stored))
+    let_in(application, window, "Nobody", ["Up", "Up"])
+    application.keys("ctrl+shift+a")
+    wait_for("nobody is let in any more", lambda: "display.listen" not in definition())
+
+
 def name_and_text(application, window):
     choose(window, "Overview")
     name = window.find("text", "Name")
@@ -254,6 +280,7 @@ def test(application):
     application.keys("ctrl+shift+o")
     page = details_of(window)
     processors_and_memory(application, page)
+    network_screen(application, page)
     name_and_text(application, page)
     disks(application, page)
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
