@@ -12,7 +12,7 @@
 //! viewer trusts the server no more: it maps nothing that could be cut off under it or whose pages could run out, and reads as
 //! from a device, through volatile accesses.
 //!
-//! A viewer that comes through a [`gate`](super::gate) gets no descriptor, since that passes on bytes only.
+//! A viewer that comes through a [`gate`](super::gate) is sent its pixels: the gate does not pass on that it would share.
 //!
 //! [`Encoding::SHARED_MEMORY`]: super::protocol::Encoding::SHARED_MEMORY
 //! [`Encoding::IN_MEMORY`]: super::protocol::Encoding::IN_MEMORY

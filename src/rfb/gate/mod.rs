@@ -8,10 +8,10 @@
 
 mod attempts;
 mod password;
+mod relay;
 mod security;
 #[cfg(test)]
 mod tests;
-mod view_only;
 mod websocket;
 
 use std::{io, net::IpAddr, time::Duration};
@@ -98,15 +98,10 @@ impl Gate {
         O: Stream,
     {
         let admitted = timeout(PATIENCE, self.admit(Box::new(viewer), address)).await;
-        let mut viewer = admitted.map_err(|_| GateError::TooSlow)??;
+        let viewer = admitted.map_err(|_| GateError::TooSlow)??;
         let mut screen = open.await?;
         greet_screen(&mut screen).await?;
-        if self.rules.view_only {
-            view_only::relay(viewer, screen).await?;
-        } else {
-            tokio::io::copy_bidirectional(&mut viewer, &mut screen).await?;
-        }
-        Ok(())
+        relay::relay(viewer, screen, self.rules.view_only).await
     }
 
     /// Everything until the viewer is let in.

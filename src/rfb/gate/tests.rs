@@ -73,9 +73,11 @@ async fn who_knows_the_password_sees_the_screen() {
 
     log_in(&mut viewer, "secret").await;
     expect(&mut viewer, &[0; 4]).await;
-    say(&mut viewer, &[1, 3]).await;
+    let mut said = vec![1];
+    ClientMessage::Key { down: true, keysym: 97 }.write(&mut said);
+    say(&mut viewer, &said).await;
 
-    answer_gate(&mut screen, &[1, 3]).await;
+    answer_gate(&mut screen, &said).await;
     say(&mut screen, b"pixels").await;
     expect(&mut viewer, b"pixels").await;
     drop((viewer, screen));
@@ -165,6 +167,35 @@ async fn who_only_looks_changes_nothing() {
     }
 
     answer_gate(&mut screen, &[&[1], &passed[..]].concat()).await;
+}
+
+#[tokio::test]
+async fn nobody_is_promised_memory_that_cannot_be_shared_over_a_network() {
+    let asked = vec![Encoding::SHARED_MEMORY, Encoding::ZRLE, Encoding::DESKTOP_SIZE, Encoding::IN_MEMORY];
+    for view_only in [false, true] {
+        let Scene { mut viewer, mut screen, ended } = come(&gate(Rules { view_only, ..with_password() }));
+        log_in(&mut viewer, "secret").await;
+        expect(&mut viewer, &[0; 4]).await;
+        let (mut said, mut passed) = (vec![1], vec![1]);
+        ClientMessage::SetEncodings(asked.clone()).write(&mut said);
+        let remark = view_only.then_some(Encoding::NO_CLIPBOARD);
+        let heard = remark.into_iter().chain([Encoding::ZRLE, Encoding::DESKTOP_SIZE]).collect();
+        ClientMessage::SetEncodings(heard).write(&mut passed);
+        let key = ClientMessage::Key { down: true, keysym: 97 };
+        key.write(&mut said);
+        if !view_only {
+            key.write(&mut passed);
+        }
+
+        say(&mut viewer, &said).await;
+        drop(viewer);
+
+        answer_gate(&mut screen, &passed).await;
+        ended.await.unwrap().unwrap();
+        let mut rest = Vec::new();
+        screen.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
 }
 
 #[tokio::test]
