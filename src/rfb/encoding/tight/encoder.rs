@@ -4,15 +4,19 @@ use super::super::deflater::Deflater;
 use super::super::palette::Palette;
 use super::super::{is_solid, row_part};
 use super::{LEAST_COMPRESSED, control, filter};
-use crate::rfb::pixel_format::Translator;
+use crate::rfb::pixel_format::{PixelFormat, Translator};
 use crate::screen::{Rect, Surface};
 use flate2::{CompressError, FlushCompress};
 use jpeg_encoder::{ColorType, SamplingFactor};
 
 /// Rectangles with fewer pixels are as small without JPEG.
 const SMALLEST_PHOTOGRAPH: usize = 1024;
-/// From this level on colours are as sharp as brightness.
-const SHARP_COLOURS: u32 = 7;
+/// What each level means to an encoder of JPEG, in percent: what servers that know TightVNC's levels make of them.
+const PERCENT: [u8; 10] = [5, 10, 15, 25, 37, 50, 60, 70, 75, 80];
+/// At this level colours are as sharp as brightness.
+const SHARP_COLOURS: u32 = 9;
+/// Of so many photographs one is encoded both with and without loss, to see which is smaller.
+const TRIED: u32 = 16;
 
 /// The streams: for pixels, for two colours, for more.
 const PIXELS: usize = 0;
@@ -27,6 +31,9 @@ pub struct Encoder {
     palette: Palette,
     plain: Vec<u8>,
     compressed: Vec<u8>,
+    /// How many photographs come before one is tried, and whether the last one that was is smaller without loss.
+    untried: u32,
+    is_smaller_without_loss: bool,
 }
 
 impl Encoder {
@@ -39,6 +46,8 @@ impl Encoder {
             palette: Palette::new(),
             plain: Vec::new(),
             compressed: Vec::new(),
+            untried: 0,
+            is_smaller_without_loss: false,
         }
     }
 
@@ -70,7 +79,7 @@ impl Encoder {
         // In a photograph hardly a pixel is like its neighbour; text, however smooth, stands on a ground.
         let photograph = self.pixels.len() >= SMALLEST_PHOTOGRAPH && runs > self.pixels.len() / 2;
         if let Some(quality) = quality.filter(|_| photograph && translator.shows_photographs())
-            && self.write_jpeg(rect, quality, out)
+            && self.write_photograph(rect, quality, translator, out)?
         {
             return Ok(());
         }
@@ -108,39 +117,76 @@ impl Encoder {
         // There are at most 127.
         out.extend_from_slice(&[control::WITH_FILTER | (stream << 4) as u8, filter::PALETTE, colours.len() as u8 - 1]);
         translator.write_tight(colours, out);
-        let Self { pixels, palette, plain, .. } = &mut *self;
-        let numbers = |row: &[u32]| row.iter().map(|pixel| palette.number(*pixel)).collect::<Vec<_>>();
-        plain.clear();
-        for row in pixels.chunks(width) {
-            let numbers = numbers(row);
-            if stream == TWO_COLOURS {
-                let packed = |bits: &[u8]| bits.iter().zip((0..8).rev()).fold(0, |byte, (bit, at)| byte | bit << at);
-                plain.extend(numbers.chunks(8).map(packed));
-            } else {
-                plain.extend(numbers);
+        self.plain.clear();
+        let (mut last, mut number) = (self.pixels[0], self.palette.number(self.pixels[0]));
+        let mut number_of = |pixel: u32| {
+            if pixel != last {
+                (last, number) = (pixel, self.palette.number(pixel));
             }
+            number
+        };
+        if stream == TWO_COLOURS {
+            for row in self.pixels.chunks(width) {
+                let mut packed = |bits: &[u32]| {
+                    bits.iter().zip((0..8).rev()).fold(0, |byte, (bit, at)| byte | number_of(*bit) << at)
+                };
+                self.plain.extend(row.chunks(8).map(&mut packed));
+            }
+        } else {
+            self.plain.extend(self.pixels.iter().map(|pixel| number_of(*pixel)));
         }
         self.compress(stream, out)
     }
 
-    /// Writes a JPEG file; `false` if that can't be done.
-    fn write_jpeg(&mut self, rect: Rect, quality: u32, out: &mut Vec<u8>) -> bool {
-        let (Ok(width), Ok(height)) = (rect.width.try_into(), rect.height.try_into()) else { return false };
+    /// Writes a photograph with loss; `false` if that can't be done, or would not make it smaller.
+    fn write_photograph(
+        &mut self,
+        rect: Rect,
+        quality: u32,
+        translator: &Translator,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, CompressError> {
+        let tries = self.untried == 0;
+        self.untried = self.untried.checked_sub(1).unwrap_or(TRIED - 1);
+        if !tries && self.is_smaller_without_loss {
+            return Ok(false);
+        }
+        let Some(jpeg) = self.photograph(rect, quality) else { return Ok(false) };
+        if tries {
+            self.is_smaller_without_loss = self.size_without_loss(translator)? <= jpeg.len();
+        }
+        if !self.is_smaller_without_loss {
+            out.push(control::JPEG);
+            write_length(jpeg.len(), out);
+            out.extend_from_slice(&jpeg);
+        }
+        // Its memory serves the next.
+        self.compressed = jpeg;
+        Ok(!self.is_smaller_without_loss)
+    }
+
+    /// The rectangle as a JPEG file.
+    fn photograph(&mut self, rect: Rect, quality: u32) -> Option<Vec<u8>> {
+        let (width, height) = (rect.width.try_into().ok()?, rect.height.try_into().ok()?);
         self.plain.clear();
-        self.plain.extend(self.pixels.iter().flat_map(|pixel| pixel.to_le_bytes()));
-        self.compressed.clear();
-        // From 10 to 100.
-        let percent = (quality.min(9) as u8 + 1) * 10;
-        let mut encoder = jpeg_encoder::Encoder::new(&mut self.compressed, percent);
+        Translator::new(&PixelFormat::NATIVE).write_pixels(&self.pixels, &mut self.plain);
+        let mut jpeg = std::mem::take(&mut self.compressed);
+        jpeg.clear();
+        let percent = PERCENT[PERCENT.len().min(quality as usize + 1) - 1];
+        let mut encoder = jpeg_encoder::Encoder::new(&mut jpeg, percent);
         let sampling = if quality >= SHARP_COLOURS { SamplingFactor::F_1_1 } else { SamplingFactor::F_2_2 };
         encoder.set_sampling_factor(sampling);
-        if encoder.encode(&self.plain, width, height, ColorType::Bgra).is_err() {
-            return false;
-        }
-        out.push(control::JPEG);
-        write_length(self.compressed.len(), out);
-        out.extend_from_slice(&self.compressed);
-        true
+        encoder.encode(&self.plain, width, height, ColorType::Bgra).ok()?;
+        Some(jpeg)
+    }
+
+    /// How many bytes the rectangle's pixels would have in a stream of their own.
+    fn size_without_loss(&mut self, translator: &Translator) -> Result<usize, CompressError> {
+        self.plain.clear();
+        translator.write_tight(&self.pixels, &mut self.plain);
+        let mut compressed = Vec::new();
+        Deflater::new(self.level).compress(&self.plain, FlushCompress::Sync, &mut compressed)?;
+        Ok(compressed.len())
     }
 
     /// Appends what was gathered, through one of the streams.
