@@ -1,6 +1,6 @@
 //! A screen without a guest: a program paints it. Tests of viewers and servers know what must be on it, to the pixel.
 
-use super::{Generation, Rect, Screen, Surface, cursor::Cursor};
+use super::{Generation, Rect, Screen, Surface, cursor::Cursor, shadow::Shadow};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A screen that is painted by hand.
@@ -9,44 +9,20 @@ pub struct Canvas {
 }
 
 struct State {
-    surface: Surface,
+    shadow: Shadow,
     generation: Generation,
-    /// For each row the generation in which it was last painted.
-    rows: Vec<Generation>,
     cursor: Option<Cursor>,
     viewers: usize,
     follows_preferred_size: bool,
 }
 
-impl State {
-    /// The rows that have changed after a generation.
-    fn damage(&self, since: Generation) -> Vec<Rect> {
-        let width = self.surface.width;
-        let mut rects = Vec::new();
-        let mut y = 0;
-        for rows in self.rows.chunk_by(|a, b| (*a > since) == (*b > since)) {
-            let height = rows.len() as u32;
-            if width > 0 && rows.iter().any(|row| *row > since) {
-                rects.push(Rect { x: 0, y, width, height });
-            }
-            y += height;
-        }
-        rects
-    }
-}
-
 impl Canvas {
     /// A black screen.
     pub fn new(width: u32, height: u32) -> Self {
-        let rows = vec![1; height as usize];
-        let state = State {
-            surface: Surface::new(width, height),
-            generation: 1,
-            rows,
-            cursor: None,
-            viewers: 0,
-            follows_preferred_size: false,
-        };
+        let mut shadow = Shadow::new(0);
+        shadow.resize(width, height);
+        let generation = shadow.finish();
+        let state = State { shadow, generation, cursor: None, viewers: 0, follows_preferred_size: false };
         Self { state: Mutex::new(state) }
     }
 
@@ -54,38 +30,31 @@ impl Canvas {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `paint` change the surface, even its size. The rows that are different afterwards have changed.
+    /// Lets `paint` change the surface, even its size. What is different afterwards has changed.
     pub fn paint(&self, paint: impl FnOnce(&mut Surface)) {
         let mut state = self.state();
-        let before = state.surface.clone();
-        paint(&mut state.surface);
-        state.generation += 1;
-        let State { surface, generation, rows, .. } = &mut *state;
-        if (before.width, before.height) != (surface.width, surface.height) {
-            *rows = vec![*generation; surface.height as usize];
+        let mut painted = state.shadow.surface().clone();
+        paint(&mut painted);
+        state.shadow.resize(painted.width, painted.height);
+        for y in 0..painted.height {
+            state.shadow.draw(0, y as usize, painted.row(y));
         }
-        for (y, row) in (0..).zip(rows) {
-            if before.row(y) != surface.row(y) {
-                *row = *generation;
-            }
-        }
+        state.generation = state.shadow.finish();
     }
 
     /// A copy of what is on the screen, without the pointer.
     pub fn picture(&self) -> Surface {
-        self.state().surface.clone()
+        self.state().shadow.surface().clone()
     }
 
     /// Puts a pointer over the picture, or takes it away.
     pub fn point(&self, cursor: Option<Cursor>) {
         let mut state = self.state();
-        let State { surface, generation, rows, cursor: pointer, .. } = &mut *state;
-        *generation += 1;
-        let before = std::mem::replace(pointer, cursor.clone());
+        let before = std::mem::replace(&mut state.cursor, cursor.clone());
+        let (width, height) = (state.shadow.surface().width, state.shadow.surface().height);
         let covered = [before, cursor].into_iter().flatten();
-        for part in covered.filter_map(|cursor| cursor.covers(surface.width, surface.height)) {
-            rows[part.y as usize..(part.y + part.height) as usize].fill(*generation);
-        }
+        covered.filter_map(|cursor| cursor.covers(width, height)).for_each(|part| state.shadow.touch(part));
+        state.generation = state.shadow.finish();
     }
 
     /// Has the screen take the size that a viewer prefers, as a guest does whose driver follows.
@@ -114,18 +83,18 @@ impl Screen for Canvas {
 
     fn look(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
         let mut state = self.state();
-        let damage = state.damage(since);
-        let under = state.cursor.clone().and_then(|cursor| cursor.draw_on(&mut state.surface));
-        look(&state.surface, &damage);
+        let damage = state.shadow.damage(since);
+        let under = state.cursor.clone().and_then(|cursor| cursor.draw_on(state.shadow.surface_mut()));
+        look(state.shadow.surface(), &damage);
         if let Some(under) = under {
-            under.put_back(&mut state.surface);
+            under.put_back(state.shadow.surface_mut());
         }
         state.generation
     }
 
     fn look_without_cursor(&self, since: Generation, look: &mut dyn FnMut(&Surface, &[Rect])) -> Generation {
         let state = self.state();
-        look(&state.surface, &state.damage(since));
+        look(state.shadow.surface(), &state.shadow.damage(since));
         state.generation
     }
 
@@ -153,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_were_painted_are_damaged_until_they_were_seen() {
+    fn what_was_painted_is_damaged_until_it_was_seen() {
         let canvas = Canvas::new(4, 10);
         let before = canvas.refresh();
 
@@ -161,7 +130,7 @@ mod tests {
         canvas.paint(|surface| surface.pixels[4 * 9] = 1);
 
         let row = |y, height| Rect { x: 0, y, width: 4, height };
-        assert_eq!(damage(&canvas, before), [row(3, 2), row(9, 1)]);
+        assert_eq!(damage(&canvas, before), [row(2, 4), row(8, 2)]);
         assert_eq!(damage(&canvas, canvas.refresh()), []);
         assert_eq!(damage(&canvas, 0), [row(0, 10)]);
     }

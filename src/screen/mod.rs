@@ -6,6 +6,8 @@
 pub mod canvas;
 pub mod cursor;
 pub mod heads;
+pub mod shadow;
+mod tiles;
 
 use cursor::Cursor;
 

@@ -120,7 +120,9 @@ def measure(card, encodings):
 
 def cell(figures):
     frames, received, cpu = figures
-    return f"{frames:.0f}/s, {received / 1e6:.2f} MB/s, {cpu * 100:.1f} %, {cpu / max(frames, 0.1) * 1000:.2f} ms a frame"
+    each = max(frames, 0.1)
+    return (f"{frames:.0f}/s, {received / 1e6:.2f} MB/s, {cpu * 100:.1f} %; "
+            f"a frame: {received / each / 1000:.2f} kB, {cpu / each * 1000:.2f} ms")
 
 
 def run(lodge):

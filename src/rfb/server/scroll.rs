@@ -10,6 +10,8 @@ use std::hash::{BuildHasher, Hasher};
 
 /// Fewer rows than this are as quick to send as to copy.
 const FEWEST_ROWS: usize = 16;
+/// So many hashes of parts make a row's.
+const LANES: usize = 4;
 /// The hash of a row of which nobody knows what the viewer has.
 const UNKNOWN: u64 = 0;
 
@@ -57,15 +59,18 @@ impl Rows {
 
     /// The hash of a row of the surface.
     pub(super) fn hash(&self, surface: &Surface, y: usize) -> u64 {
+        // Hashes that do not wait for each other are calculated at the same time.
+        let mut hashers: [_; LANES] = std::array::from_fn(|_| self.state.build_hasher());
+        let (blocks, rest) = surface.row(y as u32).as_chunks::<{ 4 * LANES }>();
+        for block in blocks {
+            for (hasher, [a, b, c, d]) in hashers.iter_mut().zip(block.as_chunks::<4>().0) {
+                let (low, high) = (u64::from(*a) | u64::from(*b) << 32, u64::from(*c) | u64::from(*d) << 32);
+                hasher.write_u128(u128::from(low) | u128::from(high) << 64);
+            }
+        }
         let mut hasher = self.state.build_hasher();
-        let (fours, rest) = surface.row(y as u32).as_chunks::<4>();
-        for [a, b, c, d] in fours {
-            let (low, high) = (u64::from(*a) | u64::from(*b) << 32, u64::from(*c) | u64::from(*d) << 32);
-            hasher.write_u128(u128::from(low) | u128::from(high) << 64);
-        }
-        for pixel in rest {
-            hasher.write_u32(*pixel);
-        }
+        hashers.iter().for_each(|lane| hasher.write_u64(lane.finish()));
+        rest.iter().for_each(|pixel| hasher.write_u32(*pixel));
         hasher.finish().max(UNKNOWN + 1)
     }
 

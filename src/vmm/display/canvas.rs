@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use vm_memory::{Bytes, VolatileSlice};
 
-use super::{damage::DirtyPages, shadow::Shadow};
+use super::damage::DirtyPages;
+use crate::screen::shadow::Shadow;
 
 /// Source and target of a drawing round.
 pub struct Canvas<'a> {

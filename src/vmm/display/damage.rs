@@ -1,18 +1,11 @@
-//! What has changed: pages of video memory that were written, and tiles of the surface that look different since.
+//! What has changed in video memory: the pages that were written.
 
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
 
-use crate::screen::{Generation, Rect};
-
 /// The unit of KVM's dirty log, in bytes.
 pub const PAGE_SIZE: usize = 4096;
-/// Width of a tile in pixels.
-pub const TILE_WIDTH: usize = 64;
-/// Height of a tile in pixels: that of a line of text.
-pub const TILE_HEIGHT: usize = 16;
-
 /// A set of pages of video memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DirtyPages {
@@ -91,78 +84,9 @@ impl DirtyPages {
     }
 }
 
-/// When each tile of a surface has changed last.
-#[derive(Debug, Default)]
-pub struct Tiles {
-    width: u32,
-    height: u32,
-    columns: usize,
-    changed: Vec<Generation>,
-}
-
-impl Tiles {
-    /// The tiles of a surface of this size, all changed at `generation`.
-    pub fn new(width: u32, height: u32, generation: Generation) -> Self {
-        let columns = (width as usize).div_ceil(TILE_WIDTH);
-        let rows = (height as usize).div_ceil(TILE_HEIGHT);
-        Self { width, height, columns, changed: vec![generation; columns * rows] }
-    }
-
-    /// The tiles of pixel row `y`, from left to right.
-    pub fn row_mut(&mut self, y: usize) -> &mut [Generation] {
-        let start = (y / TILE_HEIGHT * self.columns).min(self.changed.len());
-        let end = (start + self.columns).min(self.changed.len());
-        &mut self.changed[start..end]
-    }
-
-    /// What has changed after `since`: disjoint rectangles of tiles, merged where they form larger ones, cut to the surface.
-    pub fn after(&self, since: Generation) -> Vec<Rect> {
-        if self.columns == 0 {
-            return Vec::new();
-        }
-        let mut done = Vec::new();
-        // The rectangles that end with the row above and may grow, from left to right.
-        let mut open: Vec<Rect> = Vec::new();
-        for (row, changed) in self.changed.chunks(self.columns).enumerate() {
-            let y = (row * TILE_HEIGHT) as u32;
-            let height = (TILE_HEIGHT as u32).min(self.height - y);
-            let mut above = std::mem::take(&mut open).into_iter().peekable();
-            for columns in runs(changed, since) {
-                let x = (columns.start * TILE_WIDTH) as u32;
-                let width = ((columns.end * TILE_WIDTH) as u32).min(self.width) - x;
-                while let Some(rect) = above.next_if(|rect| rect.x < x) {
-                    done.push(rect);
-                }
-                match above.next_if(|rect| rect.x == x && rect.width == width) {
-                    Some(rect) => open.push(Rect { height: rect.height + height, ..rect }),
-                    None => open.push(Rect { x, y, width, height }),
-                }
-            }
-            done.extend(above);
-        }
-        done.extend(open);
-        done
-    }
-}
-
-/// The runs of tiles of one row that changed after `since`.
-fn runs(changed: &[Generation], since: Generation) -> impl Iterator<Item = Range<usize>> {
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        let start = next + changed[next..].iter().position(|&generation| generation > since)?;
-        let len = changed[start..].iter().position(|&generation| generation <= since);
-        next = len.map_or(changed.len(), |len| start + len);
-        Some(start..next)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
-        Rect { x, y, width, height }
-    }
 
     #[test]
     fn pages_are_found_within_a_range() {
@@ -190,33 +114,5 @@ mod tests {
         assert_eq!(to.within(0..4 * PAGE_SIZE), Some(0..2 * PAGE_SIZE));
         to.clear();
         assert!(to.is_empty());
-    }
-
-    #[test]
-    fn everything_is_one_rectangle() {
-        let tiles = Tiles::new(100, 40, 3);
-
-        assert_eq!(tiles.after(0), [rect(0, 0, 100, 40)]);
-        assert_eq!(tiles.after(2), [rect(0, 0, 100, 40)]);
-        assert_eq!(tiles.after(3), []);
-    }
-
-    #[test]
-    fn equal_runs_grow_downwards_and_others_stay_apart() {
-        let mut tiles = Tiles::new(64 * 5, 16 * 4, 1);
-        for (x, y) in [(0, 0), (2, 0), (3, 0), (0, 1), (2, 1), (3, 1), (4, 1), (2, 3)] {
-            tiles.row_mut(y * TILE_HEIGHT)[x] = 2;
-        }
-
-        let mut damage = tiles.after(1);
-        damage.sort_by_key(|rect| (rect.y, rect.x));
-
-        assert_eq!(damage, [rect(0, 0, 64, 32), rect(128, 0, 128, 16), rect(128, 16, 192, 16), rect(128, 48, 64, 16)]);
-    }
-
-    #[test]
-    fn a_surface_without_pixels_has_no_damage() {
-        assert_eq!(Tiles::new(0, 0, 1).after(0), []);
-        assert_eq!(Tiles::new(0, 10, 1).after(0), []);
     }
 }

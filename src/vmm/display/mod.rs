@@ -4,7 +4,7 @@
 //!   [`register_page`] and [`edid`];
 //! - [`mode`]: what the registers put on the screen, row by row by [`scan`];
 //! - [`text`], [`planes`], [`linear`]: drawing it on a [`canvas`];
-//! - [`damage`], [`shadow`]: what has changed, in video memory and on the surface;
+//! - [`damage`]: what has changed in video memory;
 //! - [`screen`]: the surface that viewers look at.
 //!
 //! vCPU threads work on the card under its lock. Viewers hold that lock only while they copy what the registers say, and read
@@ -22,7 +22,6 @@ pub mod register_page;
 pub mod registers;
 pub mod scan;
 pub mod screen;
-pub mod shadow;
 #[cfg(test)]
 mod testing;
 pub mod text;

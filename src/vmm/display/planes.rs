@@ -211,7 +211,7 @@ mod tests {
 
         bench.window(0xa0000 + 16 * 80 + 8, &[0xff]);
 
-        assert_eq!(bench.damage(before), [Rect { x: 64, y: 16, width: 64, height: 16 }]);
+        assert_eq!(bench.damage(before), [Rect { x: 64, y: 16, width: 8, height: 2 }]);
     }
 
     #[test]

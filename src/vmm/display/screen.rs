@@ -13,12 +13,11 @@ use super::{
     linear::LinearPainter,
     mode::Picture,
     planes::PlanesPainter,
-    shadow::Shadow,
     text::{Phases, TextPainter},
     vga::Vga,
     video_memory::VideoMemory,
 };
-use crate::screen::{Generation, Rect, Screen, Surface};
+use crate::screen::{Generation, Rect, Screen, Surface, shadow::Shadow};
 
 /// The size of a screen that has never shown anything.
 const POWER_ON_SIZE: (u32, u32) = (720, 400);
@@ -215,7 +214,7 @@ mod tests {
 
         bench.memory.guest_write((100 * 640 + 200) * 4, &[1, 2, 3, 0]);
 
-        assert_eq!(bench.damage(before), [rect(192, 96, 64, 16)]);
+        assert_eq!(bench.damage(before), [rect(200, 100, 8, 2)]);
         assert_eq!(bench.shown().row(100)[200], 0x03_02_01);
     }
 
@@ -238,8 +237,8 @@ mod tests {
         let late = bench.refresh();
         bench.memory.guest_write((479 * 640 + 639) * 4, &[1; 4]);
 
-        assert_eq!(bench.damage(late), [rect(576, 464, 64, 16)]);
-        assert_eq!(bench.damage(early), [rect(0, 0, 64, 16), rect(576, 464, 64, 16)]);
+        assert_eq!(bench.damage(late), [rect(632, 478, 8, 2)]);
+        assert_eq!(bench.damage(early), [rect(0, 0, 8, 2), rect(632, 478, 8, 2)]);
         assert_eq!(bench.damage(0), [rect(0, 0, 640, 480)]);
     }
 
@@ -264,7 +263,7 @@ mod tests {
             bench.port(0x3c9, component);
         }
 
-        assert_eq!(bench.damage(before), [rect(0, 0, 64, 16)]);
+        assert_eq!(bench.damage(before), [rect(0, 0, 8, 2)]);
         assert_eq!(bench.shown().row(0)[..2], [0xff_ffff, colour(0)]);
     }
 
@@ -290,7 +289,7 @@ mod tests {
         bench.read_port(0x3da);
         bench.port(0x3c0, 0);
 
-        assert_eq!(bench.damage(before), [rect(0, 0, 64, 16)]);
+        assert_eq!(bench.damage(before), [rect(0, 0, 8, 2)]);
         assert_eq!(bench.shown(), Surface::new(640, 480));
         bench.port(0x3c0, 0);
         bench.port(0x3c0, 0x20);

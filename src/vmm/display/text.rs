@@ -340,7 +340,7 @@ mod tests {
         let before = bench.refresh();
         bench.time = CURSOR_PERIOD;
 
-        assert_eq!(bench.damage(before), [Rect { x: 64, y: 16, width: 64, height: 16 }]);
+        assert_eq!(bench.damage(before), [Rect { x: 72, y: 30, width: 16, height: 2 }]);
     }
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
         let after = bench.refresh();
         bench.window(0xb8000 + (3 * 80 + 1) * 2, b"A\x07");
 
-        assert_eq!(damage, [Rect { x: 0, y: 48, width: 64, height: 16 }]);
+        assert_eq!(damage, [Rect { x: 8, y: 48, width: 16, height: 16 }]);
         assert_eq!(bench.refresh(), after);
     }
 

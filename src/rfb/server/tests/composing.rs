@@ -15,18 +15,18 @@ use std::io::Write;
 use std::sync::Arc;
 
 const EVERYTHING: Rect = Rect { x: 0, y: 0, width: 65535, height: 65535 };
-const CHANGES: Order = Order { area: EVERYTHING, anew: None };
+pub(super) const CHANGES: Order = Order { area: EVERYTHING, anew: None };
 const ANEW: Order = Order { area: EVERYTHING, anew: Some(EVERYTHING) };
 
 /// A viewer's side and the server's, with the bytes between them.
-struct Pair {
-    canvas: Arc<Canvas>,
+pub(super) struct Pair {
+    pub(super) canvas: Arc<Canvas>,
     composer: Composer,
-    viewer: Eye,
+    pub(super) viewer: Eye,
 }
 
 impl Pair {
-    fn new(width: u32, height: u32, encodings: &[Encoding]) -> Self {
+    pub(super) fn new(width: u32, height: u32, encodings: &[Encoding]) -> Self {
         let canvas = Arc::new(Canvas::new(width, height));
         let mut composer = Composer::new(Arc::clone(&canvas) as _, width, height);
         composer.apply(Settings { format: None, encodings: Some(Encodings::new(encodings)) });
@@ -47,7 +47,7 @@ impl Pair {
     }
 
     /// Sends an update to the viewer, and tells how many bytes it had.
-    fn update(&mut self, order: Order) -> usize {
+    pub(super) fn update(&mut self, order: Order) -> usize {
         let bytes = self.send(order, Notices::default());
         self.viewer.see(&bytes);
         bytes.len()

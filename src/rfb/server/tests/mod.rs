@@ -1,5 +1,6 @@
 //! The server as viewers see it.
 
+mod changes;
 mod clipboard;
 mod composing;
 mod conversations;

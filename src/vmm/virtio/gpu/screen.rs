@@ -8,10 +8,7 @@ use super::{
     resource::PIXEL_SIZE,
     scene::{Changes, Scene, View},
 };
-use crate::{
-    screen::{Generation, Rect, Screen, Surface, cursor::Cursor},
-    vmm::display::shadow::Shadow,
-};
+use crate::screen::{Generation, Rect, Screen, Surface, cursor::Cursor, shadow::Shadow};
 
 /// The size of a screen that has never shown anything.
 const POWER_ON_SIZE: (u32, u32) = (1280, 800);

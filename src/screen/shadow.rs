@@ -2,10 +2,8 @@
 //!
 //! Whatever is drawn is compared with what is there, so that drawing the same pixels again damages nothing.
 
-#![forbid(unsafe_code)]
-
-use super::damage::{TILE_WIDTH, Tiles};
-use crate::screen::{Generation, Rect, Surface};
+use super::tiles::{TILE_WIDTH, Tiles};
+use super::{Generation, Rect, Surface};
 
 /// A surface that knows its damage.
 #[derive(Debug, Default)]
@@ -58,31 +56,23 @@ impl Shadow {
             return;
         }
         let end = width.min(x + pixels.len());
-        let row = &mut self.surface.pixels[y * width..(y + 1) * width];
-        let tiles = self.tiles.row_mut(y);
-        let mut from = x;
-        while from < end {
-            let tile = from / TILE_WIDTH;
-            let to = end.min((tile + 1) * TILE_WIDTH);
-            let (old, new) = (&mut row[from..to], &pixels[from - x..to - x]);
-            if *old != *new {
-                old.copy_from_slice(new);
-                tiles[tile] = self.generation + 1;
-                self.changed = true;
-            }
-            from = to;
-        }
+        let (old, new) = (&mut self.surface.pixels[y * width + x..y * width + end], &pixels[..end - x]);
+        let generation = self.generation + 1;
+        self.changed |= self.tiles.change(y, generation, |tiles| draw_row(x, old, new, tiles, generation));
     }
 
     /// Notes that what is seen in a part of the surface has changed, though its pixels have not.
     pub fn touch(&mut self, part: Rect) {
         let first = part.x as usize / TILE_WIDTH;
         let end = (part.x as usize + part.width as usize).div_ceil(TILE_WIDTH);
+        let generation = self.generation + 1;
         for y in part.y..part.y.saturating_add(part.height).min(self.surface.height) {
-            for tile in self.tiles.row_mut(y as usize).iter_mut().take(end).skip(first) {
-                *tile = self.generation + 1;
-                self.changed = true;
-            }
+            self.changed |= self.tiles.change(y as usize, generation, |tiles| {
+                let end = end.min(tiles.len());
+                let touched = tiles.get_mut(first..end).unwrap_or_default();
+                touched.fill(generation);
+                !touched.is_empty()
+            });
         }
     }
 
@@ -99,6 +89,33 @@ impl Shadow {
         self.generation += Generation::from(std::mem::take(&mut self.changed));
         self.generation
     }
+}
+
+/// Makes `old`, which begins at column `x` of its row, the same as `new`; tells whether that changes anything, and sets the
+/// generation of the tiles where it does.
+fn draw_row(x: usize, old: &mut [u32], new: &[u32], tiles: &mut [Generation], generation: Generation) -> bool {
+    let head = (x.next_multiple_of(TILE_WIDTH) - x).min(old.len());
+    let (old_head, old) = old.split_at_mut(head);
+    let (new_head, new) = new.split_at(head);
+    let (old, old_tail) = old.as_chunks_mut::<TILE_WIDTH>();
+    let (new, new_tail) = new.as_chunks::<TILE_WIDTH>();
+    let first = (x + head) / TILE_WIDTH;
+    let mut changed = false;
+    for ((old, new), tile) in old.iter_mut().zip(new).zip(&mut tiles[first..]) {
+        if old != new {
+            *old = *new;
+            *tile = generation;
+            changed = true;
+        }
+    }
+    for (tile, old, new) in [(x / TILE_WIDTH, old_head, new_head), (first + old.len(), old_tail, new_tail)] {
+        if *old != *new {
+            old.copy_from_slice(new);
+            tiles[tile] = generation;
+            changed = true;
+        }
+    }
+    changed
 }
 
 #[cfg(test)]
@@ -119,7 +136,7 @@ mod tests {
         let second = shadow.finish();
 
         assert_eq!(shadow.damage(0), [rect(0, 0, 200, 50)]);
-        assert_eq!(shadow.damage(first), [rect(128, 16, 64, 16)]);
+        assert_eq!(shadow.damage(first), [rect(128, 16, 8, 2)]);
         assert_eq!(shadow.damage(second), []);
     }
 
@@ -147,7 +164,7 @@ mod tests {
         shadow.touch(rect(0, u32::MAX, 5, 5));
         shadow.finish();
 
-        assert_eq!(shadow.damage(before), [rect(0, 0, 128, 32)]);
+        assert_eq!(shadow.damage(before), [rect(56, 14, 16, 4)]);
         assert_eq!(shadow.surface(), &Surface::new(200, 50));
     }
 
@@ -161,8 +178,8 @@ mod tests {
         shadow.draw(64, 16, &[1]);
         shadow.finish();
 
-        assert_eq!(shadow.damage(late), [rect(64, 16, 64, 16)]);
-        assert_eq!(shadow.damage(early), [rect(0, 0, 64, 16), rect(64, 16, 64, 16)]);
+        assert_eq!(shadow.damage(late), [rect(64, 16, 8, 2)]);
+        assert_eq!(shadow.damage(early), [rect(0, 0, 8, 2), rect(64, 16, 8, 2)]);
     }
 
     #[test]
@@ -202,6 +219,41 @@ mod tests {
         shadow.blank();
         shadow.finish();
 
-        assert_eq!(shadow.damage(before), [rect(64, 0, 64, 16)]);
+        assert_eq!(shadow.damage(before), [rect(64, 0, 8, 2)]);
+    }
+
+    #[test]
+    fn whoever_copies_the_damage_has_every_pixel_and_hardly_more() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..20 {
+            let (width, height) = (random.u32(1..100), random.u32(1..40));
+            let mut shadow = Shadow::new(0);
+            shadow.resize(width, height);
+            let mut seen = shadow.finish();
+            let mut copy = Surface::new(width, height);
+            for _ in 0..50 {
+                let before = shadow.surface().clone();
+                for _ in 0..random.usize(..4) {
+                    let pixels: Vec<u32> = (0..random.usize(1..40)).map(|_| random.u32(..3)).collect();
+                    shadow.draw(random.usize(..100), random.usize(..40), &pixels);
+                    shadow.finish();
+                }
+                let damage = shadow.damage(seen);
+                seen = shadow.finish();
+
+                for rect in damage {
+                    let mut different = false;
+                    for y in rect.y..rect.y + rect.height {
+                        for x in rect.x..rect.x + rect.width {
+                            let place = (y * width + x) as usize;
+                            different |= before.pixels[place] != shadow.surface().pixels[place];
+                            copy.pixels[place] = shadow.surface().pixels[place];
+                        }
+                    }
+                    assert!(different || rect.width * rect.height <= 64, "{rect:?} is too much");
+                }
+                assert!(copy == *shadow.surface());
+            }
+        }
     }
 }
