@@ -408,6 +408,25 @@ fn the_host_is_told_in_words_and_in_json() {
 }
 
 #[test]
+fn guests_that_may_take_more_memory_than_is_left_are_started_with_a_warning() {
+    if kvm::open().is_none() {
+        return;
+    }
+    let home = Home::default();
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = meminfo.split_whitespace().nth(1).unwrap().parse().unwrap();
+
+    let output = home.run(&["create", "big", "--testcard", "--memory", &format!("{}MiB", total >> 10), "--start"]);
+    let again = home.run(&["start", "big"]);
+
+    let warnings = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{warnings}");
+    assert!(warnings.contains("warning: running guests may take "), "{warnings}");
+    assert_eq!(again.status.code(), Some(1), "what is refused is refused as before");
+    home.done(&["destroy", "big"]);
+}
+
+#[test]
 fn a_worker_that_is_missing_is_named() {
     if kvm::open().is_none() {
         return;

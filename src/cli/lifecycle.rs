@@ -5,7 +5,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{CliError, Result, context::Context, error};
-use crate::manager::supervisor::{Begin, StartOptions};
+use crate::manager::{
+    host::Demand,
+    size::Size,
+    supervisor::{Begin, StartOptions},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Names {
@@ -42,7 +46,21 @@ impl Start {
             let done = if goes_on { "Restored" } else { "Started" };
             context.output.line(format!("{done} \"{name}\""))
         };
-        Names { names }.each(start).await
+        let started = Names { names }.each(start).await;
+        warn_of_demand(context).await;
+        started
+    }
+}
+
+/// Says when the guests that run may take more memory than the host has left.
+pub(super) async fn warn_of_demand(context: &Context) {
+    // A guest that has started is not refused for what cannot be told of the others.
+    if let Some(demand) = context.supervisor.memory_demand().await.ok().filter(Demand::is_too_much) {
+        let (more, left) = (Size(demand.more).approximate(), Size(demand.available).approximate());
+        let text = format!(
+            "running guests may take {more} more, and the host has {left} of memory left. Shut some of them down, or give them less"
+        );
+        error::say("warning", text);
     }
 }
 

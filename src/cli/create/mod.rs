@@ -14,7 +14,7 @@ use self::arguments::{
     VcpusArgument, VideoArgument, VsockArgument,
 };
 use self::listen::ListenArgument;
-use super::{CliError, Result, context::Context, error};
+use super::{CliError, Result, context::Context, error, lifecycle};
 use crate::manager::{
     creation::{self, NewDisk},
     definition::{CpuDefinition, Definition, DiskDefinition, MAX_VCPUS, NetworkDefinition},
@@ -164,6 +164,7 @@ impl Create {
         if self.start {
             context.supervisor.start(&definition.name).await?;
             context.output.line(format!("Started \"{}\"", definition.name))?;
+            lifecycle::warn_of_demand(context).await;
         }
         Ok(())
     }

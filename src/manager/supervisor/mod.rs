@@ -14,6 +14,7 @@
 
 mod carriers;
 mod companions;
+mod demand;
 mod devices;
 mod ending;
 mod error;

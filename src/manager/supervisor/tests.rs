@@ -5,6 +5,7 @@ use std::{fs, process::Command};
 use super::*;
 use crate::manager::{
     definition::{Definition, DiskDefinition, DiskFormat},
+    host::Demand,
     library::LibraryError,
     testing,
 };
@@ -76,6 +77,28 @@ async fn a_started_guest_runs_is_found_again_and_ends_when_asked() {
     assert_eq!(fixture.supervisor.state("web").await.unwrap(), GuestState::Off);
     assert!(!fixture.folder_of(uuid).exists());
     assert_eq!(fixture.supervisor.last_exit("web").await.unwrap().outcome, Outcome::Quit);
+}
+
+#[tokio::test]
+async fn what_a_guest_has_already_is_not_counted_as_what_it_may_take() {
+    let fixture = fixture();
+    let uuid = fixture.add("web");
+    fixture.add("off");
+    fixture.supervisor.start("web").await.unwrap();
+    let proc = fixture.folder.path().join("root/proc");
+    let process = proc.join(fixture.supervisor.pid(uuid).unwrap().to_string());
+    fs::create_dir_all(&process).unwrap();
+    // 16 MiB of the guest's 64 are there.
+    fs::write(process.join("statm"), "30000 4096 100 1 0 200 0\n").unwrap();
+
+    let mut demands = Vec::new();
+    for kilobytes in [49_152, 49_151] {
+        fs::write(proc.join("meminfo"), format!("MemAvailable: {kilobytes} kB\n")).unwrap();
+        demands.push(fixture.supervisor.memory_demand().await.unwrap());
+    }
+
+    assert_eq!(demands[0].more, 48 << 20);
+    assert_eq!(demands.iter().map(Demand::is_too_much).collect::<Vec<_>>(), [false, true]);
 }
 
 #[tokio::test]
