@@ -14,6 +14,7 @@ mod info;
 pub mod kvm;
 mod limits;
 mod memory;
+mod merging;
 mod network;
 pub mod networks;
 mod root;
@@ -24,6 +25,7 @@ pub use commitment::{Commitment, Demand};
 pub use counters::{Counters, Merging};
 pub use info::{HostInfo, info};
 pub use limits::limits;
+pub use merging::MergingSwitch;
 pub use root::Root;
 
 use super::paths::Paths;

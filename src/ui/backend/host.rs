@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use lodge::manager::{
     editing,
-    host::{self as host_facts, Counters, Demand, Root},
+    host::{self as host_facts, Counters, Demand, MergingSwitch, Root},
     library::Trashed,
     networks::{self, NetworkChoice},
     pool::{
@@ -35,6 +35,16 @@ impl Backend {
     /// What the host's kernel counts.
     pub async fn host_counters(&self) -> Result<Counters> {
         blocking(|| Ok(Counters::read(&Root::default()))).await
+    }
+
+    /// How the host's keeping equal pages once can be switched here, if at all.
+    pub async fn merging_switch(&self) -> Option<MergingSwitch> {
+        blocking(|| Ok(MergingSwitch::find(&Root::default()))).await.ok().flatten()
+    }
+
+    /// Switches it; `false` when an administrator was asked for and did not answer.
+    pub async fn switch_merging(&self, way: MergingSwitch, on: bool) -> Result<bool> {
+        blocking(move || Ok(way.set(on)?)).await
     }
 
     /// All pools, the default one first.

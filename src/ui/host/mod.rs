@@ -120,6 +120,10 @@ impl HostWindow {
         self.stack.set_visible_child_name(page.name());
         self.window.present();
         self.pages.reload();
+        // The keyboard goes on from the page that was asked for, not from the first one's tab.
+        if let Some(shown) = self.stack.visible_child() {
+            shown.child_focus(gtk::DirectionType::TabForward);
+        }
     }
 
     /// Guests have come, gone or changed, and so may have who needs which disk.

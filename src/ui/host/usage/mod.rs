@@ -1,17 +1,18 @@
 //! The page of what the host uses: graphs, what running guests may use together, and the share that each of them has.
 
 mod graphs;
+mod merging;
 mod shares;
 
 use std::{cell::RefCell, rc::Rc};
 
 use adw::prelude::*;
 use lodge::manager::{
-    host::{Commitment, Counters},
+    host::{Commitment, Counters, MergingSwitch},
     statistics::host::HostPoint,
 };
 
-use self::{graphs::HostHistory, shares::Shares};
+use self::{graphs::HostHistory, merging::MergingRow, shares::Shares};
 use crate::ui::{
     backend::{Backend, GuestView},
     figures::Figures,
@@ -20,21 +21,19 @@ use crate::ui::{
     wording,
 };
 
-/// What switches KSM on, which only root may do.
-const SWITCH_ON: &str = "echo 1 | sudo tee /sys/kernel/mm/ksm/run";
-
 /// The page. Clones are the same one.
 #[derive(Clone)]
 pub struct UsagePage(Rc<Inner>);
 
 struct Inner {
     backend: Backend,
+    place: Place,
     widget: gtk::ScrolledWindow,
     figures: Figures<HostPoint>,
     warning: gtk::Label,
     memory: adw::ActionRow,
     cpus: adw::ActionRow,
-    merging: adw::ActionRow,
+    merging: MergingRow,
     shares: Shares,
     host: RefCell<Counters>,
 }
@@ -48,9 +47,9 @@ impl UsagePage {
         let row = |title: String| adw::ActionRow::builder().title(title).subtitle_lines(0).build();
         let memory = row(gettext("Memory of Running Guests"));
         let cpus = row(gettext("Virtual CPUs of Running Guests"));
-        let merging = row(gettext("Equal Pages Kept Once (KSM)"));
+        let merging = MergingRow::new();
         let together = adw::PreferencesGroup::builder().title(gettext("All Guests Together")).build();
-        [&memory, &cpus, &merging].into_iter().for_each(|row| together.add(row));
+        [&memory, &cpus, merging.widget()].into_iter().for_each(|row| together.add(row));
         let shares = Shares::new();
         let content = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(24).build();
         content.append(&warning);
@@ -73,7 +72,27 @@ impl UsagePage {
         widget.connect_unmap(move |_| guests.see_host(false));
         let backend = backend.clone();
         let host = RefCell::default();
-        Self(Rc::new(Inner { backend, widget, figures, warning, memory, cpus, merging, shares, host }))
+        let place = place.clone();
+        let page =
+            Self(Rc::new(Inner { backend, place, widget, figures, warning, memory, cpus, merging, shares, host }));
+        let weak = Rc::downgrade(&page.0);
+        page.0.merging.connect_wanted(move |way, on| {
+            if let Some(page) = weak.upgrade().map(Self) {
+                page.switch_merging(way, on);
+            }
+        });
+        page
+    }
+
+    fn switch_merging(&self, way: MergingSwitch, on: bool) {
+        let page = self.clone();
+        relm4::spawn_local(async move {
+            let backend = page.0.backend.clone();
+            if let Err(error) = on_tokio(async move { backend.switch_merging(way, on).await }).await {
+                page.0.place.complain(&gettext("It Could Not Be Switched"), &error);
+            }
+            page.reload();
+        });
     }
 
     /// The page's widget.
@@ -85,8 +104,11 @@ impl UsagePage {
     pub fn reload(&self) {
         let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
         relm4::spawn_local(async move {
-            let host = on_tokio(async move { backend.host_counters().await }).await;
-            let (Some(page), Ok(host)) = (weak.upgrade().map(Self), host) else { return };
+            let read =
+                on_tokio(async move { Ok((backend.host_counters().await?, backend.merging_switch().await)) }).await;
+            let (Some(page), Ok((host, way))) = (weak.upgrade().map(Self), read) else { return };
+            page.0.merging.set_way(way);
+            page.0.merging.show_state(&host);
             if page.0.host.replace(host).memory_total != host.memory_total {
                 page.0.figures.set_figures(graphs::all(host.memory_total));
             }
@@ -114,7 +136,7 @@ impl UsagePage {
         set_subtitle(&inner.memory, &memory(&commitment));
         set_subtitle(&inner.cpus, &cpus(&commitment));
         let saved = inner.backend.guests().with_host_history(|history| history.latest().map(|point| point.saved));
-        set_subtitle(&inner.merging, &merging(&host, saved));
+        inner.merging.show(&host, saved);
         inner.shares.show(&inner.backend, &running, &host);
     }
 }
@@ -141,16 +163,6 @@ fn cpus(commitment: &Commitment) -> String {
     gettext_f("{vcpus} beside the host’s {cpus}: {share}", &[("vcpus", &vcpus), ("cpus", &cpus), ("share", &share)])
 }
 
-fn merging(host: &Counters, saved: Option<u64>) -> String {
-    if !host.merging.present {
-        return gettext("The host’s kernel cannot do it.");
-    }
-    if !host.merging.on {
-        return gettext_f("Switched off. An administrator switches it on with “{command}”.", &[("command", SWITCH_ON)]);
-    }
-    gettext_f("Saves {memory}", &[("memory", &wording::bytes(saved.unwrap_or(host.merging.saved)))])
-}
-
 fn set_subtitle(row: &adw::ActionRow, text: &str) {
     let escaped = gtk::glib::markup_escape_text(text);
     if row.subtitle().is_none_or(|shown| shown != escaped) {
@@ -166,18 +178,7 @@ fn set_label(label: &gtk::Label, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use lodge::manager::host::Merging;
-
     use super::*;
-
-    #[test]
-    fn it_is_said_how_page_merging_is_switched_on_and_what_it_saves() {
-        let host = |present, on| Counters { merging: Merging { present, on, saved: 0 }, ..Counters::default() };
-
-        assert_eq!(merging(&host(false, false), None), "The host’s kernel cannot do it.");
-        assert!(merging(&host(true, false), None).contains(SWITCH_ON));
-        assert_eq!(merging(&host(true, true), Some(2 << 30)), "Saves 2\u{a0}GiB");
-    }
 
     #[test]
     fn overcommitment_is_told_in_numbers() {
