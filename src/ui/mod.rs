@@ -30,6 +30,7 @@ mod operations;
 mod preferences;
 mod progress;
 mod pump;
+mod saver;
 mod settings;
 mod stalls;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{fs, io, path::PathBuf};
 use gtk::glib;
 use serde::{Deserialize, Serialize};
 
-use super::guest_list::View;
+use super::{guest_list::View, saver::Saver};
 
 /// What is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,18 @@ impl Settings {
         settings
     }
 
-    /// Writes them. It touches the disk: call it from a worker thread, or when the windows are gone.
+    /// Writes them from a worker thread.
+    pub fn save_soon(&self) {
+        static SAVER: Saver = Saver::new();
+        let settings = self.clone();
+        SAVER.save(move || {
+            if let Err(error) = settings.save() {
+                tracing::warn!("the window's settings cannot be saved: {error}");
+            }
+        });
+    }
+
+    /// Writes them. It touches the disk: call it when the windows are gone.
     pub fn save(&self) -> io::Result<()> {
         let path = path();
         let text = toml::to_string(self).map_err(io::Error::other)?;

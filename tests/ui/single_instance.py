@@ -1,4 +1,4 @@
-"""A second start ends at once and shows the first one's window."""
+"""A second start ends at once and shows the first one's window, or its wizard if a new guest is wanted."""
 
 import os
 import subprocess
@@ -12,6 +12,9 @@ def test(application):
     second = subprocess.run([os.environ["LODGE"]], timeout=TIMEOUT, check=False)
     assert second.returncode == 0
     assert application.process.poll() is None
+    third = subprocess.run([os.environ["LODGE"], "--new-guest"], timeout=TIMEOUT, check=False)
+    assert third.returncode == 0
+    application.window("New Guest").wait_for_text("Step 1 of 5")
     assert sum(1 for child in application.root.children() if child.name == "Lodge") == 1
 
 

@@ -40,8 +40,27 @@ pub fn add_actions(window: &adw::ApplicationWindow, style: Style, sender: &Compo
         }
     });
     application.add_action(&choose_style);
+    let new_guest = gio::SimpleAction::new(NEW_GUEST, None);
+    let input = sender.input_sender().clone();
+    new_guest.connect_activate(move |_, _| input.emit(AppMsg::Action(Action::NewGuest)));
+    application.add_action(&new_guest);
     actions::install_accelerators(&application);
     search
+}
+
+/// The application's action for a new guest, which the desktop's menu asks for.
+const NEW_GUEST: &str = "new-guest";
+
+/// Has the application that runs already make a new guest, if there is one.
+pub fn asked_elsewhere(application: &adw::Application) -> Result<bool, glib::Error> {
+    application.register(gio::Cancellable::NONE)?;
+    let is_elsewhere = application.is_remote();
+    if is_elsewhere {
+        application.activate_action(NEW_GUEST, None);
+        // Which only brings the other one to the front.
+        application.run_with_args::<&str>(&[]);
+    }
+    Ok(is_elsewhere)
 }
 
 /// The main menu.

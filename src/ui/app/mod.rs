@@ -36,8 +36,9 @@ use crate::ui::{
 /// The application's name on the session bus, of its desktop file and of its icon.
 pub const APPLICATION_ID: &str = "org.lodgevm.Lodge";
 
-/// Runs the application until its last window is closed. Where one runs already, that one comes to the front.
-pub fn run() -> anyhow::Result<()> {
+/// Runs the application until its last window is closed; it begins with the wizard if a new guest is wanted. Where one runs
+/// already, that one comes to the front.
+pub fn run(new_guest: bool) -> anyhow::Result<()> {
     let paths = Paths::from_environment()?;
     if gtk::init().is_err() {
         anyhow::bail!("there is no display to open a window on. Use lodgectl, or log in to a graphical session");
@@ -48,10 +49,16 @@ pub fn run() -> anyhow::Result<()> {
     glib::set_application_name("Lodge");
     gtk::Window::set_default_icon_name(APPLICATION_ID);
     let application = adw::Application::new(Some(APPLICATION_ID), gio::ApplicationFlags::empty());
+    if new_guest && menu::asked_elsewhere(&application)? {
+        return Ok(());
+    }
     stalls::trace();
     // The arguments were read already; GLib would read them once more.
     let no_arguments = std::env::args().take(1).collect();
-    relm4::RelmApp::from_app(application).visible_on_activate(false).with_args(no_arguments).run::<App>(paths);
+    relm4::RelmApp::from_app(application)
+        .visible_on_activate(false)
+        .with_args(no_arguments)
+        .run::<App>((paths, new_guest));
     Ok(())
 }
 
@@ -118,7 +125,8 @@ pub enum AppCommand {
 
 #[relm4::component(pub)]
 impl Component for App {
-    type Init = Paths;
+    /// Where everything lies, and whether a new guest is wanted.
+    type Init = (Paths, bool);
     type Input = AppMsg;
     type Output = ();
     type CommandOutput = AppCommand;
@@ -184,7 +192,7 @@ impl Component for App {
         }
     }
 
-    fn init(paths: Paths, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
+    fn init((paths, new_guest): Self::Init, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
         let (backend, mut changes) = Backend::watch(paths);
         let input = sender.input_sender().clone();
         relm4::spawn(async move {
@@ -237,6 +245,9 @@ impl Component for App {
         notices::add_open_action(&relm4::main_application(), move |key| input.emit(AppMsg::OpenOf(key)));
         let window = root.clone();
         relm4::main_application().connect_activate(move |_| window.present());
+        if new_guest {
+            sender.input(AppMsg::Action(Action::NewGuest));
+        }
         ComponentParts { model, widgets }
     }
 
@@ -259,7 +270,7 @@ impl Component for App {
             AppMsg::List(GuestListOutput::Request(request, guests)) => self.request(request, guests, &sender),
             AppMsg::List(GuestListOutput::View(view)) => {
                 self.settings.list = view;
-                self.save_settings();
+                self.settings.save_soon();
             }
             AppMsg::GuestWindow(GuestWindowOutput::Closed(id)) => {
                 self.windows.closed(&id);
@@ -276,7 +287,7 @@ impl Component for App {
             AppMsg::Style(style) => {
                 self.settings.style = style;
                 style.apply();
-                self.save_settings();
+                self.settings.save_soon();
             }
             AppMsg::Closing => {
                 self.remember_size(root);
@@ -467,15 +478,6 @@ impl App {
             self.settings.maximized = root.is_maximized();
             (self.settings.width, self.settings.height) = root.default_size();
         }
-    }
-
-    fn save_settings(&self) {
-        let settings = self.settings.clone();
-        relm4::spawn_blocking(move || {
-            if let Err(error) = settings.save() {
-                tracing::warn!("the window's settings cannot be saved: {error}");
-            }
-        });
     }
 }
 

@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use release_keys::ReleaseKeys;
 pub use window::present;
 
+use crate::ui::saver::Saver;
+
 /// The version of the file that this program writes, and the newest it reads.
 const VERSION: u32 = 1;
 
@@ -86,6 +88,8 @@ pub enum Unusable {
     Newer,
 }
 
+static SAVER: Saver = Saver::new();
+
 thread_local! {
     static CURRENT: RefCell<Preferences> = RefCell::default();
 }
@@ -101,7 +105,7 @@ pub fn change(change: impl FnOnce(&mut Preferences)) {
         change(current);
         current.clone()
     });
-    relm4::spawn_blocking(move || {
+    SAVER.save(move || {
         if let Err(error) = preferences.save(&path()) {
             tracing::warn!("the preferences cannot be saved: {error}");
         }
