@@ -158,8 +158,29 @@ fn every_control_has_a_name_for_screen_readers() {
 }
 
 #[test]
+fn every_control_of_a_guests_window_has_a_name_for_screen_readers() {
+    if kvm::open().is_some() {
+        run("window_names.py");
+    }
+}
+
+#[test]
 fn everything_can_be_done_by_keyboard() {
     run("keyboard.py");
+}
+
+#[test]
+fn every_shortcut_does_what_it_says() {
+    if kvm::open().is_some() {
+        run("shortcuts.py");
+    }
+}
+
+#[test]
+fn each_preference_is_stored_and_has_its_effect() {
+    if kvm::open().is_some() {
+        run("preferences.py");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use adw::prelude::*;
 
-use crate::ui::{app::APPLICATION_ID, i18n::gettext};
+use crate::ui::{actions::Action, app::APPLICATION_ID, i18n::gettext, widgets::names::name_window};
 
 /// Shows it over `parent`.
 pub fn present(parent: Option<&gtk::Window>) {
@@ -17,5 +17,6 @@ pub fn present(parent: Option<&gtk::Window>) {
         .modal(true)
         .build();
     window.set_transient_for(parent);
+    name_window(&window, &Action::About.title());
     window.present();
 }

@@ -65,7 +65,7 @@ pub fn delete(backend: &Backend, place: &Place, guests: Vec<GuestView>) {
         let preview = preview(&backend, &guests).await;
         let count = number(guests.len());
         let heading = ngettext_f("Delete {n} Guest?", "Delete {n} Guests?", count, &[]);
-        let message = format!("{}\n\n{}", named(&guests), dialogs::kept_for_a_week());
+        let message = format!("{}\n\n{}", named(&guests), dialogs::kept_for_a_week(count));
         let asked = dialogs::confirm_delete(&place.window, &heading, &message, &preview);
         let Some(disks) = asked.await else { return };
         let calling = backend.clone();

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::ui::{
     backend::{GuestState, GuestView, free_name},
-    i18n::{gettext, gettext_f},
+    i18n::{gettext, gettext_f, ngettext_f},
     widgets::form::Form,
 };
 
@@ -38,9 +38,14 @@ pub async fn confirm(parent: &impl IsA<gtk::Window>, heading: &str, message: &st
     choose(&dialog).await
 }
 
-/// What is said before something goes to the trash.
-pub fn kept_for_a_week() -> String {
-    gettext("It can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu.")
+/// What is said before so many guests go to the trash.
+pub fn kept_for_a_week(count: u32) -> String {
+    ngettext_f(
+        "It can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu.",
+        "They can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu.",
+        count,
+        &[],
+    )
 }
 
 /// Asks before guests are deleted, showing which disk images could go with it. `None` when it is to be kept, else whether

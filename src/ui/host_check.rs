@@ -70,8 +70,8 @@ pub fn present(parent: &impl IsA<gtk::Window>, findings: &[Finding]) {
 }
 
 fn row(finding: &Finding) -> adw::ActionRow {
-    let subtitle =
-        if finding.mend.is_empty() { finding.detail.clone() } else { format!("{}\n{}", finding.detail, finding.mend) };
+    let texts = [&finding.detail, &finding.mend].into_iter().filter(|text| !text.is_empty());
+    let subtitle = texts.map(|text| wording::sentence(text)).collect::<Vec<_>>().join("\n");
     let row = adw::ActionRow::builder()
         .title(&finding.name)
         .subtitle(&subtitle)

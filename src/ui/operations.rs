@@ -248,7 +248,7 @@ pub fn delete(backend: &Backend, place: &Place, guest: &GuestView) {
 
 async fn ask_delete(place: &Place, name: &str, disks: &Deleted) -> Option<bool> {
     let heading = gettext_f("Delete “{name}”?", &[("name", name)]);
-    dialogs::confirm_delete(&place.window, &heading, &dialogs::kept_for_a_week(), disks).await
+    dialogs::confirm_delete(&place.window, &heading, &dialogs::kept_for_a_week(1), disks).await
 }
 
 /// Brings deleted guests back, by their names and their places in the trash.

@@ -44,6 +44,14 @@ pub fn status(view: &GuestView) -> String {
     }
 }
 
+/// What the manager says, as a sentence of its own.
+pub fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let stop = if text.is_empty() || text.ends_with(['.', '!', '?', '…', '"', '”']) { "" } else { "." };
+    first + characters.as_str() + stop
+}
+
 /// What keeps a running guest's network from working, if something does.
 pub fn network_problems(view: &GuestView) -> Option<String> {
     let problems = view.network_problems.join("\n");
@@ -177,6 +185,13 @@ mod tests {
         let state = GuestState::Crashed { reason: "its worker was killed".into() };
 
         assert_eq!(status(&GuestView { state, ..guest_view("web") }), "Crashed: its worker was killed");
+    }
+
+    #[test]
+    fn what_the_manager_says_becomes_a_sentence() {
+        assert_eq!(sentence("öffnet nicht. mend it"), "Öffnet nicht. mend it.");
+        assert_eq!(sentence("switch it on with \"echo 1\""), "Switch it on with \"echo 1\"");
+        assert_eq!(sentence(""), "");
     }
 
     #[test]

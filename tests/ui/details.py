@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 from driver import Failure, Widget, run, wait_for
-from guests import lodgectl
+from guests import details_of, lodgectl
 from nameless import nameless
 
 ISO = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
@@ -24,14 +24,6 @@ def edit(name, old, new):
     command = [os.environ["LODGECTL"], "edit", name]
     editor = f"sed -i 's/{old}/{new}/'"
     subprocess.run(command, check=True, env={**os.environ, "EDITOR": editor, "VISUAL": editor}, capture_output=True)
-
-
-def details_of(window):
-    """The page of the window; what is looked for in it is found sooner."""
-    page = window.find("list", "Hardware")
-    while next(page.all("push button", "Apply"), None) is None:
-        page = Widget(page.accessible.get_parent())
-    return Widget(page.accessible.get_parent())
 
 
 def choose(window, entry):

@@ -1,7 +1,9 @@
 """What scripts with running guests share: the guest's sockets, its screen, and its end."""
 
 import atexit
+import csv
 import glob
+import itertools
 import json
 import os
 import signal
@@ -13,7 +15,7 @@ import gi
 gi.require_version("GdkPixbuf", "2.0")
 from gi.repository import GdkPixbuf  # noqa: E402
 
-from driver import TIMEOUT, wait_for  # noqa: E402
+from driver import TIMEOUT, Widget, wait_for  # noqa: E402
 
 
 @atexit.register
@@ -38,6 +40,33 @@ def state(name):
     """The guest's state in a word."""
     listed = json.loads(lodgectl("list", "--all", "--json"))
     return next((guest["state"] for guest in listed if guest["name"] == name), None)
+
+
+# Every exported file is another one.
+NUMBERS = itertools.count()
+
+
+def export(application, window):
+    """The rows of the file that a page of graphs exports."""
+    path = os.path.join(os.environ["HOME"], f"figures-{next(NUMBERS)}.csv")
+    window.find("push button", "Export Figures…").press()
+    wait_for("the file chooser", lambda: application.has_window("Export Figures"))
+    # The proposed name is selected: a path replaces it.
+    application.keys("ctrl+a")
+    application.type(path)
+    application.keys("Return")
+    wait_for("the file is written", lambda: os.path.exists(path) and os.path.getsize(path))
+    application.wait_closed("Export Figures")
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def details_of(window):
+    """The page of what the guest of a window consists of; what is looked for in it is found sooner."""
+    page = window.find("list", "Hardware")
+    while next(page.all("push button", "Apply"), None) is None:
+        page = Widget(page.accessible.get_parent())
+    return Widget(page.accessible.get_parent())
 
 
 class Serial:

@@ -1,5 +1,9 @@
 """Looks for controls without a name that says what they are for, which is what screen readers speak."""
 
+import re
+
+from driver import Failure
+
 # What a person can use.
 CONTROLS = {
     "push button",
@@ -16,6 +20,13 @@ CONTROLS = {
     "list",
     "list item",
     "menu item",
+    "check menu item",
+    "radio menu item",
+    "terminal",
+    "progress bar",
+    "dialog",
+    "frame",
+    "alert",
     "page tab",
     "table",
     "image",
@@ -27,7 +38,7 @@ def nameless(widget, inside=()):
     found = []
     name = widget.name
     # GTK calls a widget without a name by its class.
-    no_name = not name.strip() or name.startswith(("Gtk", "Adw", "Lodge", "Vte"))
+    no_name = not name.strip() or re.match("(Gtk|Adw|Lodge|Vte)[A-Z]", name)
     path = (*inside, repr(widget))
     # The icons of buttons and entries and the list inside of a combo box are their own matter.
     parts = ("push button", "toggle button", "combo box", "text ", "entry ", "page tab ")
@@ -41,3 +52,26 @@ def nameless(widget, inside=()):
         if child.visible:
             found += nameless(child, path)
     return found
+
+
+class Tour:
+    """Goes through windows, pages and dialogs, and has a picture taken of each."""
+
+    def __init__(self, application):
+        self.application = application
+        self.faults = []
+
+    def see(self, widget, name):
+        self.application.screenshot(name)
+        self.faults += [f"{name}: {path}" for path in nameless(widget) if not any(path in fault for fault in self.faults)]
+
+    def close(self, widget, name, is_dialog=True):
+        """Looks at a dialog or a menu, and closes it with Escape."""
+        self.see(widget, name)
+        self.application.keys("Escape")
+        if is_dialog:
+            widget.wait_gone()
+
+    def end(self):
+        if self.faults:
+            raise Failure("these have no name:\n" + "\n".join(self.faults))

@@ -3,20 +3,16 @@ what is still known after the application was started again."""
 
 import csv
 import glob
-import itertools
 import os
 import re
 import subprocess
 import time
 
 from driver import Failure, run, wait_for
-from guests import lodgectl
+from guests import export, lodgectl
 from nameless import nameless
 
 NAME = "a-guest-whose-name-is-so-long-that-it-does-not-fit-anywhere"
-HOME = os.environ["HOME"]
-# Every exported file is another one.
-NUMBERS = itertools.count()
 
 
 def value(window, name):
@@ -27,21 +23,6 @@ def value(window, name):
         return next((found for widget in window.all("label") if (found := entry.search(widget.name))), None)
 
     return wait_for(f"a value of {name!r}", look)[1]
-
-
-def export(application, window):
-    """The rows of an exported file."""
-    path = os.path.join(HOME, f"figures-{next(NUMBERS)}.csv")
-    window.find("push button", "Export Figures…").press()
-    wait_for("the file chooser", lambda: application.has_window("Export Figures"))
-    # The proposed name is selected: a path replaces it.
-    application.keys("ctrl+a")
-    application.type(path)
-    application.keys("Return")
-    wait_for("the file is written", lambda: os.path.exists(path) and os.path.getsize(path))
-    application.wait_closed("Export Figures")
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def last_second(rows):

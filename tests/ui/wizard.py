@@ -4,23 +4,7 @@ import glob
 import os
 
 from driver import run
-
-ISO = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
-
-
-def iso_image():
-    """GRUB's rescue image, or where its package is missing, an image that is just as good for the wizard."""
-    if os.path.exists(ISO):
-        return ISO
-    path = os.path.join(os.environ["HOME"], "rescue.iso")
-    image = bytearray(64 * 2048)
-    image[510:512] = b"\x55\xaa"
-    image[446 + 4] = 0xCD
-    image[16 * 2048 : 16 * 2048 + 6] = b"\x01CD001"
-    image[17 * 2048 : 17 * 2048 + 6] = b"\xffCD001"
-    with open(path, "wb") as file:
-        file.write(image)
-    return path
+from media import rescue_image
 
 
 def test(application):
@@ -35,7 +19,7 @@ def test(application):
     next_button.press()
 
     wizard.wait_for_text("Step 2 of 5")
-    wizard.find("text", "ISO image").enter(iso_image())
+    wizard.find("text", "ISO image").enter(rescue_image())
     wizard.find("label", contains="ISO image, boots")
     application.screenshot("media")
     next_button.press()
@@ -57,7 +41,7 @@ def test(application):
     for step in (4, 3, 2):
         wizard.find("push button", "Back").press()
         wizard.wait_for_text(f"Step {step} of 5")
-    assert wizard.find("text", "ISO image").entered == iso_image()
+    assert wizard.find("text", "ISO image").entered == rescue_image()
     for step in (3, 4, 5):
         next_button.press()
         wizard.wait_for_text(f"Step {step} of 5")

@@ -1,9 +1,9 @@
 //! The window that lists all shortcuts, made from the table of actions.
 
-use gtk::glib;
+use gtk::{glib, prelude::*};
 
 use super::{Action, Scope};
-use crate::ui::i18n::gettext;
+use crate::ui::{i18n::gettext, widgets::names::name_window};
 
 /// How many lines a column of the shortcuts window has at most: it fits onto small screens, and each section onto one page.
 const SHORTCUTS_HIGH: usize = 15;
@@ -11,7 +11,11 @@ const SHORTCUTS_HIGH: usize = 15;
 /// The window that lists all shortcuts.
 pub fn shortcuts_window() -> gtk::ShortcutsWindow {
     let builder = gtk::Builder::from_string(&shortcuts_xml());
-    builder.object("shortcuts").expect("the XML made here has this object")
+    let window: gtk::ShortcutsWindow = builder.object("shortcuts").expect("the XML made here has this object");
+    let title = Action::Shortcuts.title();
+    window.set_title(Some(&title));
+    name_window(&window, &title);
+    window
 }
 
 /// GTK 4.8 takes the contents of a shortcuts window from XML only.

@@ -125,8 +125,8 @@ impl ScreenPage {
         self.placeholder.set_visible(!self.console.has_picture());
         self.placeholder.set_icon_name(Some(wording::guest_icon(guest)));
         self.placeholder.set_title(&gtk::glib::markup_escape_text(&wording::state(&guest.state)));
-        let reason = guest.state.reason().filter(|_| !active).unwrap_or_default();
-        self.placeholder.set_description(Some(&gtk::glib::markup_escape_text(reason)));
+        let reason = guest.state.reason().filter(|_| !active).map(wording::sentence).unwrap_or_default();
+        self.placeholder.set_description(Some(&gtk::glib::markup_escape_text(&reason)));
         self.show_notice(guest);
     }
 
