@@ -1,7 +1,7 @@
 //! The real application, driven as a person with a screen reader and a keyboard does it: each script of `tests/ui/` starts
 //! `lodge` on a screen, a session bus and home folders of its own and speaks AT-SPI to it.
 //!
-//! They need Xvfb, dbus-run-session, xdotool and Python's `gi` with Atspi; where one is missing they say so, and fail in CI.
+//! They need Xvfb, dbus-run-session, xdotool, xclip and Python's `gi` with Atspi; where one is missing they say so, and fail in CI.
 
 #[path = "common/kvm.rs"]
 mod kvm;
@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What the scripts call.
-const PROGRAMS: [&str; 4] = ["dbus-run-session", "xvfb-run", "xdotool", "/usr/bin/python3"];
+const PROGRAMS: [&str; 5] = ["dbus-run-session", "xvfb-run", "xdotool", "xclip", "/usr/bin/python3"];
 
 /// The status with which a script says that the machine lacks something.
 const SKIPPED: i32 = 77;
@@ -138,6 +138,13 @@ fn a_new_guest_is_made_step_by_step_and_stands_in_the_list() {
 #[test]
 fn a_guest_that_boots_a_kernel_is_made_with_the_wizard() {
     run("kernel.py");
+}
+
+#[test]
+fn the_clipboard_is_shared_with_the_guest_that_has_the_keyboard() {
+    if kvm::open().is_some() {
+        run("clipboard.py");
+    }
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Published VNC viewers look at a screen and type: vncdotool (PyPI), TigerVNC's vncviewer and, in a browser, noVNC. They must
 //! show every pixel as it is, and what they send must arrive.
 
+#[path = "viewer/clipboard.rs"]
+mod clipboard;
 #[allow(dead_code, reason = "each test target uses a part of it")]
 mod common;
 #[path = "viewer/guest.rs"]
 mod guest;
 
 use common::picture::decode_png;
+use lodge::clipboard::GuestClipboard;
 use lodge::input::{InputEvent, InputSink, keys};
 use lodge::manager::{certificate::Certificate, paths::Paths};
 use lodge::rfb::gate::{Gate, Password, Rules};
@@ -74,10 +77,20 @@ struct Served {
 
 impl Served {
     fn new(width: u32, height: u32) -> Self {
+        Self::with(width, height, |_| ())
+    }
+
+    /// One that shares the clipboard of a guest.
+    fn sharing(width: u32, height: u32, guest: Arc<dyn GuestClipboard>) -> Self {
+        Self::with(width, height, |server| server.share_clipboard(guest))
+    }
+
+    fn with(width: u32, height: u32, prepare: impl FnOnce(&Server)) -> Self {
         let canvas = Arc::new(Canvas::new(width, height));
         let devices = Arc::new(Devices::default());
         let folder = tempfile::tempdir().unwrap();
         let server = Server::new(Arc::clone(&canvas) as _, Arc::clone(&devices) as _, "screen", Arc::new(|_| ()));
+        prepare(&server);
         let listener = UnixListener::bind(folder.path().join("vnc.sock")).unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {

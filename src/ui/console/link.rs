@@ -84,8 +84,9 @@ async fn run(path: PathBuf, sender: mpsc::Sender<LinkEvent>) {
 
 async fn connect(path: &Path, sharing: bool) -> Result<(Client, mpsc::Receiver<Event>), ClientError> {
     let stream = socket::connect_async(path).await.map_err(ProtocolError::Io)?;
+    let options = Options { clipboard: true, ..Options::local() };
     match sharing {
-        true => Client::connect_sharing(stream, Options::local()).await,
-        false => Client::connect(stream, Options::local()).await,
+        true => Client::connect_sharing(stream, options).await,
+        false => Client::connect(stream, options).await,
     }
 }

@@ -1,12 +1,13 @@
 //! The console: a widget that shows a guest's screen and takes a person's keys and pointer to it.
 //!
 //! [`geometry`] knows where the picture lies, [`paint`] draws it, [`keyboard`] and [`pointer`] know what the guest holds down,
-//! [`link`] is the connection, [`cursor`] the guest's pointer. A new picture is asked for when the last one was drawn, so a
+//! [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest shares with the desktop. A new picture is asked for when the last one was drawn, so a
 //! hidden console costs nothing and the display's rate is never exceeded.
 //!
 //! While it has the keyboard focus the console takes every key, those of the desktop too where the display server lets it.
 //! The release keys that are preferred let go; so does leaving the window.
 
+mod clipboard;
 mod cursor;
 mod geometry;
 mod keyboard;
@@ -24,6 +25,7 @@ use lodge::{
 };
 
 use crate::ui::preferences;
+use clipboard::Clipboard;
 pub use geometry::Scaling;
 use keyboard::Reaction;
 use link::{Link, LinkEvent};
@@ -48,6 +50,7 @@ impl Console {
         console.take_keys();
         console.take_pointer();
         console.follow_focus();
+        console.imp().clipboard.replace(Some(Clipboard::new(&console.display())));
         console
     }
 
@@ -65,7 +68,7 @@ impl Console {
     /// Shows nothing any more.
     pub fn disconnect_from_guest(&self) {
         self.imp().link.replace(None);
-        self.imp().client.replace(None);
+        self.set_client(None);
         self.imp().picture.replace(None);
         self.imp().cursor.replace(None);
         self.imp().size.set((0, 0));
@@ -73,6 +76,19 @@ impl Console {
         self.show_cursor();
         self.queue_resize();
         self.tell();
+    }
+
+    /// The guest is there, or gone.
+    fn set_client(&self, client: Option<Client>) {
+        self.with_clipboard(|clipboard| clipboard.set_client(client.clone()));
+        self.imp().client.replace(client);
+    }
+
+    /// Tells the shared clipboard something.
+    fn with_clipboard(&self, tell: impl FnOnce(&Clipboard)) {
+        if let Some(clipboard) = &*self.imp().clipboard.borrow() {
+            tell(clipboard);
+        }
     }
 
     /// Sets how the picture fills the console.
@@ -127,6 +143,7 @@ impl Console {
             imp.pointer.borrow_mut().release_all(client);
         }
         if imp.captured.replace(false) {
+            self.with_clipboard(|clipboard| clipboard.set_active(false));
             if let Some(toplevel) = self.toplevel() {
                 toplevel.restore_system_shortcuts();
             }
@@ -142,6 +159,7 @@ impl Console {
             return;
         }
         imp.captured.set(true);
+        self.with_clipboard(|clipboard| clipboard.set_active(true));
         if let Some(toplevel) = self.toplevel() {
             toplevel.inhibit_system_shortcuts(None::<&gdk::ButtonEvent>);
         }
@@ -177,7 +195,7 @@ impl Console {
                 client.request_update();
                 imp.pointer.borrow_mut().set_follows_position(true);
                 imp.cursor.replace(None);
-                imp.client.replace(Some(client));
+                self.set_client(Some(client));
                 if self.has_focus() {
                     self.capture();
                 }
@@ -192,9 +210,16 @@ impl Console {
                 self.show_cursor();
             }
             LinkEvent::Screen(Event::Bell) => self.error_bell(),
+            LinkEvent::Screen(Event::ClipboardOffered(offers)) => {
+                self.with_clipboard(|clipboard| clipboard.guest_offers(offers));
+            }
+            LinkEvent::Screen(Event::ClipboardRequested) => self.with_clipboard(Clipboard::guest_requests),
+            LinkEvent::Screen(Event::ClipboardProvided(text)) => {
+                self.with_clipboard(|clipboard| clipboard.guest_provides(&text));
+            }
             LinkEvent::Screen(_) => {}
             LinkEvent::Lost => {
-                imp.client.replace(None);
+                self.set_client(None);
                 imp.picture.replace(None);
                 imp.cursor.replace(None);
                 imp.size.set((0, 0));
@@ -363,8 +388,8 @@ mod imp {
     use std::cell::{Cell, RefCell};
 
     use super::{
-        Client, Link, Scaling, gdk, geometry::Placement, glib, keyboard::Keyboard, paint::Picture, pointer::Pointer,
-        wish::Wish,
+        Client, Clipboard, Link, Scaling, gdk, geometry::Placement, glib, keyboard::Keyboard, paint::Picture,
+        pointer::Pointer, wish::Wish,
     };
     use gtk::{prelude::*, subclass::prelude::*};
 
@@ -386,6 +411,7 @@ mod imp {
         /// There is a newer one.
         pub outdated: Cell<bool>,
         pub wish: RefCell<Wish>,
+        pub clipboard: RefCell<Option<Clipboard>>,
         pub changed: RefCell<Option<Changed>>,
     }
 

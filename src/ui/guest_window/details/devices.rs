@@ -46,6 +46,15 @@ pub fn display(context: &Context<'_>, definition: &Definition) -> Page {
         definition.devices.tablet,
         |definition, on| definition.devices.tablet = on,
     );
+    form.switch(
+        "devices.clipboard",
+        [
+            &gettext("Shared Clipboard"),
+            &gettext("Text copied in one can be pasted in the other, if the guest has the package spice-vdagent"),
+        ],
+        definition.devices.clipboard,
+        |definition, on| definition.devices.clipboard = on,
+    );
     listening::add(&mut form, definition);
     form.finish()
 }
