@@ -44,10 +44,14 @@ pub fn status(view: &GuestView) -> String {
     }
 }
 
-/// What the manager says, as a sentence of its own.
+/// What the manager says, as a sentence of its own. A name at its beginning stays as it is.
 pub fn sentence(text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default().trim_end_matches([',', ':', ';', '.']);
     let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let first = match word.chars().all(char::is_alphabetic) {
+        true => characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default(),
+        false => String::new(),
+    };
     let stop = if text.is_empty() || text.ends_with(['.', '!', '?', '…', '"', '”']) { "" } else { "." };
     first + characters.as_str() + stop
 }
@@ -191,6 +195,7 @@ mod tests {
     fn what_the_manager_says_becomes_a_sentence() {
         assert_eq!(sentence("öffnet nicht. mend it"), "Öffnet nicht. mend it.");
         assert_eq!(sentence("switch it on with \"echo 1\""), "Switch it on with \"echo 1\"");
+        assert_eq!(sentence("kvm_intel is loaded"), "kvm_intel is loaded.");
         assert_eq!(sentence(""), "");
     }
 

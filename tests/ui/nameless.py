@@ -36,18 +36,20 @@ CONTROLS = {
 def nameless(widget, inside=()):
     """The paths to the controls below that have no name of their own."""
     found = []
-    name = widget.name
+    # Each is asked for once: every question goes to the application and back.
+    role, name = widget.role, widget.name
     # GTK calls a widget without a name by its class.
     no_name = not name.strip() or re.match("(Gtk|Adw|Lodge|Vte)[A-Z]", name)
-    path = (*inside, repr(widget))
-    # The icons of buttons and entries and the list inside of a combo box are their own matter.
+    path = (*inside, f"{role} {name!r}")
+    # The icons of buttons and entries and what is inside of a combo box are their own matter.
     parts = ("push button", "toggle button", "combo box", "text ", "entry ", "page tab ")
-    decoration = widget.role == "image" and any(step.startswith(parts) for step in inside)
-    in_combo = any(step.startswith("combo box") for step in inside)
+    decoration = role == "image" and any(step.startswith(parts) for step in inside)
     # libadwaita 1.2 gives the button that closes a toast no name.
     in_toast = any("AdwToastWidget" in step for step in inside)
-    if widget.role in CONTROLS and no_name and not (decoration or in_combo or in_toast):
+    if role in CONTROLS and no_name and not (decoration or in_toast):
         found.append(" > ".join(path[-6:]))
+    if role == "combo box":
+        return found
     for child in widget.children():
         if child.visible:
             found += nameless(child, path)
