@@ -18,9 +18,12 @@ use std::{
 
 use super::file_lock::{self, Kind, WHOLE};
 
-/// The lock, held for as long as this value, or a process that inherited its descriptor, lives.
+/// The lock, held for as long as this value lives, or those whom it was [shared](RunLock::share) with.
 #[derive(Debug)]
-pub struct RunLock(File);
+pub struct RunLock {
+    file: File,
+    is_shared: bool,
+}
 
 impl RunLock {
     /// Takes the lock at `path`, making the file when it is not there. `None` when somebody else holds it, and for longer than a
@@ -40,13 +43,24 @@ impl RunLock {
         if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(Some(Self(file)))
+        Ok(Some(Self { file, is_shared: false }))
     }
 }
 
-impl From<RunLock> for OwnedFd {
-    fn from(lock: RunLock) -> Self {
-        lock.0.into()
+impl RunLock {
+    /// A descriptor for another process, by which the lock is held until the last copy of it is closed, too.
+    pub fn share(&mut self) -> io::Result<OwnedFd> {
+        self.is_shared = true;
+        Ok(self.file.try_clone()?.into())
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        if !self.is_shared {
+            // Closing it would not be enough: a process that is being started has a copy for a moment.
+            let _ = file_lock::release(&self.file, WHOLE);
+        }
     }
 }
 
@@ -64,11 +78,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lock_is_held_until_its_last_descriptor_is_closed() {
+    fn a_lock_that_is_not_shared_is_free_at_once_whoever_has_a_copy_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.lock");
         let lock = RunLock::acquire(&path).unwrap().unwrap();
-        let inherited = lock.0.try_clone().unwrap();
+        let copy = lock.file.try_clone().unwrap();
+
+        drop(lock);
+
+        assert!(!is_held(&path).unwrap());
+        drop(copy);
+    }
+
+    #[test]
+    fn a_shared_lock_is_held_until_its_last_descriptor_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.lock");
+        let mut lock = RunLock::acquire(&path).unwrap().unwrap();
+        let inherited = lock.share().unwrap();
 
         drop(lock);
 

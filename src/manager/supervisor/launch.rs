@@ -74,7 +74,7 @@ impl Supervisor {
         }
 
         // The lock comes first: of two who start a guest, only one opens its disks.
-        let lock = self.take_lock(name)?;
+        let mut lock = self.take_lock(name)?;
         // Until then its snapshots could change, and with them its disks.
         self.library().settled(name)?;
         let mut definition = self.library().load(name)?.definition;
@@ -85,7 +85,7 @@ impl Supervisor {
             media.put_into(&mut definition);
         }
         let mut inherited = Inherited::default();
-        let run_lock = inherited.add(lock);
+        let run_lock = inherited.add(lock.share().map_err(io_error("the run lock cannot be handed over"))?);
         let kvm = inherited.add(kvm::open(&self.root).map_err(|error| refused(kvm::refused(&error)))?);
         let unfit = |problems| SupervisorError::Unfit { name: name.to_owned(), problems };
         let boot = match &definition.kernel {
