@@ -7,9 +7,13 @@ use crate::run;
 
 /// Compiles `resources/lodge.gresource.xml` to `lodge.gresource`.
 pub fn compile_resources() -> Result<(), Box<dyn Error>> {
-    for changed in
-        ["resources/lodge.gresource.xml", "resources/style.css", "resources/style-dark.css", "resources/icons"]
-    {
+    for changed in [
+        "resources/lodge.gresource.xml",
+        "resources/style.css",
+        "resources/style-dark.css",
+        "resources/style-hc.css",
+        "resources/icons",
+    ] {
         println!("cargo::rerun-if-changed={changed}");
     }
     let target = format!("--target={}", out_dir()?.join("lodge.gresource").display());

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 
-use gtk::prelude::*;
 use lodge::manager::statistics::Point;
 
 use super::view::Column;
@@ -11,34 +10,37 @@ use crate::ui::{backend::GuestView, i18n::gettext_f, widgets::graph::Graph, word
 /// Transfers of fewer bytes a second do not fill a graph.
 const LEAST_FULL: f32 = 1024.0 * 1024.0;
 
-/// The widgets of one figure.
+/// The widget of one figure.
 pub struct Figure {
     /// What it is of.
     pub column: Column,
-    widget: gtk::Box,
-    label: gtk::Label,
     graph: Graph,
-    /// The guest and the value that screen readers are told of.
-    told: RefCell<(String, String)>,
+    /// What is written and told to screen readers: of which guest, which value, and how that reads.
+    told: RefCell<Told>,
+}
+
+/// See [`Figure`].
+#[derive(Default)]
+struct Told {
+    name: String,
+    /// The value's bits: what is the same reads the same.
+    value: Option<u64>,
+    text: String,
 }
 
 impl Figure {
     /// Without any guest.
     pub fn new(column: Column) -> Self {
-        let label = gtk::Label::builder().css_classes(["caption", "numeric", "dim-label"]).xalign(1.0).build();
-        label.set_width_chars(if column == Column::Cpu { 5 } else { 9 });
-        let graph = Graph::default();
-        graph.set_size_request(if column == Column::Cpu { 112 } else { 64 }, 32);
-        graph.set_valign(gtk::Align::Center);
-        let widget = gtk::Box::builder().spacing(9).build();
-        widget.append(&label);
-        widget.append(&graph);
-        Self { column, widget, label, graph, told: RefCell::default() }
+        let graph = match column {
+            Column::Cpu => Graph::new(112, 5),
+            _ => Graph::new(64, 9),
+        };
+        Self { column, graph, told: RefCell::default() }
     }
 
     /// What is put into the row.
-    pub fn widget(&self) -> &gtk::Box {
-        &self.widget
+    pub fn widget(&self) -> &Graph {
+        &self.graph
     }
 
     /// Whether it has its place in the guest's row: while a guest is off the first figure has none, and of one that cannot be read
@@ -50,18 +52,30 @@ impl Figure {
     /// Shows what the guest uses now and has used; nothing while it does not run.
     pub fn show(&self, view: &GuestView, points: &[&Point]) {
         let active = view.state.is_active();
-        self.graph.set_opacity(if active { 1.0 } else { 0.0 });
+        self.graph.set_drawn(active);
         let points = if active { points } else { &[] };
         let values: Vec<f32> = points.iter().map(|point| self.value(view, point)).collect();
         let full = self.full(view, &values);
         self.graph.set_samples(values.iter().map(|value| value / full));
-        let text = self.text(view, values.last().copied());
-        let is_told = |told: &(String, String)| told.0 == view.name && told.1 == text;
-        if !is_told(&self.told.borrow()) {
-            self.label.set_label(&text);
-            self.describe(&view.name, &text);
-            self.told.replace((view.name.clone(), text));
+        self.tell(view, values.last().copied());
+    }
+
+    /// Writes and tells a value, if that is not the one that stands there.
+    fn tell(&self, view: &GuestView, latest: Option<f32>) {
+        let value = match self.column {
+            Column::Memory => memory(view),
+            _ => latest.map(|value| value.to_bits().into()),
+        };
+        let mut told = self.told.borrow_mut();
+        if told.name == view.name && told.value == value {
+            return;
         }
+        let text = self.text(view, latest);
+        if told.name != view.name || told.text != text {
+            self.graph.set_text(&text);
+            self.describe(&view.name, &text);
+        }
+        *told = Told { name: view.name.clone(), value, text };
     }
 
     fn value(&self, view: &GuestView, point: &Point) -> f32 {
@@ -130,7 +144,7 @@ mod tests {
             let text = |column, view: &GuestView| {
                 let figure = Figure::new(column);
                 figure.show(view, &[&Point::default(), &point]);
-                figure.label.label().replace('\u{a0}', " ")
+                figure.graph.text().replace('\u{a0}', " ")
             };
 
             assert_eq!(

@@ -92,6 +92,8 @@ impl GuestRow {
 
         imp.operate.set_css_classes(&["flat", "circular"]);
         imp.operate.set_valign(gtk::Align::Center);
+        // What most rows have is set while GTK need not ask the display whether the pointer is there.
+        imp.operate.set_tooltip_text(Some(&gettext("Run")));
         imp.operate.connect_clicked(glib::clone!(
             #[weak(rename_to = row)]
             self,
@@ -107,6 +109,7 @@ impl GuestRow {
         ));
         imp.menu.set_icon_name("view-more-symbolic");
         imp.menu.set_css_classes(&["flat", "circular"]);
+        imp.menu.set_tooltip_text(Some(&gettext("Menu")));
         imp.menu.set_valign(gtk::Align::Center);
         imp.menu.connect_clicked(glib::clone!(
             #[weak(rename_to = row)]
@@ -117,18 +120,9 @@ impl GuestRow {
                 }
             }
         ));
-        imp.screen.set_size_request(SCREEN_WIDTH, SCREEN_WIDTH * 5 / 8);
-        imp.screen.set_can_shrink(true);
-        imp.screen.set_css_classes(&["guest-screen"]);
-        imp.screen.set_overflow(gtk::Overflow::Hidden);
-        imp.screen.set_accessible_role(gtk::AccessibleRole::Presentation);
-        let screen = adw::Clamp::builder().maximum_size(SCREEN_WIDTH).tightening_threshold(SCREEN_WIDTH).build();
-        screen.set_child(Some(&imp.screen));
-        screen.set_valign(gtk::Align::Center);
         // The icon is in the middle of it, which must not make it wider.
         imp.face.set_hexpand(false);
         imp.face.append(&imp.icon);
-        imp.face.append(&screen);
         self.append(&imp.face);
         self.append(&texts);
         figures.iter().for_each(|figure| self.append(figure.widget()));
@@ -169,9 +163,25 @@ impl GuestRow {
     fn show_screen(&self, item: &GuestItem) {
         let imp = self.imp();
         let screen = item.screen().filter(|_| imp.shows_screens.get());
-        imp.screen.set_visible(screen.is_some());
         imp.icon.set_visible(screen.is_none());
-        imp.screen.set_paintable(screen.as_ref());
+        if screen.is_some() || imp.screen.get().is_some() {
+            let picture = imp.screen.get_or_init(|| self.add_screen());
+            picture.set_visible(screen.is_some());
+            picture.set_paintable(screen.as_ref());
+        }
+    }
+
+    /// The picture for the first screen: rows of guests that are off have none.
+    fn add_screen(&self) -> gtk::Picture {
+        let picture = gtk::Picture::builder().can_shrink(true).css_classes(["guest-screen"]).build();
+        picture.set_size_request(SCREEN_WIDTH, SCREEN_WIDTH * 5 / 8);
+        picture.set_overflow(gtk::Overflow::Hidden);
+        picture.set_accessible_role(gtk::AccessibleRole::Presentation);
+        let clamp = adw::Clamp::builder().maximum_size(SCREEN_WIDTH).tightening_threshold(SCREEN_WIDTH).build();
+        clamp.set_child(Some(&picture));
+        clamp.set_valign(gtk::Align::Center);
+        self.imp().face.append(&clamp);
+        picture
     }
 
     /// The guest that the row shows.
@@ -215,28 +225,23 @@ impl GuestRow {
         imp.status.set_label(&status);
         let network = wording::network_problems(&view);
         imp.warning.set_visible(network.is_some());
-        imp.warning.set_tooltip_text(network.as_deref());
-        imp.warning.update_property(&[Property::Label(network.as_deref().unwrap_or_default())]);
-        imp.icon.set_icon_name(Some(wording::guest_icon(&view)));
-        self.set_css_classes(&["guest-row", wording::state_class(&view)]);
+        if set_tooltip(&imp.warning, network.as_deref()) {
+            imp.warning.update_property(&[Property::Label(network.as_deref().unwrap_or_default())]);
+        }
+        let icon = wording::guest_icon(&view);
+        if imp.icon.icon_name().as_deref() != Some(icon) {
+            imp.icon.set_icon_name(Some(icon));
+        }
+        // New classes are a new style for all that is in the row.
+        let class = wording::state_class(&view);
+        if imp.state_class.replace(class) != class {
+            self.set_css_classes(&["guest-row", class]);
+        }
         let tags = view.definition.as_ref().map(|definition| definition.tags.join(" · ")).unwrap_or_default();
         imp.tags.set_visible(!tags.is_empty());
         imp.tags.set_label(&tags);
 
-        let name = [("name", view.name.as_str())];
-        let operation = likeliest(&view);
-        imp.operate.set_sensitive(operation.is_some());
-        let (icon, tooltip, label) = match operation {
-            Some(Operation::Pause) => {
-                ("media-playback-pause-symbolic", gettext("Pause"), gettext_f("Pause {name}", &name))
-            }
-            _ => ("media-playback-start-symbolic", gettext("Run"), gettext_f("Run {name}", &name)),
-        };
-        imp.operate.set_icon_name(icon);
-        imp.operate.set_tooltip_text(Some(&tooltip));
-        imp.operate.update_property(&[Property::Label(&label)]);
-        imp.menu.set_tooltip_text(Some(&gettext("Menu")));
-        imp.menu.update_property(&[Property::Label(&gettext_f("Menu of {name}", &name))]);
+        self.show_buttons(&view);
         // The list's own row widget is what screen readers stop at.
         if let Some(list_row) = self.parent() {
             let status = network.map_or(status.clone(), |network| format!("{status}. {network}"));
@@ -246,6 +251,25 @@ impl GuestRow {
         drop(view);
         self.show_screen(item);
         self.show_figures(item);
+    }
+
+    fn show_buttons(&self, view: &GuestView) {
+        let imp = self.imp();
+        let name = [("name", view.name.as_str())];
+        let operation = likeliest(view);
+        imp.operate.set_sensitive(operation.is_some());
+        let (icon, tooltip, label) = match operation {
+            Some(Operation::Pause) => {
+                ("media-playback-pause-symbolic", gettext("Pause"), gettext_f("Pause {name}", &name))
+            }
+            _ => ("media-playback-start-symbolic", gettext("Run"), gettext_f("Run {name}", &name)),
+        };
+        if imp.operate.icon_name().as_deref() != Some(icon) {
+            imp.operate.set_icon_name(icon);
+        }
+        set_tooltip(&imp.operate, Some(&tooltip));
+        imp.operate.update_property(&[Property::Label(&label)]);
+        imp.menu.update_property(&[Property::Label(&gettext_f("Menu of {name}", &name))]);
     }
 
     fn show_statistics(&self, item: &GuestItem) {
@@ -269,6 +293,15 @@ impl GuestRow {
     }
 }
 
+/// Sets a tooltip if it is another one, and says whether it is: after each change GTK asks the display where the pointer is.
+fn set_tooltip(widget: &impl IsA<gtk::Widget>, text: Option<&str>) -> bool {
+    let is_new = widget.tooltip_text().as_deref() != text;
+    if is_new {
+        widget.set_tooltip_text(text);
+    }
+    is_new
+}
+
 /// What a person most likely wants to do to the guest.
 fn likeliest(view: &GuestView) -> Option<Operation> {
     let readable = view.definition.is_ok();
@@ -276,7 +309,7 @@ fn likeliest(view: &GuestView) -> Option<Operation> {
 }
 
 mod imp {
-    use std::cell::{Cell, RefCell};
+    use std::cell::{Cell, OnceCell, RefCell};
 
     use super::*;
 
@@ -290,8 +323,10 @@ mod imp {
         /// The icon, or the screen in its place.
         pub face: gtk::Box,
         pub icon: gtk::Image,
-        pub screen: gtk::Picture,
+        pub screen: OnceCell<gtk::Picture>,
         pub shows_screens: Cell<bool>,
+        /// The style class for the guest's state.
+        pub state_class: Cell<&'static str>,
         /// The columns that were chosen.
         pub columns: RefCell<Vec<Column>>,
         pub name: gtk::Label,

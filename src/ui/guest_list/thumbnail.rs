@@ -20,7 +20,7 @@ const NEW_AT_ONCE: usize = 4;
 pub struct Thumbnail {
     width: usize,
     height: usize,
-    /// Red, green and blue, line after line.
+    /// Blue, green, red and a full opacity, line after line: what cairo draws without another look at each pixel.
     pixels: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl Thumbnail {
         if small_width == 0 || small_height == 0 {
             return None;
         }
-        let mut small = Vec::with_capacity(small_width * small_height * 3);
+        let mut small = Vec::with_capacity(small_width * small_height * 4);
         for y in 0..small_height {
             for x in 0..small_width {
                 let mut sums = [0u32; 3];
@@ -56,7 +56,8 @@ impl Thumbnail {
                         sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u32::from(*value));
                     }
                 }
-                small.extend(sums.map(|sum| (sum / (by * by) as u32) as u8));
+                let [red, green, blue] = sums.map(|sum| (sum / (by * by) as u32) as u8);
+                small.extend([blue, green, red, u8::MAX]);
             }
         }
         Some(Self { width: small_width, height: small_height, pixels: small })
@@ -66,7 +67,10 @@ impl Thumbnail {
     pub fn texture(self) -> Option<gdk::Texture> {
         let (width, height) = (i32::try_from(self.width).ok()?, i32::try_from(self.height).ok()?);
         let bytes = glib::Bytes::from_owned(self.pixels);
-        Some(gdk::MemoryTexture::new(width, height, gdk::MemoryFormat::R8g8b8, &bytes, self.width * 3).upcast())
+        Some(
+            gdk::MemoryTexture::new(width, height, gdk::MemoryFormat::B8g8r8a8Premultiplied, &bytes, self.width * 4)
+                .upcast(),
+        )
     }
 }
 
@@ -97,8 +101,8 @@ mod tests {
 
         assert_eq!((small.width, small.height), (128, 80));
         assert_eq!(
-            (&small.pixels[..3], &small.pixels[small.pixels.len() - 3..]),
-            (&[200, 100, 50][..], &[0, 0, 255][..])
+            (&small.pixels[..4], &small.pixels[small.pixels.len() - 4..]),
+            (&[50, 100, 200, 255][..], &[255, 0, 0, 255][..])
         );
     }
 

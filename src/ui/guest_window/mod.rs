@@ -11,6 +11,8 @@ mod serial;
 mod snapshots;
 mod typing;
 
+use std::time::Duration;
+
 use adw::prelude::*;
 use gtk::accessible::Property;
 use lodge::manager::drives;
@@ -22,7 +24,7 @@ use crate::ui::{
     dialogs,
     i18n::gettext_f,
     operations::{self, Place, on_tokio},
-    preferences, wording,
+    preferences, pump, wording,
 };
 use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput, Item};
 use machine_actions::MachineActions;
@@ -70,6 +72,8 @@ pub struct GuestWindowInit {
 /// What a guest's window is told.
 #[derive(Debug)]
 pub enum GuestWindowMsg {
+    /// The window is made, and is to be shown.
+    Made,
     /// Come to the front.
     Present,
     /// The guest's name, definition or state has changed.
@@ -253,8 +257,12 @@ impl Component for GuestWindow {
         let (toasts, jobs) = (&toasts, model.place.jobs.widget());
         let switcher = &page_switcher(&model.stack);
         let widgets = view_output!();
-        root.present();
-        model.screen.focus();
+        let input = sender.input_sender().clone();
+        relm4::spawn_local(async move {
+            // All else has its turn between the making of a window and its first layout.
+            pump::rest(Duration::ZERO).await;
+            input.emit(GuestWindowMsg::Made);
+        });
         ComponentParts { model, widgets }
     }
 
@@ -266,6 +274,10 @@ impl Component for GuestWindow {
         root: &Self::Root,
     ) {
         match message {
+            GuestWindowMsg::Made => {
+                root.present();
+                self.screen.focus();
+            }
             GuestWindowMsg::Present => root.present(),
             GuestWindowMsg::Changed(guest) => {
                 self.guest = *guest;
@@ -457,7 +469,8 @@ const PAGES: [(&str, Action, &str); 5] = [
 ];
 
 fn pages(widgets: [&gtk::Widget; PAGES.len()]) -> adw::ViewStack {
-    let stack = adw::ViewStack::new();
+    // Pages that are not shown are not measured: a window has many, and opens with one.
+    let stack = adw::ViewStack::builder().hhomogeneous(false).vhomogeneous(false).build();
     for ((name, action, _), widget) in PAGES.into_iter().zip(widgets) {
         stack.add_titled(widget, Some(name), &action.title());
     }
@@ -471,7 +484,11 @@ fn page_switcher(stack: &adw::ViewStack) -> gtk::Box {
         let button = gtk::ToggleButton::builder().icon_name(icon).tooltip_text(action.tooltip()).build();
         button.update_property(&[Property::Label(&action.title())]);
         let stack = stack.clone();
-        button.connect_clicked(move |_| stack.set_visible_child_name(name));
+        button.connect_clicked(move |button| {
+            stack.set_visible_child_name(name);
+            // A press on the button of the page that is shown turns to no other one.
+            button.set_active(true);
+        });
         switcher.append(&button);
         (name, button)
     });

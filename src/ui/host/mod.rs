@@ -24,6 +24,14 @@ pub enum HostPage {
 }
 
 impl HostPage {
+    const ALL: [Self; 4] = [Self::Usage, Self::Storage, Self::Networks, Self::Trash];
+
+    /// The page that is shown.
+    fn shown(stack: &adw::ViewStack) -> Option<Self> {
+        let name = stack.visible_child_name()?;
+        Self::ALL.into_iter().find(|page| page.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -51,18 +59,23 @@ struct Pages {
 }
 
 impl Pages {
-    fn reload(&self) {
-        self.usage.reload();
-        self.storage.reload();
-        self.networks.reload();
-        self.trash.reload();
+    /// Looks again at what can be seen; the other pages are looked at when a person turns to them.
+    fn reload(&self, stack: &adw::ViewStack) {
+        match HostPage::shown(stack) {
+            Some(HostPage::Usage) => self.usage.reload(),
+            Some(HostPage::Storage) => self.storage.reload(),
+            Some(HostPage::Networks) => self.networks.reload(),
+            Some(HostPage::Trash) => self.trash.reload(),
+            None => {}
+        }
     }
 }
 
 impl HostWindow {
     /// A window over `parent` that is not shown yet.
     pub fn new(backend: &Backend, parent: &gtk::Window) -> Self {
-        let stack = adw::ViewStack::new();
+        // Pages that are not shown are not measured.
+        let stack = adw::ViewStack::builder().hhomogeneous(false).vhomogeneous(false).build();
         let toasts = adw::ToastOverlay::new();
         toasts.set_child(Some(&stack));
         toasts.set_vexpand(true);
@@ -106,10 +119,16 @@ impl HostWindow {
             }
         });
         // Others change what is shown here: it is looked at whenever a person turns to it.
-        let shown = pages.clone();
+        let (shown, turned) = (pages.clone(), stack.downgrade());
         window.connect_is_active_notify(move |window| {
-            if window.is_active() {
-                shown.reload();
+            if let Some(stack) = turned.upgrade().filter(|_| window.is_active()) {
+                shown.reload(&stack);
+            }
+        });
+        let (shown, seen) = (pages.clone(), window.downgrade());
+        stack.connect_visible_child_notify(move |stack| {
+            if seen.upgrade().is_some_and(|window| window.is_visible()) {
+                shown.reload(stack);
             }
         });
         Self { window, stack, pages }
@@ -119,7 +138,7 @@ impl HostWindow {
     pub fn present(&self, page: HostPage) {
         self.stack.set_visible_child_name(page.name());
         self.window.present();
-        self.pages.reload();
+        self.pages.reload(&self.stack);
         // The keyboard goes on from the page that was asked for, not from the first one's tab.
         if let Some(shown) = self.stack.visible_child() {
             shown.child_focus(gtk::DirectionType::TabForward);
@@ -129,7 +148,7 @@ impl HostWindow {
     /// Guests have come, gone or changed, and so may have who needs which disk.
     pub fn follow_guests(&self) {
         if self.window.is_visible() {
-            self.pages.reload();
+            self.pages.reload(&self.stack);
         }
     }
 

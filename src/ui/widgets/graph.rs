@@ -1,15 +1,25 @@
-//! A small graph of shares between 0 and 1 over time: a line over a tinted area, newest at the right. Its colour is the CSS
-//! `color` of the node `graph`.
+//! A figure in small: what it is now as text, and how it was as a graph of shares between 0 and 1, newest at the right. The text has
+//! the CSS `color` of the node `graph`, the graph the accent colour. It is one widget with one picture, since a list has hundreds.
+
+mod picture;
 
 use gtk::{
     accessible::Property,
-    cairo, gdk, glib, graphene,
+    gdk, glib, graphene, pango,
     prelude::*,
     subclass::prelude::{ObjectSubclassIsExt, *},
 };
 
+use self::picture::{Look, pixels};
+
 /// The heights of a line that can be told apart: graphs are as high as a line of text or two.
 const STEPS: f32 = 128.0;
+/// The graph's height, in logical pixels.
+const HEIGHT: i32 = 32;
+/// The room between the text and the graph, in logical pixels.
+const SPACING: i32 = 9;
+/// How much of the accent's background colour a graph has.
+const GROUND: f32 = 0.06;
 
 glib::wrapper! {
     /// The widget.
@@ -18,15 +28,18 @@ glib::wrapper! {
         @implements gtk::Accessible, gtk::Buildable, gtk::ConstraintTarget;
 }
 
-impl Default for Graph {
-    fn default() -> Self {
-        glib::Object::new()
-    }
-}
-
 impl Graph {
     /// How many samples fit; older ones are not drawn.
     pub const CAPACITY: usize = 60;
+
+    /// A graph that is so wide, in logical pixels, with room for a text of so many characters before it.
+    pub fn new(width: i32, characters: i32) -> Self {
+        let graph: Self = glib::Object::new();
+        graph.imp().width.set(width);
+        graph.imp().characters.set(characters);
+        graph.set_valign(gtk::Align::Center);
+        graph
+    }
 
     /// Sets what is drawn, oldest first. Draws anew only if something has changed that can be seen.
     pub fn set_samples(&self, samples: impl ExactSizeIterator<Item = f32>) {
@@ -48,8 +61,37 @@ impl Graph {
         changed |= drawn.len() > count;
         drawn.truncate(count);
         if changed {
+            self.imp().picture.replace(None);
             self.queue_draw();
         }
+    }
+
+    /// Sets whether there is a graph after the text; its room stays.
+    pub fn set_drawn(&self, drawn: bool) {
+        if self.imp().drawn.replace(drawn) != drawn {
+            self.queue_draw();
+        }
+    }
+
+    /// Sets what is written before the graph.
+    pub fn set_text(&self, text: &str) {
+        let imp = self.imp();
+        if *imp.text.borrow() == text {
+            return;
+        }
+        let before = imp.text_room();
+        imp.text.replace(text.to_owned());
+        imp.layout().set_text(text);
+        match imp.text_room() == before {
+            true => self.queue_draw(),
+            false => self.queue_resize(),
+        }
+    }
+
+    /// What is written before the graph.
+    #[cfg(test)]
+    pub fn text(&self) -> String {
+        self.imp().text.borrow().clone()
     }
 
     /// What screen readers say of the graph.
@@ -58,25 +100,21 @@ impl Graph {
     }
 }
 
-/// The points of the line through `samples` (0 to 1) in an area of `width` by `height`: the newest at the right edge, a
-/// full history reaching the left one.
-fn points(samples: &[f32], width: f64, height: f64) -> impl DoubleEndedIterator<Item = (f64, f64)> {
-    let step = width / (Graph::CAPACITY - 1) as f64;
-    let start = width - step * samples.len().saturating_sub(1) as f64;
-    samples
-        .iter()
-        .enumerate()
-        .map(move |(index, sample)| (start + step * index as f64, height * (1.0 - f64::from(*sample))))
-}
-
 mod imp {
-    use std::cell::RefCell;
+    use std::cell::{Cell, OnceCell, RefCell};
 
     use super::*;
 
     #[derive(Default)]
     pub struct Graph {
         pub samples: RefCell<Vec<f32>>,
+        pub text: RefCell<String>,
+        pub width: Cell<i32>,
+        pub characters: Cell<i32>,
+        pub drawn: Cell<bool>,
+        layout: OnceCell<pango::Layout>,
+        /// How the samples look, as far as they were drawn.
+        pub picture: RefCell<Option<(Look, gdk::Texture)>>,
     }
 
     #[glib::object_subclass]
@@ -93,51 +131,90 @@ mod imp {
 
     impl ObjectImpl for Graph {}
 
-    impl WidgetImpl for Graph {
-        fn snapshot(&self, snapshot: &gtk::Snapshot) {
-            let widget = self.obj();
-            let (width, height) = (widget.width() as f32, widget.height() as f32);
-            let samples = self.samples.borrow();
-            // Room for half of the line's width above and below, so that 0 and 1 are drawn whole.
-            let inset = 1.0;
-            if samples.len() < 2 || width <= 2.0 || height <= 2.0 * inset {
-                return;
+    impl Graph {
+        /// The text as it is written; it follows the widget's font by itself.
+        pub fn layout(&self) -> &pango::Layout {
+            self.layout.get_or_init(|| {
+                let layout = self.obj().create_pango_layout(None);
+                // Digits of one width: a text does not dance while it counts.
+                let attributes = pango::AttrList::new();
+                attributes.insert(pango::AttrFontFeatures::new("tnum=1"));
+                layout.set_attributes(Some(&attributes));
+                layout
+            })
+        }
+
+        /// The room for the text, in logical pixels; none where there is never one.
+        pub fn text_room(&self) -> i32 {
+            let layout = self.layout();
+            if self.characters.get() == 0 && self.text.borrow().is_empty() {
+                return 0;
             }
-            let color = widget.style_context().color();
-            let cairo = snapshot.append_cairo(&graphene::Rect::new(0.0, 0.0, width, height));
-            cairo.translate(0.0, f64::from(inset));
-            let drawn = draw(&cairo, &samples, f64::from(width), f64::from(height - 2.0 * inset), &color);
-            if let Err(error) = drawn {
-                tracing::debug!("the graph cannot be drawn: {error}");
+            let metrics = layout.context().metrics(None, None);
+            let character = metrics.approximate_char_width().max(metrics.approximate_digit_width());
+            let wanted = (character * self.characters.get() + pango::SCALE - 1) / pango::SCALE;
+            wanted.max(layout.pixel_size().0) + SPACING
+        }
+
+        fn picture(&self) -> gdk::Texture {
+            let widget = self.obj();
+            let color = |name: &str, opacity: f32| {
+                let color = widget.style_context().lookup_color(name).unwrap_or_else(|| widget.style_context().color());
+                [color.red(), color.green(), color.blue(), color.alpha() * opacity]
+            };
+            let look = Look {
+                size: (self.width.get().max(1) as usize, HEIGHT as usize),
+                scale: widget.scale_factor().max(1) as usize,
+                line: color("accent_color", 1.0),
+                ground: color("accent_bg_color", GROUND),
+            };
+            let mut picture = self.picture.borrow_mut();
+            match &*picture {
+                Some((drawn, texture)) if *drawn == look => texture.clone(),
+                _ => {
+                    let pixels = glib::Bytes::from_owned(pixels(&look, &self.samples.borrow(), super::Graph::CAPACITY));
+                    let (width, height) = (look.size.0 * look.scale, look.size.1 * look.scale);
+                    // What cairo draws without another look at each pixel.
+                    let format = gdk::MemoryFormat::B8g8r8a8Premultiplied;
+                    let texture = gdk::MemoryTexture::new(width as i32, height as i32, format, &pixels, width * 4);
+                    let texture = texture.upcast::<gdk::Texture>();
+                    picture.replace((look, texture.clone()));
+                    texture
+                }
             }
         }
     }
 
-    fn draw(
-        cairo: &cairo::Context,
-        samples: &[f32],
-        width: f64,
-        height: f64,
-        color: &gdk::RGBA,
-    ) -> Result<(), cairo::Error> {
-        let set_color = |alpha: f64| {
-            let [red, green, blue, opacity] = [color.red(), color.green(), color.blue(), color.alpha()].map(f64::from);
-            cairo.set_source_rgba(red, green, blue, opacity * alpha);
-        };
-        for (x, y) in points(samples, width, height) {
-            cairo.line_to(x, y);
+    impl WidgetImpl for Graph {
+        fn measure(&self, orientation: gtk::Orientation, _for_size: i32) -> (i32, i32, i32, i32) {
+            let size = match orientation {
+                gtk::Orientation::Horizontal => self.text_room() + self.width.get(),
+                _ => self.layout().pixel_size().1.max(HEIGHT),
+            };
+            (size, size, -1, -1)
         }
-        let line = cairo.copy_path()?;
-        cairo.line_to(width, height);
-        cairo.line_to(points(samples, width, height).next().map_or(0.0, |(x, _)| x), height);
-        cairo.close_path();
-        set_color(0.2);
-        cairo.fill()?;
-        cairo.append_path(&line);
-        cairo.set_line_width(1.5);
-        cairo.set_line_join(cairo::LineJoin::Round);
-        set_color(1.0);
-        cairo.stroke()
+
+        fn snapshot(&self, snapshot: &gtk::Snapshot) {
+            let widget = self.obj();
+            let (graph, height) = (self.width.get() as f32, widget.height() as f32);
+            // The text ends where the graph's room begins; all is the other way round from right to left.
+            let (room, spacing) = (widget.width() as f32 - graph, SPACING as f32);
+            let (text, x) = match widget.direction() {
+                gtk::TextDirection::Rtl => (graph + spacing, 0.0),
+                _ => (room - spacing - self.layout().pixel_size().0 as f32, room),
+            };
+            if !self.text.borrow().is_empty() {
+                let middle = ((height - self.layout().pixel_size().1 as f32) / 2.0).round();
+                snapshot.save();
+                snapshot.translate(&graphene::Point::new(text, middle));
+                snapshot.append_layout(self.layout(), &widget.style_context().color());
+                snapshot.restore();
+            }
+            if self.drawn.get() {
+                let top = ((height - HEIGHT as f32) / 2.0).round();
+                snapshot.append_texture(&self.picture(), &graphene::Rect::new(x, top, graph, HEIGHT as f32));
+            }
+        }
     }
 }
 
@@ -147,18 +224,9 @@ mod tests {
     use crate::ui::testing;
 
     #[test]
-    fn the_newest_sample_is_at_the_right_edge_and_a_full_history_reaches_the_left() {
-        let some: Vec<_> = points(&[0.0, 1.0], 59.0, 20.0).collect();
-        let full: Vec<_> = points(&[0.5; Graph::CAPACITY], 59.0, 20.0).collect();
-
-        assert_eq!(some, [(58.0, 20.0), (59.0, 0.0)]);
-        assert_eq!((full[0], full[Graph::CAPACITY - 1]), ((0.0, 10.0), (59.0, 10.0)));
-    }
-
-    #[test]
     fn only_the_newest_samples_are_kept_and_wild_ones_are_tamed() {
         testing::with_gtk(|| {
-            let graph = Graph::default();
+            let graph = Graph::new(60, 0);
 
             graph.set_samples((0..100).map(|index| if index == 99 { f32::NAN } else { index as f32 }));
 
@@ -169,18 +237,34 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_guest_paints_more_than_an_idle_one() {
+    fn a_text_is_written_and_a_graph_drawn_only_where_there_is_one() {
         testing::with_gtk(|| {
-            let painted = |share: f32| {
-                let graph = Graph::default();
-                graph.set_size_request(60, 20);
-                graph.set_samples([share; Graph::CAPACITY].into_iter());
+            let painted = |text: &str, drawn: bool| {
+                let graph = Graph::new(60, 5);
+                graph.set_text(text);
+                graph.set_drawn(drawn);
+                graph.set_samples([0.5; Graph::CAPACITY].into_iter());
                 testing::painted_pixels(&graph)
             };
 
-            let (idle, busy) = (painted(0.0), painted(0.9));
+            let (text, graph) = (painted("100%", false), painted("", true));
 
-            assert!(busy > idle + 400, "idle {idle}, busy {busy}");
+            assert!(text > 20 && text < 1000, "the text has {text} pixels");
+            assert!(graph > 60 * HEIGHT as usize - 20, "the graph has {graph} pixels");
+        });
+    }
+
+    #[test]
+    fn a_text_that_needs_more_room_gets_it() {
+        testing::with_gtk(|| {
+            let width = |text: &str| {
+                let graph = Graph::new(60, 5);
+                graph.set_text(text);
+                graph.measure(gtk::Orientation::Horizontal, -1).0
+            };
+
+            assert_eq!(width("1%"), width("99%"));
+            assert!(width("a good deal more than that") > width("99%"));
         });
     }
 }

@@ -71,6 +71,8 @@ pub struct Details {
     leaflet: adw::Leaflet,
     notice: Controller<InfoBar>,
     on_edit: OnEdit,
+    /// Whether the page was ever seen; until then it costs nothing.
+    seen: bool,
     /// Whether changes are being applied.
     busy: bool,
     can: Can,
@@ -124,6 +126,8 @@ pub enum DetailsMsg {
     Changed(Box<GuestView>),
     /// The guest has a new point in its history.
     Sampled,
+    /// The page can be seen now.
+    Seen,
     /// The page is shown.
     Focus,
     /// An entry was chosen.
@@ -292,14 +296,16 @@ impl Component for Details {
             leaflet: leaflet.clone(),
             notice,
             on_edit,
+            seen: false,
             busy: false,
             can: Can::default(),
         };
-        model.load(&sender);
         let leaflet = &leaflet;
         let widgets = view_output!();
         let input = sender.input_sender().clone();
         leaflet.connect_folded_notify(move |_| input.emit(DetailsMsg::Sampled));
+        let input = sender.input_sender().clone();
+        leaflet.connect_map(move |_| input.emit(DetailsMsg::Seen));
         ComponentParts { model, widgets }
     }
 
@@ -314,12 +320,21 @@ impl Component for Details {
             DetailsMsg::Changed(guest) => {
                 self.guest = *guest;
                 let stored = self.draft.as_ref().and_then(Draft::stored);
-                if stored.is_none() || stored != self.guest.definition.as_ref().ok() {
+                if self.seen && (stored.is_none() || stored != self.guest.definition.as_ref().ok()) {
+                    self.load(&sender);
+                }
+                if self.leaflet.is_mapped() {
+                    self.show_page();
+                }
+            }
+            DetailsMsg::Sampled if !self.leaflet.is_mapped() => return,
+            DetailsMsg::Sampled => self.show_page(),
+            DetailsMsg::Seen => {
+                if !std::mem::replace(&mut self.seen, true) {
                     self.load(&sender);
                 }
                 self.show_page();
             }
-            DetailsMsg::Sampled => self.show_page(),
             DetailsMsg::Focus => {
                 self.look_around(&sender);
                 self.sidebar.focus();
@@ -430,6 +445,7 @@ impl Details {
 
     /// Takes over what the definition is now.
     fn take(&mut self, loaded: Loaded, sender: &ComponentSender<Self>) {
+        let is_first = self.draft.is_none();
         let rebased = match &mut self.draft {
             Some(draft) => draft.rebase(loaded),
             None => {
@@ -442,6 +458,10 @@ impl Details {
         if rebased == Rebased::Taken || awaited.is_some() {
             self.item = awaited.unwrap_or_else(|| self.item.clone());
             self.build_page(sender);
+        }
+        // There was nothing yet to give the keyboard to.
+        if is_first && self.leaflet.is_mapped() {
+            self.sidebar.focus();
         }
     }
 

@@ -27,9 +27,8 @@ impl Now {
         let row = |title: String| adw::ActionRow::builder().title(title).subtitle_lines(0).build();
         let state = row(gettext("State"));
         let cpu = row(gettext("CPU"));
-        let graph = Graph::default();
-        graph.set_size_request(160, 36);
-        graph.set_valign(gtk::Align::Center);
+        let graph = Graph::new(160, 0);
+        graph.set_drawn(true);
         cpu.add_suffix(&graph);
         let memory = row(gettext("Memory in Use"));
         let inside = row(gettext("Memory in Use Inside the Guest"));

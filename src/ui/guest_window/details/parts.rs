@@ -16,7 +16,8 @@ impl Details {
     pub(super) fn add(&self, action: Action, sender: &ComponentSender<Self>) {
         let (backend, place, name) = (self.backend.clone(), self.place.clone(), self.guest.name.clone());
         let commands = sender.command_sender().clone();
-        let before = self.draft.as_ref().and_then(Draft::stored).cloned();
+        let stored = self.draft.as_ref().and_then(Draft::stored);
+        let before = stored.or(self.guest.definition.as_ref().ok()).cloned();
         relm4::spawn_local(async move {
             let added = match action {
                 Action::AddDisk => {
