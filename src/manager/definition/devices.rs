@@ -21,7 +21,7 @@ const CID_MIN: u32 = 3;
 
 /// The virtio devices of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default = "DevicesDefinition::unsaid")]
 pub struct DevicesDefinition {
     /// Random numbers from the host.
     pub rng: bool,
@@ -34,7 +34,8 @@ pub struct DevicesDefinition {
     /// The port of a guest agent, `org.qemu.guest_agent.0`.
     pub agent: bool,
     /// The clipboard is shared: text that is copied in the guest can be pasted on the host and the other way round, by SPICE's
-    /// agent (the package `spice-vdagent`) in the guest.
+    /// agent (the package `spice-vdagent`) in the guest. New guests have it, but not those whose definition does not say so: it
+    /// has a port of its own, which states that were saved before there was one do not know.
     pub clipboard: bool,
     /// The guest's address (CID) for vsock; without one it has no such device.
     pub vsock: Option<u32>,
@@ -47,6 +48,11 @@ impl Default for DevicesDefinition {
 }
 
 impl DevicesDefinition {
+    /// What a definition means that does not say anything.
+    pub(super) fn unsaid() -> Self {
+        Self { clipboard: false, ..Self::default() }
+    }
+
     pub(super) fn validate(&self, problems: &mut Vec<Problem>) {
         if let Some(cid) = self.vsock
             && !(CID_MIN..u32::MAX).contains(&cid)
@@ -62,14 +68,16 @@ mod tests {
     use crate::manager::definition::Definition;
 
     #[test]
-    fn what_is_left_out_is_as_usual() {
+    fn what_is_left_out_is_as_usual_and_as_it_was_before_there_was_a_clipboard() {
         let text = "version = 1\nuuid = \"abcd1234-0000-4000-8000-000000000001\"\nmemory = \"1GiB\"\n";
 
         let plain = Definition::from_toml(text, "web").unwrap().devices;
         let quiet = Definition::from_toml(&format!("{text}[devices]\nballoon = false\nvsock = 7\n"), "web").unwrap();
 
-        assert!(plain.rng && plain.balloon && plain.agent && plain.clipboard);
-        assert!(!quiet.devices.balloon && quiet.devices.rng);
+        assert!(plain.rng && plain.balloon && plain.agent && !plain.clipboard);
+        assert!(!quiet.devices.balloon && quiet.devices.rng && !quiet.devices.clipboard);
+        let new = Definition::new("web");
+        assert!(Definition::from_toml(&new.to_toml(), "web").unwrap().devices.clipboard);
         assert_eq!(quiet.devices.vsock, Some(7));
     }
 

@@ -99,7 +99,7 @@ pub struct Definition {
     #[serde(default)]
     pub display: DisplayDefinition,
     /// The other devices.
-    #[serde(default)]
+    #[serde(default = "DevicesDefinition::unsaid")]
     pub devices: DevicesDefinition,
     /// Disks and CD-ROMs.
     #[serde(default, rename = "disk")]

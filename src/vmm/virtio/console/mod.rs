@@ -368,7 +368,9 @@ impl VirtioDevice for Console {
         let damaged = |reason: &str| StateError::damaged(&self.label, reason);
         let Some(handler) = self.engine.handler_mut() else { return Err(damaged("its thread has crashed")) };
         if state.ports.len() != handler.existing().count() {
-            return Err(damaged("it has another number of ports"));
+            return Err(damaged(
+                "it has another number of ports: the guest's console, agent or clipboard was switched on or off since",
+            ));
         }
         if !state.control.is_sound() {
             return Err(damaged("too many control messages wait"));
