@@ -85,8 +85,14 @@ impl Encoder {
         }
         self.plain.clear();
         translator.write_tight(&self.pixels, &mut self.plain);
+        let start = out.len();
         out.push((PIXELS << 4) as u8);
-        self.compress(PIXELS, out)
+        self.compress(PIXELS, out)?;
+        if out.len() - start > self.pixels.len() {
+            // So large without loss: the next photograph is tried, whatever the last one was like.
+            self.untried = 0;
+        }
+        Ok(())
     }
 
     fn load(&mut self, surface: &Surface, rect: Rect) {

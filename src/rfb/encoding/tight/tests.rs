@@ -87,6 +87,22 @@ fn photographs_are_jpeg_only_for_viewers_that_have_named_a_quality() {
 }
 
 #[test]
+fn patterns_that_repeat_lose_nothing_and_photographs_after_them_are_jpeg_again() {
+    let mut encoder = Encoder::new(4);
+    let mut pattern = Surface::new(256, 256);
+    for (place, pixel) in (0..).zip(&mut pattern.pixels) {
+        *pixel = (((place % 256) ^ (place / 256)) * 0x0001_0305) & 0x00FF_FFFF;
+    }
+    let mut first_byte = |surface: &Surface| encoded(&mut encoder, surface, surface.bounds().unwrap(), Some(8))[0];
+
+    assert_eq!([first_byte(&pattern), first_byte(&pattern)], [0, 0]);
+    let mut noisy = noise(1, 256, 256, 60_000, 1);
+    noisy.pixels.iter_mut().for_each(|pixel| *pixel &= 0x000F_0F0F);
+    let kinds = [first_byte(&noisy), first_byte(&noisy), first_byte(&noisy)];
+    assert_eq!(kinds[1..], [control::JPEG; 2]);
+}
+
+#[test]
 fn a_viewer_of_16_bits_gets_its_own_pixels() {
     let format =
         PixelFormat { bits_per_pixel: 16, depth: 16, max: [31, 63, 31], shift: [11, 5, 0], ..PixelFormat::NATIVE };
