@@ -131,6 +131,18 @@ impl Memory {
         bytes
     }
 
+    /// A copy of a rectangle that lies in it, in bytes.
+    pub(super) fn bytes_of(&self, part: Rect) -> Vec<u8> {
+        let mut bytes = vec![0; part.width as usize * part.height as usize * PIXEL];
+        let memory = self.region.as_volatile_slice();
+        for (y, row) in (part.y as usize..).zip(bytes.chunks_mut(part.width.max(1) as usize * PIXEL)) {
+            if let Ok(pixels) = memory.offset((y * self.width as usize + part.x as usize) * PIXEL) {
+                pixels.copy_to(row);
+            }
+        }
+        bytes
+    }
+
     /// Copies the whole memory into a surface of the same size.
     pub(super) fn read(&self, surface: &mut Surface) {
         self.region.as_volatile_slice().copy_to(&mut surface.pixels);
@@ -205,6 +217,8 @@ mod tests {
         assert!(seen == picture);
         let bytes: Vec<u8> = picture.pixels.iter().flat_map(|pixel| pixel.to_le_bytes()).collect();
         assert!(viewers.bytes() == bytes);
+        let corner = viewers.bytes_of(Rect { x: 68, y: 38, width: 2, height: 2 });
+        assert_eq!(corner, [&bytes[(38 * 70 + 68) * 4..][..8], &bytes[(39 * 70 + 68) * 4..]].concat());
     }
 
     #[test]

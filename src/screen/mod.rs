@@ -24,6 +24,23 @@ pub struct Rect {
     pub height: u32,
 }
 
+impl Rect {
+    /// What of it lies in a picture of this size, if anything.
+    pub fn within(self, width: u32, height: u32) -> Option<Self> {
+        let (width, height) = (width.checked_sub(self.x)?, height.checked_sub(self.y)?);
+        let part = Self { width: self.width.min(width), height: self.height.min(height), ..self };
+        (part.width > 0 && part.height > 0).then_some(part)
+    }
+
+    /// Whether it and another have a pixel in common.
+    pub fn meets(self, other: Self) -> bool {
+        let meets = |start: u32, length: u32, other: u32, others_length: u32| {
+            start < other.saturating_add(others_length) && other < start.saturating_add(length)
+        };
+        meets(self.x, self.width, other.x, other.width) && meets(self.y, self.height, other.y, other.height)
+    }
+}
+
 /// A picture in memory: one `u32` a pixel, `0x00RRGGBB`, rows from the top without gaps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surface {
@@ -97,4 +114,29 @@ pub trait Screen: Send + Sync {
 
     /// A viewer would like the screen to have this size, in pixels: that of its window. The guest may follow or not.
     fn set_preferred_size(&self, _width: u32, _height: u32) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_a_picture_is_cut_off() {
+        let rect = Rect { x: 10, y: 20, width: 30, height: u32::MAX };
+
+        assert_eq!(rect.within(100, 50), Some(Rect { height: 30, ..rect }));
+        assert_eq!(rect.within(15, 50), Some(Rect { width: 5, height: 30, ..rect }));
+        assert_eq!([rect.within(10, 50), rect.within(9, 50), rect.within(100, 20)], [None; 3]);
+    }
+
+    #[test]
+    fn rectangles_that_only_touch_have_no_pixel_in_common() {
+        let rect = Rect { x: 10, y: 10, width: 10, height: 10 };
+
+        let others =
+            [(0, 0, 10, 10), (20, 10, 1, 1), (19, 19, 1, 1), (0, 0, u32::MAX, u32::MAX), (12, 12, 1, 1), (5, 15, 5, 1)];
+
+        let meets = others.map(|(x, y, width, height)| rect.meets(Rect { x, y, width, height }));
+        assert_eq!(meets, [false, false, true, true, true, false]);
+    }
 }

@@ -28,11 +28,11 @@ ROW_STEP = 4        # every fourth row is looked at
 
 
 @contextlib.contextmanager
-def screen(folder, height=HEIGHT):
+def screen(folder, height=HEIGHT, width=WIDTH):
     """An X server; yields its display and its picture in memory."""
     read, write = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{WIDTH}x{height}x24", "-fbdir", folder, "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{width}x{height}x24", "-fbdir", folder, "-nolisten", "tcp"],
         pass_fds=[write], stderr=subprocess.DEVNULL,
     )
     os.close(write)

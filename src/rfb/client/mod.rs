@@ -227,6 +227,16 @@ impl Client {
         self.connection.picture.look(look)
     }
 
+    /// The picture's width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        self.connection.picture.size()
+    }
+
+    /// A copy of a part of the picture, ready to be drawn; `None` when the part lies outside.
+    pub fn pixels_of(&self, part: Rect) -> Option<Pixels> {
+        self.connection.picture.pixels_of(part)
+    }
+
     /// A copy of the picture, ready to be drawn.
     pub fn pixels(&self) -> Pixels {
         self.connection.picture.pixels()

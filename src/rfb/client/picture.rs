@@ -1,8 +1,9 @@
 //! The client's copy of the server's screen, or the memory in which the server has it.
 
 use super::ClientError;
+use crate::rfb::encoding::row_part;
 use crate::rfb::memory::Memory;
-use crate::screen::Surface;
+use crate::screen::{Rect, Surface};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The largest screen that is shown, in pixels: 8K.
@@ -61,6 +62,29 @@ impl Picture {
         }
         drop(memory);
         look(&surface)
+    }
+
+    /// Width and height in pixels.
+    pub(super) fn size(&self) -> (u32, u32) {
+        let surface = self.lock();
+        (surface.width, surface.height)
+    }
+
+    /// A copy of what of a rectangle lies in it.
+    pub(super) fn pixels_of(&self, part: Rect) -> Option<Pixels> {
+        let memory = self.memory();
+        if let Some(memory) = &*memory {
+            let part = part.within(memory.size().0, memory.size().1)?;
+            return Some(Pixels { width: part.width, height: part.height, bytes: memory.bytes_of(part) });
+        }
+        drop(memory);
+        let surface = self.lock();
+        let part = part.within(surface.width, surface.height)?;
+        let mut bytes = Vec::with_capacity(part.width as usize * part.height as usize * 4);
+        for y in part.y..part.y + part.height {
+            bytes.extend(row_part(&surface, part.x, y, part.width).iter().flat_map(|pixel| pixel.to_le_bytes()));
+        }
+        Some(Pixels { width: part.width, height: part.height, bytes })
     }
 
     /// A copy.

@@ -153,7 +153,10 @@ mod tests {
         assert!(matches!(damage, Some(Event::Damaged(rects)) if rects == [Rect { x: 4, y: 0, width: 8, height: 16 }]));
         assert!(client.with_picture(|seen| *seen == picture));
         let pixels = client.pixels();
-        assert_eq!((pixels.width, pixels.height, pixels.bytes.len()), (16, 16, 1024));
+        assert_eq!((client.size(), pixels.width, pixels.height, pixels.bytes.len()), ((16, 16), 16, 16, 1024));
+        let corner = client.pixels_of(Rect { x: 14, y: 15, width: 9, height: 9 }).unwrap();
+        assert_eq!((corner.width, corner.height, &corner.bytes[..]), (2, 1, &pixels.bytes[1016..]));
+        assert_eq!(client.pixels_of(Rect { x: 16, y: 0, width: 1, height: 1 }), None);
 
         server.say(&update(&[(wire(0, 0, 8, 8), Encoding::DESKTOP_SIZE, &[])]), None).await;
         assert!(matches!(events.recv().await, Some(Event::Resized { width: 8, height: 8 })));
@@ -161,6 +164,8 @@ mod tests {
         server.say(&update(&[(wire(0, 0, 1, 1), Encoding::RAW, &[1, 2, 3, 4])]), None).await;
         assert!(matches!(events.recv().await, Some(Event::Damaged(_))));
         assert_eq!(client.pixels().bytes[..8], [1, 2, 3, 0, 0, 0, 0, 0]);
+        let corner = client.pixels_of(Rect { x: 0, y: 0, width: 1, height: 2 }).unwrap();
+        assert_eq!(corner.bytes, [1, 2, 3, 0, 0, 0, 0, 0]);
     }
 
     #[tokio::test]

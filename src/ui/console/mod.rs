@@ -1,7 +1,8 @@
 //! The console: a widget that shows a guest's screen and takes a person's keys and pointer to it.
 //!
-//! [`geometry`] knows where the picture lies, [`paint`] draws it, [`keyboard`] and [`pointer`] know what the guest holds down,
-//! [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest shares with the desktop. A new picture is asked for when the last one was drawn, so a
+//! [`geometry`] knows where the picture lies, [`paint`] draws it, in [`tiles`] where that is cheaper, [`keyboard`] and [`pointer`] know
+//! what the guest holds down, [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest shares with the
+//! desktop. A new picture is asked for when the last one was drawn, so a
 //! hidden console costs nothing and the display's rate is never exceeded.
 //!
 //! While it has the keyboard focus the console takes every key, those of the desktop too where the display server lets it.
@@ -14,6 +15,7 @@ mod keyboard;
 mod link;
 mod paint;
 mod pointer;
+mod tiles;
 mod wish;
 
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use gtk::{gdk, glib, prelude::*, subclass::prelude::*};
 use lodge::{
     input::Key,
     rfb::client::{Client, Event},
+    screen::Rect,
 };
 
 use crate::ui::preferences;
@@ -200,7 +203,10 @@ impl Console {
                     self.capture();
                 }
             }
-            LinkEvent::Screen(Event::Damaged(_)) => self.show_picture(),
+            LinkEvent::Screen(Event::Damaged(rects)) => {
+                imp.damage.borrow_mut().extend(rects);
+                self.show_picture();
+            }
             LinkEvent::Screen(Event::PointerMode { follows_position }) => {
                 imp.pointer.borrow_mut().set_follows_position(follows_position);
                 self.show_cursor();
@@ -239,10 +245,11 @@ impl Console {
             imp.outdated.set(true);
             return;
         }
-        let pixels = client.pixels();
-        let size = (pixels.width, pixels.height);
-        let picture = paint::Picture::new(self.upcast_ref(), pixels);
-        let first = imp.picture.replace(picture).is_none();
+        let (damage, last) = (imp.damage.take(), imp.picture.take());
+        let first = last.is_none();
+        let picture = paint::Picture::new(self.upcast_ref(), &client, last, &damage);
+        let size = picture.as_ref().map_or((0, 0), paint::Picture::size);
+        imp.picture.replace(picture);
         if imp.size.replace(size) != size {
             self.queue_resize();
             self.wish_for_size();
@@ -388,7 +395,7 @@ mod imp {
     use std::cell::{Cell, RefCell};
 
     use super::{
-        Client, Clipboard, Link, Scaling, gdk, geometry::Placement, glib, keyboard::Keyboard, paint::Picture,
+        Client, Clipboard, Link, Rect, Scaling, gdk, geometry::Placement, glib, keyboard::Keyboard, paint::Picture,
         pointer::Pointer, wish::Wish,
     };
     use gtk::{prelude::*, subclass::prelude::*};
@@ -400,6 +407,8 @@ mod imp {
         pub link: RefCell<Option<Link>>,
         pub client: RefCell<Option<Client>>,
         pub picture: RefCell<Option<Picture>>,
+        /// What of it is older than the guest's.
+        pub damage: RefCell<Vec<Rect>>,
         pub cursor: RefCell<Option<gdk::Cursor>>,
         pub size: Cell<(u32, u32)>,
         pub scaling: Cell<Scaling>,
