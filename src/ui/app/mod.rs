@@ -110,8 +110,11 @@ pub enum AppMsg {
 /// What the manager has answered.
 #[derive(Debug)]
 pub enum AppCommand {
-    /// The first look at the library is over.
-    Loaded,
+    /// The library was looked at for the first time.
+    Looked {
+        /// Whether it has guests, which are to be shown.
+        has_guests: bool,
+    },
     /// The host was looked at; show the window if the person has asked for it.
     Host {
         /// What was found.
@@ -315,7 +318,8 @@ impl Component for App {
 
     fn update_cmd(&mut self, message: AppCommand, sender: ComponentSender<Self>, root: &Self::Root) {
         match message {
-            AppCommand::Loaded => self.list.emit(GuestListMsg::Loaded),
+            AppCommand::Looked { has_guests: true } => {}
+            AppCommand::Looked { has_guests: false } => self.list.emit(GuestListMsg::NothingToCome),
             AppCommand::Host { findings: Ok(findings), show } => {
                 self.host_bar.emit(InfoBarMsg::Set(host_check::notice(&findings)));
                 if show {
@@ -484,10 +488,7 @@ impl App {
 /// Asks what the window cannot know by itself: whether there are no guests, and how the host stands.
 fn look_around(backend: &Backend, sender: &ComponentSender<App>) {
     let watched = backend.clone();
-    sender.oneshot_command(async move {
-        watched.loaded().await;
-        AppCommand::Loaded
-    });
+    sender.oneshot_command(async move { AppCommand::Looked { has_guests: watched.has_guests().await } });
     check_host(backend, false, sender);
 }
 

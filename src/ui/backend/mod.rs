@@ -145,10 +145,10 @@ impl Backend {
         &self.guests
     }
 
-    /// Waits until the first look at the library is over: what the live view has not told of by then is not there.
-    pub async fn loaded(&self) {
+    /// Whether there are guests that the live view will tell of, if it has not yet.
+    pub async fn has_guests(&self) -> bool {
         let library = self.library.clone();
-        let _ = blocking(move || Ok(library.names()?.len())).await;
+        blocking(move || Ok(!library.names()?.is_empty())).await.unwrap_or(false)
     }
 
     /// Does `operation` to the guest.

@@ -227,6 +227,7 @@ impl Console {
             LinkEvent::Lost => {
                 self.set_client(None);
                 imp.picture.replace(None);
+                imp.damage.take();
                 imp.cursor.replace(None);
                 imp.size.set((0, 0));
                 self.let_go();

@@ -54,7 +54,7 @@ pub struct GuestList {
     looked: Instant,
     /// Every tag that a guest has, and the menu's items for them.
     tags: (Vec<String>, gio::Menu),
-    /// Whether the first look at the library is over; until then the list is blank rather than "empty".
+    /// Whether guests have come, or it is known that there are none; until then the list is blank rather than "empty".
     loaded: bool,
 }
 
@@ -73,8 +73,8 @@ pub struct GuestListInit {
 pub enum GuestListMsg {
     /// Guests have changed.
     Apply(Vec<GuestChange>),
-    /// The library was looked at: if nothing has come by now, there is nothing.
-    Loaded,
+    /// The library was looked at, and is empty.
+    NothingToCome,
     /// Show or hide the search entry.
     ToggleSearch,
     /// The search entry was shown or hidden.
@@ -260,11 +260,12 @@ impl Component for GuestList {
                 self.model.apply(changes);
                 self.look_at_screens(&widgets.view, &sender);
                 if !only_figures {
+                    self.loaded = true;
                     self.enable_actions();
                     self.show_tags();
                 }
             }
-            GuestListMsg::Loaded => self.loaded = true,
+            GuestListMsg::NothingToCome => self.loaded = true,
             GuestListMsg::ToggleSearch => {
                 let bar = &widgets.search_bar;
                 bar.set_search_mode(!bar.is_search_mode());
