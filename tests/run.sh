@@ -5,12 +5,12 @@
 #
 # Without arguments: all of them; else only the named ones, "lib" or the name of a file in tests/. Tests that need what the
 # machine lacks (/dev/kvm, a package) say "skipped: …"; with CI=true they fail instead. Each target runs with its own
-# folders for HOME, XDG and TMPDIR, tests of the desktop application (ui…, and the application's own) on a display and a
-# session bus of their own. What a test leaves behind (a process, a file) counts as a failure.
+# folders for HOME, XDG and TMPDIR, the application's own tests on a display and a session bus of their own; each script of ui_atspi
+# makes those for itself. What a test leaves behind (a process, a file) counts as a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-minutes_per_target=15
+minutes_per_target=20
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lodge-test
 venv=$cache/venv
 scratch=$(mktemp -d /tmp/lodge-test.XXXXXX)             # short: names of Unix sockets have at most 107 bytes
@@ -53,7 +53,7 @@ run_target() {
     chmod 700 "$home/run"
     threads=$(nproc)
     case $kind:$label in
-        bin:lodge | test:ui*)
+        bin:lodge)
             threads=1
             display=(dbus-run-session -- xvfb-run -a -s "-screen 0 1600x1000x24") ;;
         lib:*) ;;

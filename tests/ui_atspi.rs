@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// What the scripts call.
@@ -25,6 +26,9 @@ const SEGMENTATION_FAULT: i32 = 139;
 /// How often a script is run whose own Python crashes: libatspi does so now and then while windows come and go, which says
 /// nothing about the application.
 const ATTEMPTS: usize = 3;
+
+/// The first display that nobody has begun to look at.
+static DISPLAYS: AtomicU32 = AtomicU32::new(100);
 
 /// Makes a network of a script's own with a bridge and a TAP interface, and goes on with a command.
 const BRIDGED: &str = "mount --make-rprivate /; mount -t sysfs sysfs /sys; ip link set lo up; ip link add br0 type bridge; \
@@ -74,8 +78,10 @@ fn attempt(script: &str, mut session: Command, last: bool) -> bool {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("it is ours");
         path
     };
+    // Two that look for a free display at the same time must not find the same one.
+    let display = DISPLAYS.fetch_add(1, Ordering::Relaxed).to_string();
     let output = session
-        .args(["--", "xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", "/usr/bin/python3"])
+        .args(["--", "xvfb-run", "-a", "-n", &display, "-s", "-screen 0 1600x1000x24", "/usr/bin/python3"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui").join(script))
         .env("LODGE", env!("CARGO_BIN_EXE_lodge"))
         .env("LODGECTL", env!("CARGO_BIN_EXE_lodgectl"))
