@@ -461,6 +461,12 @@ fn tigervnc_comes_through_the_gate_with_a_password_and_over_tls_and_not_without(
         display.wait_for(&served.canvas.picture());
         assert_eq!(served.canvas.viewers(), 1);
         drop(viewer);
+        // What the next one shows is not to be taken for what is left of this one.
+        let deadline = Instant::now() + PATIENCE;
+        while served.canvas.viewers() > 0 || find(&display.screen(), &served.canvas.picture()).is_some() {
+            assert!(Instant::now() < deadline, "a viewer that was ended is still there");
+            std::thread::sleep(GLANCE);
+        }
     }
 
     for (port, options) in [(plain, vec![wrong.as_str()]), (encrypted, vec![encryption, &trust, &wrong])] {
