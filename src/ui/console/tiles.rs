@@ -48,7 +48,7 @@ impl Tiles {
     /// Takes over what has changed; `None` when it cannot.
     pub fn update(mut self, client: &Client, damage: &[Rect]) -> Option<Self> {
         for tile in &mut self.tiles {
-            let seen = tile.rect.with_margin(self.size);
+            let seen = with_margin(tile.rect);
             if damage.iter().any(|rect| rect.meets(seen)) {
                 *tile = Tile::new(client, tile.rect)?;
             }
@@ -65,23 +65,16 @@ impl Tiles {
     }
 }
 
-/// A rectangle that can be made larger.
-trait WithMargin {
-    /// It and what is around it, in a picture of this size.
-    fn with_margin(self, size: (u32, u32)) -> Self;
-}
-
-impl WithMargin for Rect {
-    fn with_margin(self, (width, height): (u32, u32)) -> Self {
-        let (x, y) = (self.x.saturating_sub(MARGIN), self.y.saturating_sub(MARGIN));
-        let (right, bottom) = (width.min(self.x + self.width + MARGIN), height.min(self.y + self.height + MARGIN));
-        Self { x, y, width: right - x, height: bottom - y }
-    }
+/// A rectangle and its margin, which can go beyond the picture.
+fn with_margin(rect: Rect) -> Rect {
+    let (x, y) = (rect.x.saturating_sub(MARGIN), rect.y.saturating_sub(MARGIN));
+    Rect { x, y, width: rect.x - x + rect.width + MARGIN, height: rect.y - y + rect.height + MARGIN }
 }
 
 impl Tile {
     fn new(client: &Client, rect: Rect) -> Option<Self> {
-        let seen = rect.with_margin(client.size());
+        let seen = with_margin(rect);
+        // The guest may have changed the size of its screen meanwhile; then another picture follows at once.
         let pixels = client.pixels_of(seen)?;
         let (width, height) = (i32::try_from(pixels.width).ok()?, i32::try_from(pixels.height).ok()?);
         let stride = width.checked_mul(PIXEL as i32)?;
