@@ -16,6 +16,7 @@ use crate::{
     manager::{
         certificate::Certificate,
         client::Client,
+        definition::Definition,
         network_screen::{ViewerTrouble, admit_all},
         paths::Paths,
     },
@@ -102,11 +103,11 @@ struct Place {
 impl Vnc {
     pub async fn run(self, context: &Context) -> Result {
         let guest = context.attach(&self.name).await?;
-        let uuid = context.library().load(&guest.name)?.definition.uuid;
-        let running = context.paths().running(uuid);
+        let definition = context.library().load(&guest.name)?.definition;
+        let running = context.paths().running(definition.uuid);
         let mut place = Place { socket: running.vnc().display().to_string(), ..Place::default() };
         let Some(Listen(address)) = self.listen else {
-            place.add_network(&guest.client, context, &guest.name).await?;
+            place.add_network(&guest.client, context, definition).await?;
             return if self.json { context.output.json(&place) } else { context.output.line(place.for_people()) };
         };
         let gate = Gate::new(self.gate.rules(address.ip(), context.paths(), &mut place)?);
@@ -131,14 +132,13 @@ impl Vnc {
 
 impl Place {
     /// Adds where viewers on a network come in because the guest's definition has had it so at its start.
-    async fn add_network(&mut self, client: &Client, context: &Context, name: &str) -> Result {
+    async fn add_network(&mut self, client: &Client, context: &Context, definition: Definition) -> Result {
         // A worker that an older Lodge has started does not know the question.
         let Some(server) = client.network_screen().await.unwrap_or_default() else { return Ok(()) };
         let address = server.host.parse::<IpAddr>().ok().zip(server.service.parse().ok());
         self.address = address.map(SocketAddr::from);
         if server.auth != "none" {
-            let listen = context.library().load(name)?.definition.display.listen;
-            self.password = listen.and_then(|listen| listen.password);
+            self.password = definition.display.listen.and_then(|listen| listen.password);
         }
         if server.vencrypt.is_some() {
             let own = Certificate::own(context.paths())?;

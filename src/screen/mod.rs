@@ -27,17 +27,24 @@ pub struct Rect {
 impl Rect {
     /// What of it lies in a picture of this size, if anything.
     pub fn within(self, width: u32, height: u32) -> Option<Self> {
-        let (width, height) = (width.checked_sub(self.x)?, height.checked_sub(self.y)?);
-        let part = Self { width: self.width.min(width), height: self.height.min(height), ..self };
-        (part.width > 0 && part.height > 0).then_some(part)
+        self.intersection(Self { x: 0, y: 0, width, height })
+    }
+
+    /// The pixels that it and another have in common, if there are any.
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let common = |start: u32, length: u32, others_start: u32, others_length: u32| {
+            let first = start.max(others_start);
+            let end = start.saturating_add(length).min(others_start.saturating_add(others_length));
+            Some((first, end.checked_sub(first).filter(|&length| length > 0)?))
+        };
+        let (x, width) = common(self.x, self.width, other.x, other.width)?;
+        let (y, height) = common(self.y, self.height, other.y, other.height)?;
+        Some(Self { x, y, width, height })
     }
 
     /// Whether it and another have a pixel in common.
     pub fn meets(self, other: Self) -> bool {
-        let meets = |start: u32, length: u32, other: u32, others_length: u32| {
-            start < other.saturating_add(others_length) && other < start.saturating_add(length)
-        };
-        meets(self.x, self.width, other.x, other.width) && meets(self.y, self.height, other.y, other.height)
+        self.intersection(other).is_some()
     }
 }
 

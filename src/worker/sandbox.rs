@@ -147,6 +147,47 @@ const CONDITIONS: &[Condition] = &[
     (libc::SYS_newfstatat, 3, u32::MAX as u64, libc::AT_EMPTY_PATH as u64),
 ];
 
+/// Calls of [`ALWAYS`] that every companion of a worker needs: a program that carries what the guest sends, as `lodge-nat`.
+const COMPANIONS: &[libc::c_long] = &[
+    // Open files and connections.
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_fcntl,
+    libc::SYS_accept4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_getsockopt,
+    // Waiting.
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_futex,
+    libc::SYS_clock_gettime,
+    libc::SYS_restart_syscall,
+    // Memory; that which is executable is in COMPANION_CONDITIONS.
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    // Signals, and the end.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_getrandom,
+];
+
+/// The conditions under which companions make calls.
+const COMPANION_CONDITIONS: &[Condition] = &[
+    (libc::SYS_ioctl, 1, u32::MAX as u64, libc::FIONBIO),
+    (libc::SYS_mmap, 2, libc::PROT_EXEC as u64, 0),
+    (libc::SYS_mprotect, 2, libc::PROT_EXEC as u64, 0),
+];
+
 /// Calls that are said not to exist. They take their arguments from memory, where a filter cannot look; the C library and
 /// Rust's then use their predecessors.
 const MISSING: &[libc::c_long] = &[libc::SYS_clone3, libc::SYS_statx];
@@ -176,6 +217,17 @@ pub struct Policy {
     pub readable: Vec<PathBuf>,
     /// Whether TCP ports can be used.
     pub network: bool,
+}
+
+impl Policy {
+    /// That of a companion of a worker, which needs these beyond what every companion does.
+    pub fn of_companion(calls: &[libc::c_long], conditions: &[Condition]) -> Self {
+        Self {
+            calls: [COMPANIONS, calls].concat(),
+            conditions: [COMPANION_CONDITIONS, conditions].concat(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Shuts the calling thread in as a worker, and with it all that it makes. For good.

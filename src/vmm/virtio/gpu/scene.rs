@@ -235,7 +235,7 @@ impl Scene {
             return Err(ErrorKind::InvalidParameter);
         }
         if let Some(scanout) = self.scanout.filter(|scanout| scanout.resource == id)
-            && let Some(part) = intersection(rect, scanout.rect)
+            && let Some(part) = rect.intersection(scanout.rect)
             && let Changes::Parts(parts) = &mut self.changes
         {
             if parts.len() < MAX_PARTS {
@@ -341,12 +341,4 @@ pub(super) fn is_possible_size(width: u32, height: u32) -> bool {
     let possible = 1..=MAX_SIZE;
     let pixels = u64::from(width) * u64::from(height);
     possible.contains(&width) && possible.contains(&height) && pixels <= MAX_PIXELS
-}
-
-/// What is in both rectangles, neither of which overflows.
-fn intersection(a: Rect, b: Rect) -> Option<Rect> {
-    let (x, y) = (a.x.max(b.x), a.y.max(b.y));
-    let width = (a.x + a.width).min(b.x + b.width).checked_sub(x)?;
-    let height = (a.y + a.height).min(b.y + b.height).checked_sub(y)?;
-    (width > 0 && height > 0).then_some(Rect { x, y, width, height })
 }
