@@ -274,6 +274,11 @@ fn what_guests_and_the_host_use_is_drawn_exported_and_kept() {
 }
 
 #[test]
+fn workers_that_misbehave_do_not_hold_the_windows_up() {
+    run("live.py");
+}
+
+#[test]
 fn without_a_display_lodgectl_is_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_lodge"))
         .env_remove("DISPLAY")

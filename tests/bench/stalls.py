@@ -1,5 +1,5 @@
 """How long the application's main loop is held up, at most: while every page of the windows of misbehaving workers is open
-(tests/ui/stalls.py says which), and while a list of a thousand guests is scrolled. And how soon that list is painted."""
+(tests/ui/misbehaving.py says which), and while a list of a thousand guests is scrolled. And how soon that list is painted."""
 
 import os
 import pathlib

@@ -2,8 +2,8 @@
 
     fake_worker.py KIND LOCK FOLDER
 
-KIND is `hangs` (greets nobody), `slow` (answers after a while), `floods` (events, output and bells without end) or `babbles`
-(what nobody understands). It runs until it is killed.
+KIND is `hangs` (greets nobody), `slow` (answers after a while), `tells` (events without end), `floods` (events, output and bells
+without end) or `babbles` (what nobody understands). It runs until it is killed.
 """
 
 import fcntl
@@ -95,7 +95,7 @@ class Worker:
             if self.kind == "slow":
                 time.sleep(SLOW)
             stream.sendall(line({"return": answer(name, next(beats)), "id": command.get("id")}))
-            if name == "qmp_capabilities" and self.kind == "floods":
+            if name == "qmp_capabilities" and self.kind in ("tells", "floods"):
                 threading.Thread(target=self.flood_until_closed, args=(stream, flood_of_events), daemon=True).start()
 
     def flood_until_closed(self, stream, make):
@@ -110,7 +110,7 @@ class Worker:
         stream.sendall(b"RFB 003.008\n\x01\x01\0\0\0\0")
         # 640x480, 32 bits of true colour, and a name.
         stream.sendall(struct.pack(">HHBBBBHHHBBB3xI", 640, 480, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0, 4) + b"fake")
-        if self.kind == "slow":
+        if self.kind in ("slow", "tells"):
             time.sleep(3600)
         # Each changes one pixel, and rings the bell.
         pixel = struct.pack(">BxHHHHHiI", 0, 1, 1, 1, 1, 1, 0, 0x00FF00) + b"\x02"
@@ -119,7 +119,7 @@ class Worker:
     def serial(self, stream):
         if self.kind == "babbles":
             self.flood(stream, lambda _: NOISE)
-        if self.kind == "slow":
+        if self.kind in ("slow", "tells"):
             time.sleep(3600)
         self.flood(stream, lambda beat: b"".join(b"\x1b[3%dm%d of what no one reads\r\n" % (beat % 8, beat) for _ in range(MANY)))
 
