@@ -42,6 +42,14 @@ impl Rect {
         Some(Self { x, y, width, height })
     }
 
+    /// The smallest rectangle around it and another.
+    pub fn around(self, other: Self) -> Self {
+        let (x, y) = (self.x.min(other.x), self.y.min(other.y));
+        let right = self.x.saturating_add(self.width).max(other.x.saturating_add(other.width));
+        let bottom = self.y.saturating_add(self.height).max(other.y.saturating_add(other.height));
+        Self { x, y, width: right - x, height: bottom - y }
+    }
+
     /// Whether it and another have a pixel in common.
     pub fn meets(self, other: Self) -> bool {
         self.intersection(other).is_some()

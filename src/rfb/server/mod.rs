@@ -12,6 +12,7 @@ mod keyboard;
 mod lending;
 mod order;
 mod pacing;
+mod parts;
 mod pointer;
 mod reader;
 mod scroll;

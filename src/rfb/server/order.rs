@@ -187,19 +187,11 @@ impl Order {
     pub(super) fn merged(self, older: Option<Self>) -> Self {
         let Some(older) = older else { return self };
         let anew = match (self.anew, older.anew) {
-            (Some(a), Some(b)) => Some(around(a, b)),
+            (Some(a), Some(b)) => Some(a.around(b)),
             (a, b) => a.or(b),
         };
-        Self { area: around(self.area, older.area), anew }
+        Self { area: self.area.around(older.area), anew }
     }
-}
-
-/// The smallest rectangle around two.
-fn around(a: Rect, b: Rect) -> Rect {
-    let (x, y) = (a.x.min(b.x), a.y.min(b.y));
-    let right = a.x.saturating_add(a.width).max(b.x.saturating_add(b.width));
-    let bottom = a.y.saturating_add(a.height).max(b.y.saturating_add(b.height));
-    Rect { x, y, width: right - x, height: bottom - y }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::cursor::ViewersCursor;
 use super::damage::Damage;
 use super::lending::Lending;
 use super::order::{Encodings, Notices, Order, PixelEncoding, SizeReason};
+use super::parts::{COPIED, cost, parts};
 use super::scroll::{Copy, Rows};
 use super::session::Settings;
 use crate::rfb::encoding::{copy_rect, raw, tight, zrle};
@@ -21,17 +22,6 @@ use std::sync::Arc;
 
 /// A look at the screen ends when so many bytes are encoded.
 const PIECE: usize = 192 * 1024;
-/// No rectangle has more pixels, except for a row that is longer.
-const MAX_PIXELS: u32 = 48 * 1024;
-/// ZRLE's rectangles are whole tiles, of this width and height, and no wider than some.
-const ZRLE_TILE: u32 = 64;
-/// See [`ZRLE_TILE`].
-const ZRLE_WIDTH: u32 = 12 * ZRLE_TILE;
-/// Tight's rectangles are so small that text and photographs seldom share one, and so large that what repeats is found: no
-/// wider, and no higher either unless they are narrow.
-const TIGHT_WIDTH: u32 = 256;
-/// How many bytes are copied into shared memory in the time in which one is encoded.
-const COPIED: usize = 16;
 /// What the memory of a viewer that rests may be.
 const RESTING_BUFFER: usize = 4096;
 
@@ -303,7 +293,7 @@ impl Composer {
             _ => self.plan_rows(surface, area),
         };
         let rects = self.damage.take(area, cost(self.encodings.pixels));
-        (copies, rects.into_iter().flat_map(|rect| split(rect, self.encodings.pixels)).collect())
+        (copies, parts(surface, rects, self.encodings.pixels).into())
     }
 
     /// Takes out of the damage the rows that the viewer has, there or elsewhere.
@@ -445,8 +435,8 @@ impl Composer {
     }
 }
 
-/// The level of compression for viewers that don't care: little time, and most of the gain.
-const DEFAULT_LEVEL: u32 = 4;
+/// The level of compression for viewers that do not care: what is above it takes three times as long for text.
+const DEFAULT_LEVEL: u32 = 6;
 
 /// The size of a surface as viewers are told it.
 pub(super) fn wire_size(surface: &Surface) -> (u32, u32) {
@@ -458,29 +448,4 @@ pub(super) fn wire_size(surface: &Surface) -> (u32, u32) {
 fn wire_rect(rect: Rect) -> WireRect {
     let narrow = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
     WireRect { x: narrow(rect.x), y: narrow(rect.y), width: narrow(rect.width), height: narrow(rect.height) }
-}
-
-/// How many pixels may be sent in vain for a rectangle less: each has a header, and a part that the viewer must begin anew.
-fn cost(encoding: PixelEncoding) -> u64 {
-    match encoding {
-        PixelEncoding::Raw => 16,
-        PixelEncoding::Zrle | PixelEncoding::Tight => 256,
-        PixelEncoding::Memory => 1024,
-    }
-}
-
-/// Cuts a rectangle into pieces of bounded size.
-fn split(rect: Rect, encoding: PixelEncoding) -> impl Iterator<Item = Rect> {
-    let rows = |pixels: u32| (pixels / rect.width.max(1)).max(1);
-    let (width, height) = match encoding {
-        PixelEncoding::Memory => (rect.width, rows(MAX_PIXELS * COPIED as u32)),
-        PixelEncoding::Raw => (rect.width, rows(MAX_PIXELS)),
-        PixelEncoding::Zrle => (ZRLE_WIDTH, rows(MAX_PIXELS).next_multiple_of(ZRLE_TILE)),
-        PixelEncoding::Tight => (TIGHT_WIDTH, rows(TIGHT_WIDTH * TIGHT_WIDTH).max(TIGHT_WIDTH)),
-    };
-    let cut = |start: u32, length: u32, most: u32| {
-        (start..start + length).step_by(most as usize).map(move |place| (place, most.min(start + length - place)))
-    };
-    cut(rect.y, rect.height, height)
-        .flat_map(move |(y, height)| cut(rect.x, rect.width, width).map(move |(x, width)| Rect { x, y, width, height }))
 }

@@ -3,7 +3,7 @@
 use super::super::deflater::Deflater;
 use super::super::palette::Palette;
 use super::super::{is_solid, row_part};
-use super::{MAX_PACKED, TILE, kind, packed_bits};
+use super::{HALF, MAX_PACKED, TILE, kind, packed_bits};
 use crate::rfb::pixel_format::Translator;
 use crate::screen::{Rect, Surface};
 use flate2::{CompressError, FlushCompress};
@@ -178,6 +178,38 @@ impl Encoder {
         self.plain.clear();
         Ok(())
     }
+}
+
+/// Whether a part of a screen is better sent in rectangles of [`HALF`] a tile's height: where a whole tile has too many colours
+/// for a palette and its halves have not. With a palette a third of the bytes are to be compressed, and what repeats is found.
+pub fn is_better_halved(surface: &Surface, part: Rect) -> bool {
+    let mut palette = Palette::new();
+    let mut fits = |x, y, width, height| has_palette(surface, Rect { x, y, width, height }, &mut palette);
+    let steps = |start: u32, length: u32| (start..start + length).step_by(TILE as usize);
+    steps(part.y, part.height).flat_map(|y| steps(part.x, part.width).map(move |x| (x, y))).any(|(x, y)| {
+        let (width, height) = (TILE.min(part.x + part.width - x), TILE.min(part.y + part.height - y));
+        height > HALF
+            && !fits(x, y, width, height)
+            && fits(x, y, width, HALF)
+            && fits(x, y + HALF, width, height - HALF)
+    })
+}
+
+/// Whether so few colours are in a rectangle that they can be numbered.
+fn has_palette(surface: &Surface, rect: Rect, palette: &mut Palette) -> bool {
+    palette.clear();
+    let mut above: &[u32] = &[];
+    for y in rect.y..rect.y + rect.height {
+        let row = row_part(surface, rect.x, y, rect.width);
+        if row != above {
+            row.chunk_by(u32::eq).for_each(|run| palette.add(run[0]));
+        }
+        if palette.colours().is_none() {
+            return false;
+        }
+        above = row;
+    }
+    true
 }
 
 /// Appends a run's length: bytes whose sum is one less, all but the last 255.

@@ -5,10 +5,12 @@ mod decoder;
 mod encoder;
 
 pub use decoder::Decoder;
-pub use encoder::Encoder;
+pub use encoder::{Encoder, is_better_halved};
 
 /// The width and height of a tile.
-const TILE: u32 = 64;
+pub const TILE: u32 = 64;
+/// Half of its height.
+pub const HALF: u32 = TILE / 2;
 /// So many colours may be in a palette of packed pixels; each has at most four bits.
 const MAX_PACKED: usize = 16;
 
@@ -108,6 +110,24 @@ mod tests {
         let bytes = encoded(&mut Encoder::new(1), &surface, rect);
 
         assert!(bytes.len() < 640 * 400 / 4, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn tiles_with_a_few_colours_too_many_are_better_halved_and_others_are_not() {
+        let halved = |surface: &Surface| is_better_halved(surface, surface.bounds().unwrap());
+        let with_colours = |colours: u32| {
+            let mut surface = Surface::new(64, 64);
+            surface.pixels.iter_mut().zip(0..).for_each(|(pixel, at)| *pixel = at * colours / (64 * 64));
+            surface
+        };
+
+        assert!(!halved(&Surface::new(64, 64)) && !halved(&with_colours(127)), "a palette for all");
+        assert!(halved(&with_colours(129)) && halved(&with_colours(250)));
+        assert!(!halved(&with_colours(300)) && !halved(&noise(1, 64, 64, 9000, 1)), "no palette for a half either");
+        assert!(
+            !is_better_halved(&with_colours(250), Rect { x: 0, y: 0, width: 64, height: 32 }),
+            "it is a half already"
+        );
     }
 
     #[test]
