@@ -17,6 +17,7 @@ pub mod descriptors;
 pub mod driver;
 pub mod exit_report;
 pub mod fdset;
+mod files;
 pub mod guest;
 pub mod launch;
 pub mod log;

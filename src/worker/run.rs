@@ -7,10 +7,7 @@
 use std::{
     fs::File,
     io,
-    os::{
-        fd::{OwnedFd, RawFd},
-        unix::net::UnixListener,
-    },
+    os::unix::net::UnixListener,
     panic,
     path::PathBuf,
     process::ExitCode,
@@ -19,13 +16,13 @@ use std::{
 };
 
 use super::{
-    connections::{Connected, Connections},
     control::{ControlServer, events::EventHub},
-    descriptors::{DescriptorError, Inherited, read_launch},
+    descriptors::{Inherited, read_launch},
     driver::{self, Driver, DriverHandle, Request, Restored, Wiring},
     exit_report::{ExitReport, Outcome},
+    files::{Files, GuestFiles},
     guest::{Guest, GuestDisk, Media},
-    launch::{self, CacheMode, LAUNCH_FD, LaunchDescription, Vsock},
+    launch::{self, CacheMode, LAUNCH_FD, LaunchDescription},
     log::{LineWriter, Log},
     porter::Porter,
     process::{self, Signals},
@@ -35,15 +32,10 @@ use super::{
     vdagent::{self, VdAgent},
 };
 use crate::{
-    nat::{self, Control},
-    rfb, switch,
+    rfb,
     vmm::{
         block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
-        boot::linux::LinuxBoot,
-        machine::{
-            Boot, CdromConfig, Connection, ConsoleConfig, DiskBus, DiskConfig, Firmware, Machine, MachineConfig,
-            NetworkBoot, NetworkConfig, Peripherals, VsockConfig, disk_queues,
-        },
+        machine::{CdromConfig, ConsoleConfig, DiskBus, DiskConfig, Machine, MachineConfig, Peripherals, disk_queues},
         virtio::console::{NamedPortConfig, PortHost},
     },
 };
@@ -55,7 +47,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const LOG_VARIABLE: &str = "LODGE_LOG";
 
 /// Anything that can go wrong before the guest runs, as a sentence for people.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the guest that the launch description tells of, to its end.
 ///
@@ -108,163 +100,6 @@ fn refuse(reason: &str) -> ExitCode {
          \"lodgectl start NAME\""
     );
     ExitCode::from(2)
-}
-
-/// Every file that the launch description names.
-struct Files {
-    log: File,
-    exit_report: File,
-    /// Only held.
-    run_lock: OwnedFd,
-    /// Only held: the gate before the screen ends when this is closed.
-    _gate: Option<OwnedFd>,
-    rest: GuestFiles,
-}
-
-/// Those for the guest.
-struct GuestFiles {
-    kvm: OwnedFd,
-    control: OwnedFd,
-    vnc: OwnedFd,
-    serial: OwnedFd,
-    boot: Boot,
-    console: Option<OwnedFd>,
-    ports: Vec<NamedPortConfig>,
-    vsock: Option<VsockConfig>,
-    networks: Vec<NetworkConfig>,
-    connections: Connections,
-    /// Each disk's image, with those below it.
-    disks: Vec<(File, Vec<File>)>,
-    /// A saved state.
-    restore: Option<File>,
-    /// What is in each CD-ROM drive.
-    media: Vec<Option<File>>,
-}
-
-impl Files {
-    fn take(inherited: &mut Inherited, launch: &LaunchDescription) -> Result<Self, Failure> {
-        let descriptors = &launch.descriptors;
-        let mut take = |fd, what: &str| inherited.take(fd, what);
-        let mut disks = Vec::with_capacity(launch.disks.len());
-        let exit_report = take(descriptors.exit_report, "the exit report")?.into();
-        let log = take(descriptors.log, "the log")?.into();
-        let run_lock = take(descriptors.run_lock, "the run lock")?;
-        let gate = launch.listening.map(|listening| take(listening.gate, "the gate")).transpose()?;
-        for disk in &launch.disks {
-            let image = take(disk.image, &disk.id)?.into();
-            let below = disk.backing.iter().map(|below| take(below.image, &disk.id).map(File::from));
-            disks.push((image, below.collect::<Result<_, _>>()?));
-        }
-        let connections = Connections::default();
-        let rest = GuestFiles {
-            kvm: take(descriptors.kvm, "KVM")?,
-            control: take(descriptors.control, "the control socket")?,
-            vnc: take(descriptors.vnc, "the VNC socket")?,
-            serial: take(descriptors.serial, "the serial socket")?,
-            boot: boot(&launch.boot, &mut take)?,
-            console: launch.console.map(|console| take(console, "the console socket")).transpose()?,
-            ports: launch
-                .ports
-                .iter()
-                .map(|port| {
-                    let listener = UnixListener::from(take(port.listener, &port.name)?);
-                    Ok(NamedPortConfig { name: port.name.clone(), host: listener.into() })
-                })
-                .collect::<Result<_, Failure>>()?,
-            vsock: match launch.vsock {
-                Some(Vsock { cid, listener }) => {
-                    Some(VsockConfig { cid, listener: take(listener, "the vsock socket")?.into() })
-                }
-                None => None,
-            },
-            networks: launch
-                .networks
-                .iter()
-                .map(|network| {
-                    let connection = connection(network, &mut take, &connections)?;
-                    Ok(NetworkConfig {
-                        id: network.id.clone(),
-                        model: network.model,
-                        mac: network.mac,
-                        connection,
-                        link: network.link,
-                        limits: network.limits,
-                        boot: network_boot(network.boot.as_ref(), &mut take)?,
-                    })
-                })
-                .collect::<Result<_, Failure>>()?,
-            connections,
-            disks,
-            restore: match &launch.restore {
-                Some(restore) => Some(take(restore.state, "the saved state")?.into()),
-                None => None,
-            },
-            media: launch
-                .cdroms
-                .iter()
-                .map(|cdrom| {
-                    cdrom.medium.as_ref().map(|medium| take(medium.image, &cdrom.id).map(File::from)).transpose()
-                })
-                .collect::<Result<_, _>>()?,
-        };
-        Ok(Self { log, exit_report, run_lock, _gate: gate, rest })
-    }
-}
-
-/// What a network card is connected to, of the descriptors that `take` takes over.
-fn connection(
-    network: &launch::Network,
-    take: &mut impl FnMut(RawFd, &str) -> Result<OwnedFd, DescriptorError>,
-    connections: &Connections,
-) -> Result<Connection, Failure> {
-    let mut connected = Connected { source: network.source.clone(), ..Connected::default() };
-    let connection = match &network.connection {
-        launch::Connection::Nothing => Connection::Nothing,
-        launch::Connection::Tap { interface, queues } => {
-            connected.interface = Some(interface.clone());
-            let queues = queues.iter().map(|&queue| take(queue, &network.id).map(File::from));
-            Connection::Tap(queues.collect::<Result<_, _>>()?)
-        }
-        &launch::Connection::Nat { feed, control } => {
-            connected.control = Some(Control::new(take(control, &network.id)?));
-            // As the translator tells the guest.
-            let mtu = if network.boot.is_some() { nat::USUAL_MTU } else { nat::MTU };
-            Connection::Stream { feed: take(feed, &network.id)?, mtu }
-        }
-        &launch::Connection::Switch { feed, control } => {
-            connected.control = Some(Control::new(take(control, &network.id)?));
-            Connection::Stream { feed: take(feed, &network.id)?, mtu: switch::MTU }
-        }
-    };
-    connections.set(&network.id, connected);
-    Ok(connection)
-}
-
-/// How a network card is booted from, of the descriptors that `take` takes over.
-fn network_boot(
-    boot: Option<&launch::NetworkBoot>,
-    take: &mut impl FnMut(RawFd, &str) -> Result<OwnedFd, DescriptorError>,
-) -> Result<Option<NetworkBoot>, Failure> {
-    let Some(&launch::NetworkBoot { bootindex, rom }) = boot else { return Ok(None) };
-    Ok(Some(NetworkBoot { bootindex, rom: take(rom, "the network boot ROM")?.into() }))
-}
-
-/// Firmware or kernel, of the descriptors that `take` takes over.
-fn boot(
-    boot: &launch::Boot,
-    take: &mut impl FnMut(RawFd, &str) -> Result<OwnedFd, DescriptorError>,
-) -> Result<Boot, Failure> {
-    Ok(match boot {
-        launch::Boot::Firmware(firmware) => Boot::Firmware(Firmware {
-            bios: take(firmware.bios, "the firmware")?.into(),
-            vga_bios: take(firmware.vga_bios, "the display's firmware")?.into(),
-        }),
-        launch::Boot::Kernel(kernel) => Boot::Linux(LinuxBoot {
-            kernel: take(kernel.image, "the kernel")?.into(),
-            initrd: kernel.initrd.map(|initrd| take(initrd, "the initial RAM disk")).transpose()?.map(File::from),
-            command_line: kernel.cmdline.clone(),
-        }),
-    })
 }
 
 fn start_log(log: &Arc<Log>) {
