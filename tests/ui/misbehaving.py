@@ -57,7 +57,7 @@ def memory(process):
 def waits():
     """The main loop's waits so far, in seconds: (when, how long)."""
     with open(TRACE, encoding="ascii") as file:
-        return [(float(when), float(length) / 1000) for when, length in map(str.split, file.read().splitlines())]
+        return [(float(when), float(length) / 1000) for when, length, _ in map(str.split, file.read().splitlines())]
 
 
 def mark(what):

@@ -8,6 +8,7 @@ use lodge::{
 };
 
 use super::{geometry::Placement, tiles::Tiles};
+use crate::ui::widgets::renders_with_cairo;
 
 /// Bytes of a pixel, in cairo's `RGB24` and in GDK's `B8G8R8A8`.
 pub const PIXEL: usize = 4;
@@ -62,11 +63,6 @@ fn texture(pixels: Pixels) -> Option<gdk::MemoryTexture> {
     let stride = pixels.width as usize * PIXEL;
     let bytes = glib::Bytes::from_owned(opaque(pixels.bytes));
     Some(gdk::MemoryTexture::new(width, height, gdk::MemoryFormat::B8g8r8a8, &bytes, stride))
-}
-
-fn renders_with_cairo(widget: &gtk::Widget) -> bool {
-    let renderer = widget.native().and_then(|native| native.renderer());
-    renderer.is_some_and(|renderer| renderer.type_().name() == "GskCairoRenderer")
 }
 
 /// The pixels with their fourth byte, which says nothing yet, as an opacity of all.

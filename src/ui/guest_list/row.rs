@@ -18,7 +18,7 @@ use super::{
 use crate::ui::{
     backend::{GuestId, GuestView, Operation},
     i18n::{gettext, gettext_f},
-    widgets::graph::Graph,
+    widgets::{graph::Graph, still::Still},
     wording,
 };
 
@@ -123,11 +123,14 @@ impl GuestRow {
         // The icon is in the middle of it, which must not make it wider.
         imp.face.set_hexpand(false);
         imp.face.append(&imp.icon);
-        self.append(&imp.face);
-        self.append(&texts);
+        let (before, after) = (Still::new(12), Still::new(12));
+        before.append(&imp.face);
+        before.append(&texts);
+        after.append(&imp.operate);
+        after.append(&imp.menu);
+        self.append(&before);
         figures.iter().for_each(|figure| self.append(figure.widget()));
-        self.append(&imp.operate);
-        self.append(&imp.menu);
+        self.append(&after);
         imp.figures.replace(figures.into());
     }
 

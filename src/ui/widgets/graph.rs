@@ -5,7 +5,7 @@ mod picture;
 
 use gtk::{
     accessible::Property,
-    gdk, glib, graphene, pango,
+    cairo, glib, graphene, gsk, pango,
     prelude::*,
     subclass::prelude::{ObjectSubclassIsExt, *},
 };
@@ -114,7 +114,7 @@ mod imp {
         pub drawn: Cell<bool>,
         layout: OnceCell<pango::Layout>,
         /// How the samples look, as far as they were drawn.
-        pub picture: RefCell<Option<(Look, gdk::Texture)>>,
+        pub picture: RefCell<Option<(Look, gsk::CairoNode)>>,
     }
 
     #[glib::object_subclass]
@@ -156,7 +156,8 @@ mod imp {
             wanted.max(layout.pixel_size().0) + SPACING
         }
 
-        fn picture(&self) -> gdk::Texture {
+        /// The graph, at the origin. It is no texture: GTK's cairo renderer converts each pixel of those through floats, each time.
+        fn picture(&self) -> gsk::CairoNode {
             let widget = self.obj();
             let color = |name: &str, opacity: f32| {
                 let color = widget.style_context().lookup_color(name).unwrap_or_else(|| widget.style_context().color());
@@ -170,19 +171,29 @@ mod imp {
             };
             let mut picture = self.picture.borrow_mut();
             match &*picture {
-                Some((drawn, texture)) if *drawn == look => texture.clone(),
+                Some((drawn, node)) if *drawn == look => node.clone(),
                 _ => {
-                    let pixels = glib::Bytes::from_owned(pixels(&look, &self.samples.borrow(), super::Graph::CAPACITY));
-                    let (width, height) = (look.size.0 * look.scale, look.size.1 * look.scale);
-                    // What cairo draws without another look at each pixel.
-                    let format = gdk::MemoryFormat::B8g8r8a8Premultiplied;
-                    let texture = gdk::MemoryTexture::new(width as i32, height as i32, format, &pixels, width * 4);
-                    let texture = texture.upcast::<gdk::Texture>();
-                    picture.replace((look, texture.clone()));
-                    texture
+                    let node =
+                        gsk::CairoNode::new(&graphene::Rect::new(0.0, 0.0, look.size.0 as f32, look.size.1 as f32));
+                    if let Err(error) = draw(&node.draw_context(), &look, &self.samples.borrow()) {
+                        tracing::debug!("a graph cannot be drawn: {error}");
+                    }
+                    picture.replace((look, node.clone()));
+                    node
                 }
             }
         }
+    }
+
+    fn draw(context: &cairo::Context, look: &Look, samples: &[f32]) -> Result<(), cairo::Error> {
+        let (width, height) = (look.size.0 * look.scale, look.size.1 * look.scale);
+        let mut surface = cairo::ImageSurface::create(cairo::Format::ARgb32, width as i32, height as i32)?;
+        surface.set_device_scale(look.scale as f64, look.scale as f64);
+        if let Ok(mut data) = surface.data() {
+            data.copy_from_slice(&pixels(look, samples, super::Graph::CAPACITY));
+        }
+        context.set_source_surface(&surface, 0.0, 0.0)?;
+        context.paint()
     }
 
     impl WidgetImpl for Graph {
@@ -212,7 +223,10 @@ mod imp {
             }
             if self.drawn.get() {
                 let top = ((height - HEIGHT as f32) / 2.0).round();
-                snapshot.append_texture(&self.picture(), &graphene::Rect::new(x, top, graph, HEIGHT as f32));
+                snapshot.save();
+                snapshot.translate(&graphene::Point::new(x, top));
+                snapshot.append_node(self.picture());
+                snapshot.restore();
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod info_bar;
 pub mod jobs;
 pub mod menu;
 pub mod names;
+pub mod still;
 pub mod text_button;
 
 use gtk::{pango, prelude::*};
@@ -22,4 +23,10 @@ pub fn ellipsized(text: &str, classes: &[&str]) -> gtk::Label {
         label.layout().is_ellipsized()
     });
     label
+}
+
+/// Whether the widget's window is drawn without a graphics card.
+pub fn renders_with_cairo(widget: &impl IsA<gtk::Widget>) -> bool {
+    let renderer = widget.native().and_then(|native| native.renderer());
+    renderer.is_some_and(|renderer| renderer.type_().name() == "GskCairoRenderer")
 }
