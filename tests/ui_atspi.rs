@@ -1,7 +1,7 @@
 //! The real application, driven as a person with a screen reader and a keyboard does it: each script of `tests/ui/` starts
 //! `lodge` on a screen, a session bus and home folders of its own and speaks AT-SPI to it.
 //!
-//! They need Xvfb, dbus-run-session, xdotool, xclip and Python's `gi` with Atspi; where one is missing they say so, and fail in CI.
+//! They need Xvfb, dbus-run-session, xdotool, xclip, openbox, ImageMagick and Python's `gi` with Atspi; where one is missing they say so, and fail in CI.
 
 #[path = "common/kvm.rs"]
 mod kvm;
@@ -15,7 +15,8 @@ use std::{
 };
 
 /// What the scripts call.
-const PROGRAMS: [&str; 5] = ["dbus-run-session", "xvfb-run", "xdotool", "xclip", "/usr/bin/python3"];
+const PROGRAMS: [&str; 7] =
+    ["dbus-run-session", "xvfb-run", "xdotool", "xclip", "openbox", "import", "/usr/bin/python3"];
 
 /// The status with which a script says that the machine lacks something.
 const SKIPPED: i32 = 77;
@@ -186,6 +187,13 @@ fn everything_can_be_done_by_keyboard() {
 fn every_shortcut_does_what_it_says() {
     if kvm::open().is_some() {
         run("shortcuts.py");
+    }
+}
+
+#[test]
+fn a_guests_screen_fills_the_display_and_comes_back() {
+    if kvm::open().is_some() {
+        run("full_screen.py");
     }
 }
 

@@ -12,7 +12,11 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::{CliError, Result, context::Context, error};
-use crate::manager::{definition, library::Revision};
+use crate::manager::{
+    definition::{self, Definition},
+    editing::{self, Effects, Saved},
+    library::{LibraryError, Revision},
+};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("What a definition can have; most can be left out:\n\n{}", definition::EXAMPLE))]
@@ -22,7 +26,7 @@ pub(super) struct Edit {
 }
 
 impl Edit {
-    pub fn run(self, context: &Context) -> Result {
+    pub async fn run(self, context: &Context) -> Result {
         let name = context.library().resolve(&self.name)?;
         let revision = context.library().read(&name)?;
         let draft = Draft::new(&revision)?;
@@ -33,11 +37,12 @@ impl Edit {
                 draft.discard();
                 return context.output.line(format!("\"{name}\" is unchanged"));
             }
-            match context.library().save_text(&name, &text, &revision) {
-                Ok(_) => {
+            let before = context.library().load(&name).ok().map(|stored| stored.definition);
+            match save(context, &name, text, &revision).await {
+                Ok(saved) => {
                     draft.discard();
                     let running = context.library().is_running(&name)?;
-                    let when = if running { "; it applies from its next start" } else { "" };
+                    let when = if running { applies(before.as_ref(), &saved) } else { "" };
                     return context.output.line(format!("Changed \"{name}\"{when}"));
                 }
                 Err(error) if again(&error) => {}
@@ -48,6 +53,28 @@ impl Edit {
                 }
             }
         }
+    }
+}
+
+/// Makes the text the guest's definition, also in the running guest as far as that can be.
+async fn save(context: &Context, name: &str, text: String, revision: &Revision) -> Result<Saved> {
+    let wrong = |source| LibraryError::Definition { name: name.to_owned(), source };
+    let definition = Definition::from_toml(&text, name).map_err(wrong)?;
+    Ok(editing::save(&context.supervisor, definition, Some(text), revision.clone()).await?)
+}
+
+/// When a change of a running guest applies.
+fn applies(before: Option<&Definition>, saved: &Saved) -> &'static str {
+    let effects = before.map(|before| Effects::of(before, &saved.stored.definition));
+    let next_start = effects.as_ref().is_none_or(|effects| effects.next_start) || saved.applied.no_clipboard;
+    let at_once = effects.is_some_and(|effects| effects.at_once());
+    match (at_once, next_start) {
+        (true, true) => {
+            "; connections, limits, ports and the clipboard apply at once if they can, the rest from its next start"
+        }
+        (true, false) => "; it applies at once",
+        (false, true) => "; it applies from its next start",
+        (false, false) => "",
     }
 }
 

@@ -104,7 +104,7 @@ enum Verb {
     Clone(manage::Clone),
     /// Show the tags of a guest, give it more, or take some from it
     Tag(tag::Tag),
-    /// Edit a guest's definition in $EDITOR; it applies from its next start
+    /// Edit a guest's definition in $EDITOR; what cannot change while it runs applies from its next start
     Edit(edit::Edit),
     /// Make, examine, resize, convert and check disk images; limit disks of guests
     #[command(subcommand)]
@@ -193,7 +193,7 @@ async fn run(cli: Cli) -> Result {
         Verb::Rename(verb) => verb.run(&context),
         Verb::Clone(verb) => verb.run(&context).await,
         Verb::Tag(verb) => verb.run(&context),
-        Verb::Edit(verb) => verb.run(&context),
+        Verb::Edit(verb) => verb.run(&context).await,
         Verb::Disk(verb) => verb.run(&context).await,
         Verb::Snapshot(verb) => verb.run(&context).await,
         Verb::Pool(verb) => verb.run(&context),

@@ -17,7 +17,7 @@ use crate::{
         certificate::Certificate,
         client::Client,
         definition::Definition,
-        network_screen::{ViewerTrouble, admit_all},
+        network_screen::{Listening, ViewerTrouble, admit_all},
         paths::Paths,
     },
     rfb::gate::{Gate, Password, Rules},
@@ -133,17 +133,11 @@ impl Vnc {
 impl Place {
     /// Adds where viewers on a network come in because the guest's definition has had it so at its start.
     async fn add_network(&mut self, client: &Client, context: &Context, definition: Definition) -> Result {
-        // A worker that an older Lodge has started does not know the question.
-        let Some(server) = client.network_screen().await.unwrap_or_default() else { return Ok(()) };
-        let address = server.host.parse::<IpAddr>().ok().zip(server.service.parse().ok());
-        self.address = address.map(SocketAddr::from);
-        if server.auth != "none" {
-            self.password = definition.display.listen.and_then(|listen| listen.password);
-        }
-        if server.vencrypt.is_some() {
-            let own = Certificate::own(context.paths())?;
-            self.fingerprint = Some(own.fingerprint()?);
-            self.certificate = Some(own.certificate);
+        if let Some(listening) = Listening::ask(client, context.paths(), &definition).await? {
+            (self.address, self.password) = (listening.address, listening.password);
+            let (certificate, fingerprint) = listening.certificate.unzip();
+            self.fingerprint = fingerprint;
+            self.certificate = certificate.map(|own| own.certificate);
         }
         Ok(())
     }

@@ -98,6 +98,7 @@ fn run() -> io::Result<()> {
         on_poweroff: launch.on_poweroff,
         on_reboot: launch.on_reboot,
         on_crash: launch.on_crash,
+        clipboard: None,
     };
     let worker = FakeWorker::start_with(told, report.try_clone()?)?;
     let server = worker.server();

@@ -6,7 +6,7 @@
 //! - [`operations`]: what is done to a guest, with its questions and complaints ([`dialogs`]); [`bulk`]: to several.
 //! - [`progress`]: how far what takes long is. [`pump`]: what comes without end, in helpings. [`stalls`]: how live the window is.
 //! - [`host`]: what the host uses, where disks lie, and deleted guests. [`figures`]: graphs of what is measured.
-//! - [`choosers`]: asking for files. [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
+//! - [`choosers`]: asking for files. [`help`], [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
 //! - [`backend`]: the face of the manager. [`settings`]: what is remembered.
 //!   [`preferences`]: what is preferred. [`notices`]: what is told while nobody looks. [`wording`], [`i18n`]: texts.
 
@@ -21,6 +21,7 @@ mod dialogs;
 mod figures;
 mod guest_list;
 mod guest_window;
+mod help;
 mod host;
 mod host_check;
 mod i18n;

@@ -32,7 +32,6 @@ impl GuestWindows {
         let window = GuestWindow::builder()
             .launch(GuestWindowInit { backend: self.backend.clone(), guest })
             .connect_receiver(move |_, output| told(output));
-        relm4::main_application().add_window(window.widget());
         self.open.insert(id, window);
     }
 

@@ -55,6 +55,7 @@ use super::{
     saving::{Ended, Saving, Then, consume},
     typing::Typist,
     usage::Usage,
+    vdagent::VdAgent,
 };
 use crate::{
     input::InputSink,
@@ -165,6 +166,8 @@ pub struct Wiring {
     pub events: Arc<EventHub>,
     /// Who writes the exit report.
     pub reporter: Arc<Reporter>,
+    /// The clipboard's way into the guest, if it has one.
+    pub clipboard: Option<Arc<VdAgent>>,
     /// What the worker uses of the host.
     pub usage: Usage,
     /// The way to the driver itself.
@@ -357,6 +360,11 @@ impl Driver {
     /// What there is to know about the guest.
     pub fn guest(&self) -> &Guest {
         &self.wiring.guest
+    }
+
+    /// The clipboard's way into the guest, if it has one.
+    pub fn clipboard(&self) -> Option<&VdAgent> {
+        self.wiring.clipboard.as_deref()
     }
 
     /// What is in the guest's CD-ROM drives.

@@ -199,7 +199,7 @@ fn run_guest(
     let events = Arc::new(EventHub::default());
     let viewers = viewer_events(handle.clone());
     let vnc_server = Arc::new(rfb::server::Server::new(screen.clone(), input.clone(), &guest.name, viewers));
-    if let Some(agent) = clipboard {
+    if let Some(agent) = clipboard.clone() {
         vnc_server.share_clipboard(agent);
     }
     let control_server = Arc::new(ControlServer::new(handle.clone(), Arc::clone(&events), screen, files.connections));
@@ -214,7 +214,8 @@ fn run_guest(
     };
     porter.start()?;
 
-    let wiring = Wiring { guest, media, input, events, reporter: Arc::clone(reporter), usage, handle, restored };
+    let wiring =
+        Wiring { guest, media, input, events, reporter: Arc::clone(reporter), clipboard, usage, handle, restored };
     let report = Driver::new(Box::new(machine), wiring).run(&queue);
     let deadline = Instant::now() + FAREWELL;
     control_server.drain(deadline);

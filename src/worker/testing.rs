@@ -27,6 +27,7 @@ use super::{
     machine::{DiskFigures, Machine, MachineFault, SavedState},
     reporter::Reporter,
     usage::Usage,
+    vdagent::VdAgent,
 };
 use crate::{
     input::{InputEvent, InputSink},
@@ -205,6 +206,8 @@ pub struct FakeLaunch {
     pub on_reboot: Action,
     /// See [`Guest::on_crash`].
     pub on_crash: Action,
+    /// See [`Wiring::clipboard`].
+    pub clipboard: Option<Arc<VdAgent>>,
 }
 
 impl Default for FakeLaunch {
@@ -214,6 +217,7 @@ impl Default for FakeLaunch {
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Destroy,
+            clipboard: None,
         }
     }
 }
@@ -269,6 +273,7 @@ impl FakeWorker {
             input: Arc::clone(&input) as Arc<dyn InputSink>,
             events: Arc::clone(&events),
             reporter: Arc::new(Reporter::new(report.try_clone()?, None)),
+            clipboard: launch.clipboard.clone(),
             usage: Usage::open(),
             handle: driver.clone(),
             restored: None,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from driver import TIMEOUT, run, wait_for
-from guests import Serial, lodgectl
+from guests import Serial, details_of, lodgectl
 
 CACHE = os.environ.get("LODGE_TEST_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", ""), "lodge-test")
 KERNEL = os.path.join(CACHE, "guest-kernel")
@@ -60,6 +60,12 @@ def copy(text):
     return xclip
 
 
+def definition():
+    """The guest's definition, as text."""
+    with open(os.path.join(os.environ["XDG_DATA_HOME"], "lodge", "guests", "linux", "guest.toml"), encoding="utf-8") as file:
+        return file.read()
+
+
 def test(application):
     if not os.path.exists(os.path.join(KERNEL, "vmlinux")):
         print(f"{KERNEL} is missing")
@@ -104,11 +110,32 @@ def test(application):
     owner.kill()
     owner.wait()
 
-    # It can be switched off.
+    # It is switched off in the window while the guest runs, and then the guest gets nothing, whoever has the keyboard.
     application.keys("ctrl+shift+o")
-    guest.find("list item", contains="Display").click()
-    guest.wait_for_text("Shared Clipboard")
+    details = details_of(guest)
+    details.find("list item", contains="Display").click()
+    details.find("check box", "Shared Clipboard").press()
+    details.wait_for_text("This applies at once.")
     application.screenshot("details")
+    application.keys("ctrl+shift+a")
+    wait_for("it is stored", lambda: "clipboard = false" in definition())
+    application.keys("ctrl+shift+g")
+    guest.find("image", "Screen of the guest").click()
+    wait_for("the guest has the keyboard", lambda: guest.name.startswith("linux — "))
+    owner = copy("wieder geteilt")
+    agent.say(message(REQUEST, [0, 1]))
+    agent.hear(message(CLIPBOARD, [0, 0]))
+
+    # In a shell it is switched on again, and what is on the desktop's clipboard is offered.
+    environment = {**os.environ, "EDITOR": "sed -i 's/^clipboard = false/clipboard = true/'"}
+    edit = [os.environ["LODGECTL"], "edit", "linux"]
+    told = subprocess.run(edit, check=True, timeout=TIMEOUT, capture_output=True, text=True, env=environment).stdout
+    assert told == 'Changed "linux"; it applies at once\n', told
+    agent.hear(message(GRAB, [0, 1]))
+    agent.say(message(REQUEST, [0, 1]))
+    agent.hear(message(CLIPBOARD, [0, 1], "wieder geteilt"))
+    owner.kill()
+    owner.wait()
     lodgectl("destroy", "linux")
 
 

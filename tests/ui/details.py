@@ -237,6 +237,7 @@ def boot(application, window):
     window.find("check box", "Boot a Linux Kernel Directly").press()
     kernel = window.find("text", "Linux kernel")
     wait_for("a kernel is missed", lambda: "Choose a file" in kernel.description)
+    window.wait_for_text("Choose a Linux kernel, or switch its direct boot off.")
     application.screenshot("boot")
     window.find("check box", "Boot a Linux Kernel Directly").press()
     choose(window, "Other Devices")

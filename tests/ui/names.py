@@ -3,7 +3,7 @@ which is what screen readers speak. With `LODGE_TEST_SCREENSHOTS` each is on a p
 
 import os
 
-from driver import run, wait_for
+from driver import Atspi, run, wait_for
 from guests import lodgectl
 from media import rescue_image
 from nameless import Tour
@@ -150,6 +150,17 @@ def about_the_application(application, tour):
     tour.see(preferences, "preferences")
     application.keys("Escape")
     application.wait_closed("Preferences")
+    application.keys("F1")
+    window = application.window("Help")
+    topics = window.find("list", "Topics")
+    # Down from the first one on.
+    for number, topic in enumerate(list(topics.all("list item"))):
+        wait_for(f"{topic} is selected", lambda: topic.has(Atspi.StateType.SELECTED))
+        tour.see(window, f"help-{number}")
+        application.keys("Down")
+    assert number == 6
+    application.keys("Escape")
+    application.wait_closed("Help")
     application.keys("ctrl+question")
     tour.close(application.window("Keyboard Shortcuts"), "shortcuts")
     application.keys("F10")

@@ -12,7 +12,7 @@ from guests import Serial, details_of, lodgectl, state
 from media import rescue_image
 
 TABLE = os.path.join(os.path.dirname(__file__), "../../src/ui/actions/mod.rs")
-# Without a window manager no window fills the screen.
+# Without a window manager no window fills the screen: full_screen.py presses it.
 NOT_HERE = {"ctrl+shift+Return"}
 
 
@@ -88,6 +88,7 @@ def of_the_application(keys, window):
     keys.opens("ctrl+n", "New Guest")
     keys.opens("ctrl+h", "Host Check")
     keys.opens("ctrl+comma", "Preferences")
+    keys.opens("F1", "Help")
     keys.opens("ctrl+question", "Keyboard Shortcuts")
     keys.opens("ctrl+slash", "Keyboard Shortcuts")
     for combination, page in [("u", "Usage"), ("k", "Storage"), ("e", "Networks"), ("BackSpace", "Deleted Guests")]:

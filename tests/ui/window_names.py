@@ -2,10 +2,12 @@
 that runs, is off, or has failed. With `LODGE_TEST_SCREENSHOTS` each is on a picture."""
 
 import glob
+import json
 import os
 import signal
+import subprocess
 
-from driver import Atspi, run, wait_for
+from driver import TIMEOUT, Atspi, run, wait_for
 from guests import Serial, details_of, lodgectl
 from media import rescue_image
 from nameless import Tour
@@ -96,6 +98,27 @@ def details(application, tour, window):
     tour.see(window, "details-kernel")
 
 
+def listening(application, tour, main):
+    """What the definition says of viewers is told, and can be changed."""
+    editor = "printf '[display.listen]\\naddress = \"127.0.0.1\"\\npassword = \"geheim\"\\ntls = true\\n' >>"
+    environment = {**os.environ, "EDITOR": editor}
+    subprocess.run([os.environ["LODGECTL"], "edit", "card"], check=True, timeout=TIMEOUT, stdout=subprocess.DEVNULL, env=environment)
+    lodgectl("start", "card")
+    main.find("list item", "card, Running").click()
+    application.keys("ctrl+o")
+    window = wait_for("the guest's window", lambda: application.window_of("card"))
+    window.wait_for_text("Running")
+    application.keys("ctrl+shift+q")
+    dialog = application.dialog("“card” Is Shown on the Network")
+    dialog.wait_for_text("Its definition has VNC viewers let in")
+    address = json.loads(lodgectl("vnc", "card", "--json"))["address"]
+    for fact in (f"Address: {address}", "Password: geheim", "SHA-256 fingerprint of the certificate: "):
+        dialog.wait_for_text(fact)
+    tour.see(dialog, "listening")
+    dialog.find("push button", contains="hange…").press()
+    details_of(window).wait_for_text("Viewers on the Network")
+
+
 def test(application):
     # Somebody is told that the guest crashes.
     _notifications = Notifications()
@@ -118,6 +141,7 @@ def test(application):
     details(application, tour, window)
     application.keys("ctrl+shift+w")
     tour.see(main, "list-crashed")
+    listening(application, tour, main)
     tour.end()
 
 

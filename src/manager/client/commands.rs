@@ -25,9 +25,12 @@ use crate::{
         storage::progress::Watch,
     },
     nat::Forward,
-    qmp::types::{
-        AddfdInfo, BalloonInfo, BlockJobInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus,
-        NetworkLimits, Statistics, StatusInfo, ThrottleLimits,
+    qmp::{
+        message::ErrorClass,
+        types::{
+            AddfdInfo, BalloonInfo, BlockJobInfo, ConnectionInfo, MigrationInfo, MigrationStatistics, MigrationStatus,
+            NetworkLimits, Statistics, StatusInfo, ThrottleLimits,
+        },
     },
     worker::launch::Limits,
 };
@@ -109,6 +112,19 @@ impl Client {
         let mut arguments = json!(NetworkLimits::from(limits));
         arguments["id"] = card.into();
         self.execute("x-lodge-set-network-limits", arguments).await.map(drop)
+    }
+
+    /// Shares the clipboard with the guest from now on, or no longer (`x-lodge-set-clipboard`). `false`: the guest was started
+    /// without one.
+    pub async fn share_clipboard(&self, enable: bool) -> Result<bool, ClientError> {
+        match self.execute("x-lodge-set-clipboard", json!({ "enable": enable })).await {
+            Ok(_) => Ok(true),
+            // The second is what a worker of an older Lodge says.
+            Err(ClientError::Refused { class: ErrorClass::DeviceNotActive | ErrorClass::CommandNotFound, .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Limits what a disk may move, and how often it may be asked (`block_set_io_throttle`).

@@ -313,7 +313,9 @@ fn validate_disk(disk: &DiskDefinition, field: &dyn Fn(&str) -> String, problems
 
 fn check_path(field: &str, path: &Path, problems: &mut Vec<Problem>) {
     let text = path.to_string_lossy();
-    if !path.is_absolute() || text.contains(['\0', '\n']) {
+    if text.is_empty() {
+        problems.push(Problem::new(field, "a file is needed. Write its path from the root: /…"));
+    } else if !path.is_absolute() || text.contains(['\0', '\n']) {
         let message = format!("{text:?} is not an absolute path. Write it from the root: /…");
         problems.push(Problem::new(field, message));
     }

@@ -79,6 +79,8 @@ pub struct Effects {
     pub attached: Vec<usize>,
     /// The ports that are forwarded no longer (`false`) or from now on (`true`), with their card's name.
     pub forwards: Vec<(String, Forward, bool)>,
+    /// Whether the clipboard is shared with it from now on, where that is another matter than before.
+    pub clipboard: Option<bool>,
     /// Whether something can only change at its next start.
     pub next_start: bool,
 }
@@ -94,6 +96,8 @@ impl Effects {
         reached.os.clone_from(&after.os);
         reached.tags.clone_from(&after.tags);
         reached.autostart = after.autostart;
+        reached.devices.clipboard = after.devices.clipboard;
+        effects.clipboard = (before.devices.clipboard != after.devices.clipboard).then_some(after.devices.clipboard);
         for disk in &mut reached.disks {
             let wanted = after.disks.iter().find(|other| other.id == disk.id).map_or(disk.limits, |other| other.limits);
             if wanted != disk.limits {
@@ -137,36 +141,41 @@ impl Effects {
             || !self.forwards.is_empty()
             || !self.card_limits.is_empty()
             || !self.attached.is_empty()
+            || self.clipboard.is_some()
     }
 
-    /// Makes the running guest what `after` says. Returns whether connections of the guest were cut, or how many of its cards were
-    /// switched before something failed.
+    /// Makes the running guest what `after` says. Returns what that has done to it, or how many of its cards were switched before
+    /// something failed.
     async fn apply(
         &self,
         supervisor: &Supervisor,
         client: &Client,
         after: &Definition,
-    ) -> Result<bool, (usize, EditError)> {
+    ) -> Result<Applied, (usize, EditError)> {
         for (count, &index) in self.attached.iter().enumerate() {
             attach::switch(supervisor, client, after, index).await.map_err(|error| (count, error))?;
         }
         let refused = |source| (self.attached.len(), EditError::Refused { name: after.name.clone(), source });
-        let was_cut = self.apply_rest(client).await.map_err(refused)?;
-        Ok(was_cut || !self.attached.is_empty())
+        let mut applied = self.apply_rest(client).await.map_err(refused)?;
+        applied.cut |= !self.attached.is_empty();
+        Ok(applied)
     }
 
-    async fn apply_rest(&self, client: &Client) -> Result<bool, ClientError> {
+    async fn apply_rest(&self, client: &Client) -> Result<Applied, ClientError> {
         for (disk, limits) in &self.limits {
             client.limit_disk(disk, limits).await?;
         }
         for (card, limits) in &self.card_limits {
             client.limit_card(card, limits).await?;
         }
-        let mut cut = false;
-        for (card, forward, add) in &self.forwards {
-            cut |= client.forward(card, forward, *add).await?.restarted;
+        let mut applied = Applied::default();
+        if let Some(enable) = self.clipboard {
+            applied.no_clipboard = !client.share_clipboard(enable).await? && enable;
         }
-        Ok(cut)
+        for (card, forward, add) in &self.forwards {
+            applied.cut |= client.forward(card, forward, *add).await?.restarted;
+        }
+        Ok(applied)
     }
 
     /// Changes what of it can be changed, after [`Effects::apply`] the other way round has failed half way, with so many cards switched.
@@ -181,6 +190,9 @@ impl Effects {
         for (disk, limits) in &self.limits {
             let _ = client.limit_disk(disk, limits).await;
         }
+        if let Some(enable) = self.clipboard {
+            let _ = client.share_clipboard(enable).await;
+        }
         for (card, forward, add) in &self.forwards {
             let _ = client.forward(card, forward, *add).await;
         }
@@ -193,13 +205,22 @@ fn is_connected_alike(one: &NetworkDefinition, other: &NetworkDefinition) -> boo
     place(one) == place(other)
 }
 
+/// What a change has done to the running guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether connections that it had were cut.
+    pub cut: bool,
+    /// Whether it gets a clipboard, but at its next start only: it was started without.
+    pub no_clipboard: bool,
+}
+
 /// A definition that was changed.
 #[derive(Debug)]
 pub struct Saved {
     /// The definition as it lies in the library now.
     pub stored: Stored,
-    /// Whether connections that the running guest had were cut.
-    pub cut: bool,
+    /// What the running guest has noticed of it.
+    pub applied: Applied,
 }
 
 /// Makes `definition` the guest's, if nobody else has changed that since `revision` was read. Where a person has written `text`, that
@@ -223,12 +244,12 @@ pub async fn save(
         }
         _ => None,
     };
-    let mut cut = false;
+    let mut applied = Applied::default();
     let mut undo = None;
     if let Some((done, undone, before)) = live {
         let client = supervisor.attach(&name).await?;
         match done.apply(supervisor, &client, &definition).await {
-            Ok(was_cut) => (cut, undo) = (was_cut, Some((client, undone, before))),
+            Ok(done) => (applied, undo) = (done, Some((client, undone, before))),
             Err((switched, error)) => {
                 undone.try_all(supervisor, &client, &before, switched).await;
                 return Err(error);
@@ -247,7 +268,7 @@ pub async fn save(
     if let (Err(_), Some((client, undone, before))) = (&stored, undo) {
         undone.try_all(supervisor, &client, &before, undone.attached.len()).await;
     }
-    Ok(Saved { stored: stored?, cut })
+    Ok(Saved { stored: stored?, applied })
 }
 
 async fn blocking<T: Send + 'static>(
@@ -302,6 +323,16 @@ mod tests {
     }
 
     #[test]
+    fn the_clipboard_is_shared_or_not_at_once() {
+        let off = effects(|guest| guest.devices.clipboard = false);
+        let more = effects(|guest| (guest.devices.clipboard, guest.devices.rng) = (false, false));
+
+        assert_eq!((off.clipboard, off.at_once(), off.next_start), (Some(false), true, false));
+        assert_eq!((more.clipboard, more.at_once(), more.next_start), (Some(false), true, true));
+        assert_eq!(effects(|_| {}).clipboard, None);
+    }
+
+    #[test]
     fn hardware_changes_at_the_next_start() {
         let memory = effects(|guest| guest.memory = Size::gib(3));
         let both = effects(|guest| {
@@ -349,6 +380,6 @@ mod tests {
 
         assert!(matches!(refused, Err(EditError::Library(LibraryError::Changed(_)))), "{refused:?}");
         assert_eq!(again.definition.description, "theirs");
-        assert_eq!((saved.stored.definition.vcpus, saved.cut), (2, false));
+        assert_eq!((saved.stored.definition.vcpus, saved.applied), (2, Applied::default()));
     }
 }

@@ -21,6 +21,8 @@ use tokio::{
 
 use super::{
     certificate::{Certificate, CertificateError},
+    client::Client,
+    definition::Definition,
     paths::{Paths, RunningPaths},
     socket,
 };
@@ -102,6 +104,44 @@ impl NetworkScreen {
 impl Drop for NetworkScreen {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Where viewers on a network come in because a guest's definition has had it so at its start.
+#[derive(Debug)]
+pub struct Listening {
+    /// The address.
+    pub address: Option<SocketAddr>,
+    /// What they must know.
+    pub password: Option<String>,
+    /// The certificate that they may have, and by what they know it, where they come over TLS.
+    pub certificate: Option<(Certificate, String)>,
+}
+
+impl Listening {
+    /// Asks the running guest of `definition`. `None`: its screen is not shown, or not by its definition.
+    pub async fn ask(
+        client: &Client,
+        paths: &Paths,
+        definition: &Definition,
+    ) -> Result<Option<Self>, CertificateError> {
+        // A worker that an older Lodge has started does not know the question.
+        let Some(server) = client.network_screen().await.unwrap_or_default() else { return Ok(None) };
+        let address = server.host.parse::<IpAddr>().ok().zip(server.service.parse().ok());
+        let listen = definition.display.listen.as_ref().filter(|_| server.auth != "none");
+        let certificate = match server.vencrypt {
+            Some(_) => {
+                let own = Certificate::own(paths)?;
+                let fingerprint = own.fingerprint()?;
+                Some((own, fingerprint))
+            }
+            None => None,
+        };
+        Ok(Some(Self {
+            address: address.map(SocketAddr::from),
+            password: listen.and_then(|listen| listen.password.clone()),
+            certificate,
+        }))
     }
 }
 

@@ -91,6 +91,8 @@ pub enum Action {
     HostCheck,
     /// Shows what can be preferred.
     Preferences,
+    /// Shows the help.
+    Help,
     /// Shows the shortcuts window.
     Shortcuts,
     /// Shows the about window.
@@ -214,7 +216,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 74] = [
+    pub const ALL: [Self; 75] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -237,6 +239,7 @@ impl Action {
         Self::HostCheck,
         Self::CloseMainWindow,
         Self::Preferences,
+        Self::Help,
         Self::Shortcuts,
         Self::About,
         Self::Style,
@@ -316,6 +319,7 @@ impl Action {
             Self::Trash => (MainWindow, "trash", gettext("_Deleted Guests"), &["<Control>BackSpace"]),
             Self::HostCheck => (MainWindow, "host-check", gettext("_Host Check"), &["<Control>h"]),
             Self::CloseMainWindow => (MainWindow, "close", gettext("_Close Window"), &["<Control>w"]),
+            Self::Help => (Application, "help", gettext("_Help"), &["F1"]),
             Self::Shortcuts => {
                 (Application, "shortcuts", gettext("_Keyboard Shortcuts"), &["<Control>question", "<Control>slash"])
             }

@@ -94,7 +94,9 @@ pub fn main_menu() -> gio::Menu {
     menu.append_section(None, &section(&[gio::MenuItem::new_submenu(Some(&Action::Style.entry().label), &styles)]));
     menu.append_section(
         None,
-        &section(&[Action::Preferences, Action::Shortcuts, Action::About, Action::Quit].map(Action::menu_item)),
+        &section(
+            &[Action::Preferences, Action::Help, Action::Shortcuts, Action::About, Action::Quit].map(Action::menu_item),
+        ),
     );
     menu
 }

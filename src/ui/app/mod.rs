@@ -20,6 +20,7 @@ use crate::ui::{
     bulk, dialogs,
     guest_list::{self, GuestList, GuestListInit, GuestListMsg, GuestListOutput, GuestRequest},
     guest_window::GuestWindowOutput,
+    help,
     host::{HostPage, HostWindow},
     host_check,
     i18n::{self, gettext, gettext_f},
@@ -405,6 +406,14 @@ impl App {
                 let input = sender.input_sender().clone();
                 let parent = relm4::main_application().active_window().unwrap_or_else(|| root.clone().upcast());
                 preferences::present(&parent, &self.backend, move || input.emit(AppMsg::Preferred));
+            }
+            Action::Help => {
+                let active = relm4::main_application().active_window();
+                let topic = match &active {
+                    Some(window) if window != root.upcast_ref::<gtk::Window>() => help::Topic::Screen,
+                    _ => help::Topic::FirstGuest,
+                };
+                help::present(active.as_ref(), topic);
             }
             Action::Shortcuts => {
                 let window = actions::shortcuts_window();

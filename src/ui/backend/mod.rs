@@ -20,7 +20,7 @@ use lodge::{
         host::{self as host_facts, Finding, Root},
         library::{Deleted, Library},
         media::{self, Media, MediaError},
-        network_screen::{NetworkScreen, Showing},
+        network_screen::{Listening, NetworkScreen, Showing},
         networks,
         paths::{Paths, RunningPaths},
         pool::{Pool, Space},
@@ -176,6 +176,12 @@ impl Backend {
     /// Shows the running guest's screen on a network, until what is returned is dropped.
     pub async fn show_on_network(&self, uuid: Uuid, showing: Showing) -> Result<NetworkScreen> {
         Ok(NetworkScreen::open(&self.paths, self.sockets(uuid), showing).await?)
+    }
+
+    /// Where viewers on a network see the guest's screen because its definition has it so.
+    pub async fn listening(&self, guest: &GuestView) -> Result<Option<Listening>> {
+        let Ok(definition) = &guest.definition else { return Ok(None) };
+        Ok(Listening::ask(&self.client(&guest.id)?, &self.paths, definition).await?)
     }
 
     /// A picture of the guest's screen: a PNG file's bytes.

@@ -50,7 +50,6 @@ impl Console {
     /// A console without a guest.
     pub fn new() -> Self {
         let console: Self = glib::Object::builder().property("focusable", true).build();
-        console.take_keys();
         console.take_pointer();
         console.follow_focus();
         console.imp().clipboard.replace(Some(Clipboard::new(&console.display())));
@@ -279,9 +278,10 @@ impl Console {
         }
     }
 
-    fn take_keys(&self) {
+    /// Takes the keys that are pressed in a window, before the window does, as long as the guest has the keyboard.
+    pub fn take_keys_of(&self, window: &impl IsA<gtk::Widget>) {
         let keys = gtk::EventControllerKey::new();
-        keys.set_propagation_phase(gtk::PropagationPhase::Bubble);
+        keys.set_propagation_phase(gtk::PropagationPhase::Capture);
         let console = self.downgrade();
         keys.connect_key_pressed(move |_, _, code, _| {
             let passed =
@@ -294,7 +294,7 @@ impl Console {
                 console.key(key, false);
             }
         });
-        self.add_controller(keys);
+        window.add_controller(keys);
     }
 
     /// Passes a key on; whether the guest got it.

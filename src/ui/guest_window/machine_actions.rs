@@ -138,6 +138,6 @@ pub fn menu() -> gio::Menu {
         None,
         &section(&[Action::TakeSnapshot, Action::MachineSaveState, Action::MachineDiscardSaved, Action::MachineClone]),
     );
-    menu.append_section(None, &section(&[Action::Shortcuts, Action::CloseGuestWindow]));
+    menu.append_section(None, &section(&[Action::Help, Action::Shortcuts, Action::CloseGuestWindow]));
     menu
 }

@@ -2,6 +2,7 @@
 
 mod details;
 mod disc;
+mod full_screen_bar;
 mod machine_actions;
 mod on_network;
 mod performance;
@@ -94,8 +95,11 @@ pub enum GuestWindowMsg {
     Can(Can),
     /// No text is typed into the guest any more.
     Typed,
-    /// Whether the screen is shown on a network has been asked or told.
-    OnNetwork,
+    /// Whether the screen is shown on a network has been asked or told; what the definition says of it is to be changed or not.
+    OnNetwork {
+        /// Whether it is to be changed.
+        change: bool,
+    },
 }
 
 /// What a guest's window tells.
@@ -214,9 +218,13 @@ impl Component for GuestWindow {
         let toasts = adw::ToastOverlay::new();
         let place = Place::new(&root, &toasts);
         let input = sender.input_sender().clone();
-        let actions = MachineActions::new(&root, move |action| input.emit(GuestWindowMsg::Action(action)));
-        let input = sender.input_sender().clone();
         let screen = ScreenPage::new(move |captured| input.emit(GuestWindowMsg::Captured(captured)));
+        // What is added last sees keys first: the window's own shortcuts come before the guest, and that before the application's, so
+        // that Ctrl+Q is the guest's as long as it has the keyboard.
+        relm4::main_application().add_window(&root);
+        screen.take_keys_of(&root);
+        let input = sender.input_sender().clone();
+        let actions = MachineActions::new(&root, move |action| input.emit(GuestWindowMsg::Action(action)));
         let serial = SerialPage::new();
         let snapshots = SnapshotsPage::new(&backend, &place, &guest);
         let performance = PerformancePage::new(&backend, &place, &guest);
@@ -294,14 +302,21 @@ impl Component for GuestWindow {
                 self.screen.set_full_screen(full);
                 self.actions.set_on(Action::FullScreen, full);
             }
-            GuestWindowMsg::Page | GuestWindowMsg::Typed | GuestWindowMsg::OnNetwork => {
+            GuestWindowMsg::OnNetwork { change: true } => {
+                self.stack.set_visible_child_name(DETAILS);
+                self.details.emit(DetailsMsg::Select(Item::Display));
+            }
+            GuestWindowMsg::Page | GuestWindowMsg::Typed | GuestWindowMsg::OnNetwork { .. } => {
                 self.enable_for_page();
                 self.focus_page();
             }
             GuestWindowMsg::Can(can) => self.actions.enable_changes(can),
             GuestWindowMsg::Action(Action::MachineMenu) => {
                 self.screen.let_go();
-                widgets.menu_button.popup();
+                match self.full_screen {
+                    true => self.screen.open_menu(),
+                    false => widgets.menu_button.popup(),
+                }
             }
             GuestWindowMsg::Action(Action::TypeClipboard) => {
                 self.screen.let_go();
@@ -312,7 +327,7 @@ impl Component for GuestWindow {
             GuestWindowMsg::Action(Action::ShowOnNetwork) => {
                 self.screen.let_go();
                 let input = sender.input_sender().clone();
-                let ended = move || input.emit(GuestWindowMsg::OnNetwork);
+                let ended = move |change| input.emit(GuestWindowMsg::OnNetwork { change });
                 self.on_network.ask(&self.backend, &self.place, &self.guest, ended);
             }
             GuestWindowMsg::Action(action) => self.act(action, root),

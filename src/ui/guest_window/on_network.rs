@@ -9,7 +9,7 @@ use std::{
 use adw::prelude::*;
 use gtk::accessible::Property;
 use lodge::{
-    manager::network_screen::{NetworkScreen, Showing},
+    manager::network_screen::{Listening, NetworkScreen, Showing},
     rfb::gate::Password,
 };
 
@@ -49,21 +49,29 @@ impl OnNetwork {
         }
     }
 
-    /// Asks how the screen is to be shown, or tells how it is. `ended` is called when that is over.
-    pub fn ask(&self, backend: &Backend, place: &Place, guest: &GuestView, ended: impl FnOnce() + 'static) {
+    /// Asks how the screen is to be shown, or tells how it is. `ended` is called when that is over, with `true` when the person
+    /// wants to change what the definition says of it.
+    pub fn ask(&self, backend: &Backend, place: &Place, guest: &GuestView, ended: impl FnOnce(bool) + 'static) {
         if self.asking.replace(true) {
             return;
         }
         let (this, backend, place, guest) = (self.clone(), backend.clone(), place.clone(), guest.clone());
         relm4::spawn_local(async move {
-            if !this.is_shown() {
-                this.open(&backend, &place, &guest).await;
-            }
-            if this.is_shown() && this.tell(&place, &guest).await {
-                this.shown.replace(None);
+            let (asked, of) = (backend.clone(), guest.clone());
+            let listening = on_tokio(async move { asked.listening(&of).await }).await;
+            let mut change = false;
+            if let Ok(Some(listening)) = listening {
+                change = tell_of_definition(&place, &guest, listening).await;
+            } else {
+                if !this.is_shown() {
+                    this.open(&backend, &place, &guest).await;
+                }
+                if this.is_shown() && this.tell(&place, &guest).await {
+                    this.shown.replace(None);
+                }
             }
             this.asking.set(false);
-            ended();
+            ended(change);
         });
     }
 
@@ -92,17 +100,27 @@ impl OnNetwork {
         let dialog = dialogs::question(&place.window, &heading, &message, &stop, adw::ResponseAppearance::Destructive);
         dialog.set_response_label(dialogs::CANCEL, &gettext("_Close"));
         dialog.set_default_response(Some(dialogs::CANCEL));
-        let facts = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).build();
-        if let Some(shown) = &*self.shown.borrow() {
-            add_fact(&facts, &gettext("Address"), &reachable(shown.screen.address));
-            add_fact(&facts, &gettext("Password"), &shown.password);
-            if let Some(fingerprint) = &shown.screen.fingerprint {
-                add_fact(&facts, &gettext("SHA-256 fingerprint of the certificate"), fingerprint);
-            }
+        if let Some(Shown { screen, password }) = &*self.shown.borrow() {
+            let facts = facts(Some(screen.address), Some(password), screen.fingerprint.as_deref());
+            dialog.set_extra_child(Some(&facts));
         }
-        dialog.set_extra_child(Some(&facts));
         dialogs::choose(&dialog).await
     }
+}
+
+/// Tells where viewers find a screen that is shown because the definition says so. Whether that is to be changed.
+async fn tell_of_definition(place: &Place, guest: &GuestView, listening: Listening) -> bool {
+    let heading = gettext_f("“{name}” Is Shown on the Network", &[("name", &guest.name)]);
+    let message =
+        gettext("Its definition has VNC viewers let in whenever it runs, whether this window is open or not.");
+    let change = gettext("C_hange…");
+    let dialog = dialogs::question(&place.window, &heading, &message, &change, adw::ResponseAppearance::Default);
+    dialog.set_response_label(dialogs::CANCEL, &gettext("_Close"));
+    dialog.set_default_response(Some(dialogs::CANCEL));
+    let Listening { address, password, certificate } = listening;
+    let fingerprint = certificate.as_ref().map(|(_, fingerprint)| fingerprint.as_str());
+    dialog.set_extra_child(Some(&facts(address, password.as_deref(), fingerprint)));
+    dialogs::choose(&dialog).await
 }
 
 /// Asks who may see the screen, and with which password.
@@ -152,6 +170,21 @@ fn reachable(address: SocketAddr) -> String {
         true => format!("{}:{}", gtk::glib::host_name(), address.port()),
         false => address.to_string(),
     }
+}
+
+/// What viewers must know.
+fn facts(address: Option<SocketAddr>, password: Option<&str>, fingerprint: Option<&str>) -> gtk::Box {
+    let facts = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).build();
+    for (name, text) in [
+        (gettext("Address"), address.map(reachable)),
+        (gettext("Password"), password.map(str::to_owned)),
+        (gettext("SHA-256 fingerprint of the certificate"), fingerprint.map(str::to_owned)),
+    ] {
+        if let Some(text) = text {
+            add_fact(&facts, &name, &text);
+        }
+    }
+    facts
 }
 
 /// Adds a text with its name above it; it can be selected, and copied.

@@ -1,10 +1,11 @@
 //! The console's page: the guest's screen, or what to do while there is none.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, rc::Rc};
 
 use adw::prelude::*;
 use gtk::accessible::Property;
 
+use super::full_screen_bar::FullScreenBar;
 use crate::ui::{
     actions::Action,
     backend::{GuestState, GuestView},
@@ -21,7 +22,7 @@ pub struct ScreenPage {
     placeholder: adw::StatusPage,
     run: gtk::Button,
     notice: gtk::Label,
-    leave: gtk::Button,
+    bar: Rc<FullScreenBar>,
     connected: bool,
 }
 
@@ -48,33 +49,27 @@ impl ScreenPage {
             .can_target(false)
             .visible(false)
             .build();
-        let leave = gtk::Button::builder()
-            .icon_name("view-restore-symbolic")
-            .tooltip_text(gettext("Leave Full Screen"))
-            .action_name(Action::FullScreen.detailed_name())
-            .css_classes(["osd", "circular"])
-            .halign(gtk::Align::End)
-            .valign(gtk::Align::Start)
-            .margin_top(12)
-            .margin_end(12)
-            .visible(false)
-            .build();
-        leave.update_property(&[Property::Label(&gettext("Leave Full Screen"))]);
         let widget = gtk::Overlay::builder().child(&scrolled).build();
-        [placeholder.upcast_ref::<gtk::Widget>(), notice.upcast_ref(), leave.upcast_ref()]
+        [placeholder.upcast_ref::<gtk::Widget>(), notice.upcast_ref()]
             .into_iter()
             .for_each(|above| widget.add_overlay(above));
+        let bar = FullScreenBar::new(&widget);
         let cover = placeholder.clone();
         console.connect_changed(move |console| {
             cover.set_visible(!console.has_picture());
             changed(console.is_captured());
         });
-        Self { widget, console, scrolled, placeholder, run, notice, leave, connected: false }
+        Self { widget, console, scrolled, placeholder, run, notice, bar, connected: false }
     }
 
     /// The page's widget.
     pub fn widget(&self) -> &gtk::Overlay {
         &self.widget
+    }
+
+    /// Has the guest get a window's keys before the window does, while it has the keyboard.
+    pub fn take_keys_of(&self, window: &impl IsA<gtk::Widget>) {
+        self.console.take_keys_of(window);
     }
 
     /// Gives the console the keyboard.
@@ -101,9 +96,14 @@ impl ScreenPage {
         self.console.set_resizes_guest(resizes);
     }
 
-    /// Shows the way back from the full screen.
+    /// The page fills the display, or no longer.
     pub fn set_full_screen(&self, full: bool) {
-        self.leave.set_visible(full);
+        self.bar.set_full_screen(full);
+    }
+
+    /// Opens the window's menu while the page fills the display.
+    pub fn open_menu(&self) {
+        self.bar.open_menu();
     }
 
     /// Shows the guest in another state; its screen is behind the socket at `socket` while it runs.
@@ -120,6 +120,7 @@ impl ScreenPage {
             }
             _ => {}
         }
+        self.bar.set_name(&guest.name);
         self.scrolled.set_visible(active);
         self.run.set_visible(!active && guest.definition.is_ok());
         self.placeholder.set_visible(!self.console.has_picture());

@@ -63,18 +63,26 @@ pub fn action_button(icon: &str, tooltip: &str, label: &str, action: &str) -> gt
     button
 }
 
-/// Opens a menu of `model`, pointing at `place` in `parent`.
-pub fn popup(parent: &impl IsA<gtk::Widget>, place: &gdk::Rectangle, model: &gio::Menu) {
+/// Opens a menu of `model`, pointing at `place` in `list`.
+pub fn popup(list: &impl IsA<gtk::Widget>, place: &gdk::Rectangle, model: &gio::Menu) {
     let menu = gtk::PopoverMenu::from_model(Some(model));
-    menu.set_parent(parent);
+    menu.set_parent(list);
+    // The last row is not the list's last child any more, which the style sheet has to know.
+    list.add_css_class("with-menu");
     menu.set_has_arrow(false);
     menu.set_pointing_to(Some(place));
     menu.set_position(gtk::PositionType::Bottom);
     menu.set_halign(gtk::Align::Start);
     // The menu's action is activated after it has closed, so its parent is taken from it only then.
-    menu.connect_closed(|menu| {
-        let menu = menu.clone();
-        glib::idle_add_local_once(move || menu.unparent());
+    let list = list.downgrade();
+    menu.connect_closed(move |menu| {
+        let (menu, list) = (menu.clone(), list.clone());
+        glib::idle_add_local_once(move || {
+            menu.unparent();
+            if let Some(list) = list.upgrade() {
+                list.remove_css_class("with-menu");
+            }
+        });
     });
     // GTK puts the separators between the sections when it is idle, and gives a menu that is open no more room for them.
     glib::idle_add_local_once(move || menu.popup());

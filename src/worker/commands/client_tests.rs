@@ -2,18 +2,21 @@
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use crate::{
+    clipboard::GuestClipboard,
     input::{Button, InputEvent, Key},
     rfb::server::{ViewerEvent, ViewerId},
-    vmm::machine::MachineEvent,
+    vmm::{machine::MachineEvent, virtio::console::PortProgram},
     worker::{
         driver::Request,
         testing::{Client, FakeLaunch, FakeWorker},
+        vdagent::VdAgent,
     },
 };
 
@@ -67,6 +70,31 @@ fn what_is_asked_is_answered_with_qemus_names() {
     assert_eq!((&vnc["enabled"], &vnc["service"]), (&json!(true), &json!("/run/lodge/vnc.sock")));
     assert_eq!(statistics["memory"]["total"], 64 << 20);
     assert!(statistics["cpu-time-ns"].as_u64().unwrap() > 0, "{statistics}");
+}
+
+#[test]
+fn the_clipboard_is_shared_and_no_longer_shared_as_is_said() {
+    let agent = Arc::new(VdAgent::new().unwrap());
+    let with = FakeWorker::start(FakeLaunch { clipboard: Some(Arc::clone(&agent)), ..FakeLaunch::default() }).unwrap();
+    let (mut client, mut without) = (with.client().unwrap(), worker().client().unwrap());
+    let set = |client: &mut Client, enable: bool| {
+        client.execute(json!({"execute": "x-lodge-set-clipboard", "arguments": {"enable": enable}})).unwrap()
+    };
+    // What the guest's agent says: that it knows clipboards by demand, and that it has text.
+    let say = |kind: u32, body: [u32; 2]| {
+        let words = [1, 28, 1, kind, 0, 0, 8, body[0], body[1]];
+        agent.receive(&words.map(u32::to_le_bytes).concat());
+    };
+    agent.guest_opened(true);
+    say(6, [0, 0x60]);
+    say(7, [0, 1]);
+
+    let shared = [agent.request(), set(&mut client, false) == json!({"return": {}}), agent.request()];
+    let again = (set(&mut client, true), agent.request());
+
+    assert_eq!(shared, [true, true, false]);
+    assert_eq!(again, (json!({"return": {}}), true));
+    assert_eq!(error_of(&set(&mut without, true)).0, "DeviceNotActive");
 }
 
 /// What is asked of a drive, and the answer.

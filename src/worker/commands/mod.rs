@@ -28,7 +28,8 @@
 //!   names `net0` and so on are those for `set_link`. `x-lodge-query-networks` tells what each card is connected to, and which
 //!   ports of the host lead into the guest; `x-lodge-network-attach` switches a card to another network, whose descriptors are in sets.
 //!   `x-lodge-network-forward-add` and `-remove` change the ports (QEMU has `hostfwd_add` for
-//!   people only). The event `x-lodge-internal-error` tells where KVM could not
+//!   people only). `x-lodge-set-clipboard` shares the clipboard with the guest's agent or no longer (`enable`), if the guest was
+//!   started with one. The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 
 #![forbid(unsafe_code)]
@@ -36,6 +37,7 @@
 mod balloon;
 mod block;
 mod block_job;
+mod clipboard;
 mod connection;
 mod descriptors;
 mod input;
@@ -128,6 +130,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("x-lodge-query-netstats", Handler::Driver(network::query_netstats)),
     ("x-lodge-query-networks", Handler::Session(connection::query)),
     ("x-lodge-save", Handler::Session(migration::x_lodge_save)),
+    ("x-lodge-set-clipboard", Handler::Driver(clipboard::set_clipboard)),
     ("x-lodge-set-network-limits", Handler::Driver(network::set_limits)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
 ];

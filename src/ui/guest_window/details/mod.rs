@@ -407,11 +407,14 @@ impl Component for Details {
             }
             DetailsCommand::Applied(Ok(saved)) => {
                 self.busy = false;
-                let Saved { stored, cut } = saved;
+                let Saved { stored, applied } = saved;
                 let (name, revision) = (stored.definition.name.clone(), stored.revision);
                 self.draft = Some(Draft::new(Loaded { name, revision, definition: Ok(stored.definition) }));
-                if cut {
+                if applied.cut {
                     self.place.toast(&gettext("Connections that the guest had were cut: the network began anew"));
+                }
+                if applied.no_clipboard {
+                    self.place.toast(&gettext("The clipboard is shared from the guest’s next start on"));
                 }
                 self.judge(&sender);
             }

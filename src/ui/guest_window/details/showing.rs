@@ -17,6 +17,7 @@ use crate::ui::{
     backend::GuestState,
     dialogs::complaint_about_name,
     i18n::gettext,
+    judgement::judge,
     widgets::info_bar::{InfoBarMsg, Notice},
 };
 
@@ -106,7 +107,15 @@ impl Details {
         }
         let definition = draft.definition()?;
         let name = complaint_about_name(&definition.name, &self.guest.name, &self.around.names);
-        name.or_else(|| self.review.errors.0.first().map(|problem| problem.message.clone()))
+        name.or_else(|| {
+            let field = &self.review.errors.0.first()?.field;
+            if field == "kernel.path"
+                && definition.kernel.as_ref().is_some_and(|kernel| kernel.path.as_os_str().is_empty())
+            {
+                return Some(gettext("Choose a Linux kernel, or switch its direct boot off."));
+            }
+            judge(definition, &self.review, &self.around.limits, field).map(|(_, words)| words)
+        })
     }
 
     /// What can be said about the changes.
@@ -119,9 +128,9 @@ impl Details {
         match (&self.guest.state, effects.at_once(), effects.next_start) {
             (GuestState::Saved, _, true) => gettext("The guest may not be able to go on from its saved state then."),
             (state, ..) if !state.is_active() => String::new(),
-            (_, true, true) => {
-                gettext("Connections, limits and ports apply at once, the rest at the guest’s next start.")
-            }
+            (_, true, true) => gettext(
+                "Connections, limits, ports and the clipboard apply at once, the rest at the guest’s next start.",
+            ),
             (_, _, true) => gettext("This applies at the guest’s next start."),
             (_, _, false) => gettext("This applies at once."),
         }

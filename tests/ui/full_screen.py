@@ -1,0 +1,127 @@
+"""A guest's screen fills the display and comes back: with a window manager, which grants that."""
+
+import atexit
+import subprocess
+
+from driver import Failure, run, wait_for
+from guests import Serial, display, guest_screen, lodgectl
+
+WIDTH, HEIGHT = 1600, 1000
+# The upper part of the display, where the bar comes.
+TOP = 30
+
+
+def begin_window_manager():
+    try:
+        manager = subprocess.Popen(["openbox"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except FileNotFoundError:
+        print("openbox is missing")
+        raise SystemExit(77) from None
+    atexit.register(manager.terminate)
+    answers = lambda: subprocess.run(["xdotool", "get_num_desktops"], capture_output=True, check=False).returncode == 0
+    wait_for("the window manager", answers)
+
+
+class Screen:
+    """How much of the display is the guest's screen, as large as it can be in the middle of it."""
+
+    def __init__(self):
+        self.guest, self.display = guest_screen("card"), display()
+        self.scale = min(WIDTH / self.guest.width, HEIGHT / self.guest.height)
+        self.left = (WIDTH - self.guest.width * self.scale) / 2
+
+    def share(self, first, last, brightest=False):
+        """The share of points in these rows of the display that are the guest's. The brightest are those that the bar darkens."""
+        same = count = 0
+        for y in range(first, last, 5):
+            row, guest_row = self.display.row(y), self.guest.row(int(y / self.scale))
+            for x in range(int(self.left) + 10, WIDTH - int(self.left) - 10, 13):
+                wanted = guest_row[int((x - self.left) / self.scale)]
+                if brightest and min(wanted) < 200:
+                    continue
+                count += 1
+                same += all(abs(a - b) < 40 for a, b in zip(row[x], wanted))
+        return same / count
+
+    def fills(self):
+        return self.share(TOP, HEIGHT) > 0.9
+
+
+def wait_for_bar(shown):
+    def look():
+        screen = Screen()
+        top = screen.share(0, TOP, brightest=True)
+        return screen.fills() and (top < 0.2 if shown else top > 0.85)
+
+    wait_for("the bar is there" if shown else "the guest's screen and nothing else", look)
+
+
+def point_to(x, y):
+    subprocess.run(["xdotool", "mousemove", str(x), str(y)], check=True)
+
+
+def is_captured(application):
+    return application.window_of("card").name.startswith("card — ")
+
+
+def test(application):
+    begin_window_manager()
+    lodgectl("create", "card", "--testcard", "--start")
+    serial = Serial()
+    serial.wait_for("ready")
+    application.window("Lodge").find("list item", "card, Running").click()
+    application.keys("ctrl+o")
+    window = wait_for("the guest's window", lambda: application.window_of("card"))
+    wait_for("the guest has the keyboard", lambda: is_captured(application))
+    point_to(800, 600)
+    if Screen().fills():
+        raise Failure("it fills the display before it is asked to")
+
+    # The bar, which greets, is gone after a moment.
+    application.keys("ctrl+shift+Return")
+    wait_for_bar(shown=False)
+    application.screenshot("full")
+
+    # It comes to the pointer, and goes with it.
+    point_to(800, 0)
+    wait_for_bar(shown=True)
+    point_to(800, 600)
+    wait_for_bar(shown=False)
+
+    # The keyboard is the guest's until the release keys are pressed, and again after a click.
+    before = serial.mark()
+    application.keys("ctrl+q", "F1", "a")
+    serial.wait_for("key 1e up", before)
+    assert b"key 10 down" in serial.heard[before:] and b"key 3b down" in serial.heard[before:], serial.heard[before:]
+    application.keys("Control_L+Alt_L")
+    wait_for("the keyboard is let go", lambda: not is_captured(application))
+    before = serial.mark()
+    application.keys("b")
+    subprocess.run(["xdotool", "mousemove", "800", "500", "click", "1"], check=True)
+    wait_for("the guest has the keyboard again", lambda: is_captured(application))
+    application.keys("c")
+    serial.wait_for("key 2e up", before)
+    assert b"key 30" not in serial.heard[before:], "the guest has got a key that was not for it"
+
+    # Its menu is in the bar, which stays for it.
+    application.keys("ctrl+shift+m")
+    window.find("menu item", "Save Screenshot…")
+    application.screenshot("menu")
+    application.keys("Escape")
+    wait_for_bar(shown=False)
+
+    # Back by the bar's button, and by the keys.
+    point_to(800, 0)
+    wait_for_bar(shown=True)
+    window.find("push button", "Leave Full Screen").click()
+    wait_for("the window is as it was", lambda: not Screen().fills())
+    application.keys("ctrl+shift+Return")
+    wait_for("it fills the display", lambda: Screen().fills())
+    application.keys("ctrl+shift+Return")
+    wait_for("the window is as it was", lambda: not Screen().fills())
+    window.find("push button", "Full Screen")
+    application.screenshot("window")
+    lodgectl("destroy", "card")
+
+
+run(test)
