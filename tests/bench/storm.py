@@ -2,6 +2,7 @@
 how soon a key can be seen. And what it costs to show it in a window."""
 
 import contextlib
+import os
 import pathlib
 import signal
 import socket
@@ -181,6 +182,12 @@ def keys(display, *arguments):
     subprocess.run(["xdotool", *arguments], env={"DISPLAY": display}, check=True)
 
 
+def x_server():
+    """The X server that this program has started."""
+    ours = engines.with_descendants(lambda path: path.name == str(os.getpid()))
+    return next(pid for pid in ours if pathlib.Path(f"/proc/{pid}/comm").read_text() == "Xvfb\n")
+
+
 def show_in_lodge(lodge, display, card):
     """Opens the guest's window; yields the application's process."""
     with application.application([lodge.programs / "lodge"], lodge.environment, display) as session:
@@ -220,7 +227,7 @@ def run_window(lodge):
             card.tell(f"mode {MODE[0]} {MODE[1]} 32")
             with contextlib.contextmanager(show)(lodge, display, card) as pid:
                 time.sleep(5)
-                server = int(pathlib.Path(f"/tmp/.X{display[1:]}-lock").read_text())
+                server = x_server()
                 shown = {}
                 for storm in STORMS:
                     card.tell(f"storm {storm}")
