@@ -2,12 +2,13 @@
 //! and is drawn.
 
 use std::{
+    cell::Cell,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
 
-use gtk::{gdk, glib};
-use tokio::sync::mpsc::Receiver;
+use gtk::{gdk, glib, prelude::*};
+use tokio::sync::{mpsc::Receiver, oneshot};
 
 /// What comes from one sender keeps the main loop busy for so long at a time.
 const HELPING: Duration = Duration::from_millis(4);
@@ -42,6 +43,21 @@ pub fn drawing() -> glib::Priority {
 /// Waits for `pause`, and until all has its turn that is as urgent as drawing.
 pub async fn rest(pause: Duration) {
     glib::timeout_future_with_priority(drawing(), pause).await;
+}
+
+/// Waits until `widget` has been drawn, or has gone: what is shown in steps leaves time in between for all else. It is kept by nobody
+/// meanwhile, and one that cannot be seen is waited for until it can.
+pub fn drawn(widget: &gtk::Widget) -> impl Future<Output = ()> + use<> {
+    let (drawn, is_drawn) = oneshot::channel::<()>();
+    let drawn = Cell::new(Some(drawn));
+    // The frame that begins here is drawn before anybody else has a turn.
+    widget.add_tick_callback(move |_, _| {
+        drop(drawn.take());
+        glib::ControlFlow::Break
+    });
+    async {
+        let _ = is_drawn.await;
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod usage;
 use adw::prelude::*;
 
 use self::{networks::NetworksPage, storage::StoragePage, trash::TrashPage, usage::UsagePage};
-use crate::ui::{actions, backend::Backend, i18n::gettext, operations::Place};
+use crate::ui::{actions, backend::Backend, i18n::gettext, operations::Place, pump};
 
 /// A page of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,8 @@ impl HostPage {
     }
 }
 
-/// The window. Closing it hides it: what takes long in it goes on.
+/// The window. Closing it hides it: what takes long in it goes on. Clones are the same.
+#[derive(Clone)]
 pub struct HostWindow {
     window: adw::Window,
     stack: adw::ViewStack,
@@ -75,7 +76,7 @@ impl HostWindow {
     /// A window over `parent` that is not shown yet.
     pub fn new(backend: &Backend, parent: &gtk::Window) -> Self {
         // Pages that are not shown are not measured.
-        let stack = adw::ViewStack::builder().hhomogeneous(false).vhomogeneous(false).build();
+        let stack = adw::ViewStack::builder().hhomogeneous(false).vhomogeneous(false).visible(false).build();
         let toasts = adw::ToastOverlay::new();
         toasts.set_child(Some(&stack));
         toasts.set_vexpand(true);
@@ -138,6 +139,19 @@ impl HostWindow {
     pub fn present(&self, page: HostPage) {
         self.stack.set_visible_child_name(page.name());
         self.window.present();
+        if self.stack.is_visible() {
+            return self.look();
+        }
+        // A page has a lot to be measured, and so has the window: all else has its turn between the two.
+        let (drawn, window) = (pump::drawn(self.window.upcast_ref()), self.clone());
+        relm4::spawn_local(async move {
+            drawn.await;
+            window.stack.set_visible(true);
+            window.look();
+        });
+    }
+
+    fn look(&self) {
         self.pages.reload(&self.stack);
         // The keyboard goes on from the page that was asked for, not from the first one's tab.
         if let Some(shown) = self.stack.visible_child() {

@@ -15,6 +15,7 @@ use crate::ui::{
     backend::{Backend, GuestView, Surroundings},
     i18n::gettext,
     judgement::judge,
+    pump,
     widgets::{
         field::{self, NoteLine, Weight},
         text_button::TextButton,
@@ -94,6 +95,7 @@ impl Page {
 /// A page that is being made.
 pub struct Form {
     page: Page,
+    groups: Vec<adw::PreferencesGroup>,
     group: adw::PreferencesGroup,
     on_edit: OnEdit,
 }
@@ -102,24 +104,35 @@ impl Form {
     /// A page without any field. What is changed goes to `on_edit`.
     pub fn new(on_edit: &OnEdit) -> Self {
         let page = Page { root: adw::PreferencesPage::new(), notes: Vec::new(), watchers: Vec::new() };
-        Self { page, group: adw::PreferencesGroup::new(), on_edit: on_edit.clone() }
+        Self { page, groups: Vec::new(), group: adw::PreferencesGroup::new(), on_edit: on_edit.clone() }
     }
 
-    /// The page.
+    /// The page. A page has many widgets, and to measure them takes its time: it is shown group by group, with all else having its turn
+    /// in between.
     pub fn finish(self) -> Page {
+        let mut groups = self.groups.into_iter();
+        groups.next().iter().for_each(|group| self.page.root.add(group));
+        let root = self.page.root.downgrade();
+        relm4::spawn_local(async move {
+            for group in groups {
+                let Some(drawn) = root.upgrade().map(|root| pump::drawn(root.upcast_ref())) else { return };
+                drawn.await;
+                root.upgrade().iter().for_each(|root| root.add(&group));
+            }
+        });
         self.page
     }
 
     /// Begins a group.
     pub fn group(&mut self, title: &str) -> adw::PreferencesGroup {
         self.group = adw::PreferencesGroup::builder().title(title).build();
-        self.page.root.add(&self.group);
+        self.groups.push(self.group.clone());
         self.group.clone()
     }
 
     /// Adds a group that was made elsewhere.
-    pub fn adopt(&self, group: &adw::PreferencesGroup) {
-        self.page.root.add(group);
+    pub fn adopt(&mut self, group: &adw::PreferencesGroup) {
+        self.groups.push(group.clone());
     }
 
     /// Says when changes apply, for as long as the guest runs.
@@ -127,7 +140,7 @@ impl Form {
         let label = gtk::Label::builder().label(text).xalign(0.0).wrap(true).css_classes(["dim-label"]).build();
         let group = adw::PreferencesGroup::new();
         group.add(&label);
-        self.page.root.add(&group);
+        self.groups.push(group.clone());
         self.watch(move |shown| group.set_visible(shown.guest.state.is_active()));
     }
 
@@ -142,7 +155,7 @@ impl Form {
         button.set_button_text(label);
         let group = adw::PreferencesGroup::new();
         group.add(&button);
-        self.page.root.add(&group);
+        self.groups.push(group);
     }
 
     /// Calls `watcher` whenever something has changed.
