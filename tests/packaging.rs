@@ -22,6 +22,17 @@ fn the_desktop_file_is_valid() {
 }
 
 #[test]
+fn the_desktops_search_is_told_where_it_finds_guests() {
+    let provider = fs::read_to_string("resources/org.lodgevm.Lodge.search-provider.ini").unwrap();
+    let source = fs::read_to_string("src/ui/search_provider.rs").unwrap();
+    let value = |key: &str| provider.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+
+    assert!(source.contains(&format!("{:?}", value("ObjectPath"))));
+    assert!(fs::exists(format!("resources/{}", value("DesktopId"))).unwrap());
+    assert_eq!((value("BusName"), value("Version")), ("org.lodgevm.Lodge", "2"));
+}
+
+#[test]
 fn the_description_is_valid() {
     check("appstreamcli", &["validate", "--no-net", "resources/org.lodgevm.Lodge.metainfo.xml"]);
 }

@@ -225,6 +225,11 @@ fn pools_and_their_disks_are_managed_and_deleted_guests_are_brought_back() {
 }
 
 #[test]
+fn the_desktops_search_finds_guests_and_opens_them() {
+    run("desktop_search.py");
+}
+
+#[test]
 fn the_application_speaks_german() {
     run("german.py");
 }

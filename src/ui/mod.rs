@@ -8,7 +8,7 @@
 //! - [`host`]: what the host uses, where disks lie, and deleted guests. [`figures`]: graphs of what is measured.
 //! - [`choosers`]: asking for files. [`help`], [`host_check`], [`about`]: smaller windows. [`widgets`]: parts that know nothing of guests.
 //! - [`backend`]: the face of the manager. [`settings`]: what is remembered.
-//!   [`preferences`]: what is preferred. [`notices`]: what is told while nobody looks. [`wording`], [`i18n`]: texts.
+//!   [`preferences`]: what is preferred. [`notices`]: what is told while nobody looks. [`search_provider`]: what the desktop finds. [`wording`], [`i18n`]: texts.
 
 mod about;
 mod actions;
@@ -32,6 +32,7 @@ mod preferences;
 mod progress;
 mod pump;
 mod saver;
+mod search_provider;
 mod settings;
 mod stalls;
 #[cfg(test)]

@@ -26,7 +26,7 @@ use crate::ui::{
     i18n::{self, gettext, gettext_f},
     notices::{self, Notices},
     operations::{self, Place},
-    preferences, pump,
+    preferences, pump, search_provider,
     settings::{Settings, Style},
     stalls,
     widgets::info_bar::{InfoBar, InfoBarMsg, InfoBarOutput},
@@ -104,6 +104,8 @@ pub enum AppMsg {
     Preferred,
     /// A notification about the guest of this key was clicked.
     OpenOf(String),
+    /// Something was chosen in the desktop's search.
+    Found(search_provider::Wanted),
     /// A file was dropped, to make a guest of it.
     Dropped(PathBuf),
 }
@@ -247,6 +249,9 @@ impl Component for App {
         accept_files(model.list.widget(), &sender);
         let input = sender.input_sender().clone();
         notices::add_open_action(&relm4::main_application(), move |key| input.emit(AppMsg::OpenOf(key)));
+        let input = sender.input_sender().clone();
+        let found = move |wanted| input.emit(AppMsg::Found(wanted));
+        search_provider::offer(&relm4::main_application(), &model.backend, found);
         let window = root.clone();
         relm4::main_application().connect_activate(move |_| window.present());
         if new_guest {
@@ -306,7 +311,11 @@ impl Component for App {
                 self.notices.keep_awake();
                 self.take_figures_as_preferred();
             }
-            AppMsg::OpenOf(key) => {
+            AppMsg::Found(search_provider::Wanted::Search(text)) => {
+                root.present();
+                self.list.emit(GuestListMsg::SearchFor(text));
+            }
+            AppMsg::OpenOf(key) | AppMsg::Found(search_provider::Wanted::Open(key)) => {
                 let guest = self.backend.guests().all().into_iter().find(|guest| notices::key(&guest.id) == key);
                 match guest {
                     Some(guest) if guest.definition.is_ok() => self.open(guest, &sender),

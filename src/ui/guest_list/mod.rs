@@ -81,6 +81,8 @@ pub enum GuestListMsg {
     Searching(bool),
     /// The text to search for.
     Find(String),
+    /// Show the guests that this finds.
+    SearchFor(String),
     /// Show the guests with this tag.
     FindTag(String),
     /// List them in this order.
@@ -274,10 +276,11 @@ impl Component for GuestList {
                 let _ = sender.output(GuestListOutput::Searching(searching));
             }
             GuestListMsg::Find(text) => self.model.search(&text),
-            GuestListMsg::FindTag(tag) => {
+            GuestListMsg::SearchFor(text) => {
                 widgets.search_bar.set_search_mode(true);
-                widgets.search_entry.set_text(&Query::text_for(&tag));
+                widgets.search_entry.set_text(&text);
             }
+            GuestListMsg::FindTag(tag) => sender.input(GuestListMsg::SearchFor(Query::text_for(&tag))),
             GuestListMsg::Sort(order) => {
                 self.view.borrow_mut().order = order;
                 self.model.set_order(order);
