@@ -22,7 +22,10 @@ use common::{
 };
 use lodge::{
     input::{InputEvent, Key},
-    manager::supervisor::{Begin, GuestState, StartOptions},
+    manager::{
+        editing,
+        supervisor::{Begin, GuestState, StartOptions},
+    },
     screen::Surface,
     vmm::{
         block::Format,
@@ -523,6 +526,19 @@ fn a_saved_guest_goes_on_at_its_next_start() {
         std::thread::sleep(Duration::from_millis(10));
     }
 
+    // Whether its clipboard is shared can be changed while it runs, and makes no difference to the state.
+    let share_clipboard = |shared| {
+        let mut stored = supervisor.library().load(name).unwrap();
+        stored.definition.devices.clipboard = shared;
+        let saved = editing::save(supervisor, stored.definition, None, stored.revision);
+        runtime.block_on(saved).unwrap().applied.no_clipboard
+    };
+    assert!(!share_clipboard(false));
+    save();
+    start(StartOptions::default()).unwrap();
+    guest.serial().ask("echo the mark is $mark", "the mark is 42\r\n");
+    assert!(!share_clipboard(true));
+
     // A disk that was written to meanwhile does not fit.
     save();
     let disk = &stored.definition.disks[0].path;
@@ -530,9 +546,18 @@ fn a_saved_guest_goes_on_at_its_next_start() {
     let refused = start(StartOptions::default()).unwrap_err().to_string();
     assert!(refused.contains("was changed since") && refused.contains("--discard-saved"), "{refused}");
     assert_eq!(state(), GuestState::Saved);
+    share_clipboard(false);
     start(StartOptions { begin: Begin::PowerOn, paused: false }).unwrap();
     guest.serial().wait_for("# ");
     assert!(!file.exists());
+
+    // Started without a clipboard, it goes on without.
+    assert!(share_clipboard(true));
+    save();
+    start(StartOptions::default()).unwrap();
+    guest.serial().ask("echo six times seven is $((6 * 7))", "seven is 42\r\n");
+    share_clipboard(false);
+    assert!(share_clipboard(true));
 }
 
 /// A file of garbage in place of a state.

@@ -63,7 +63,7 @@ pub use graphics::Graphics;
 pub use merging::GoOn;
 use peripherals::PluggedPeripherals;
 
-pub use saved::SavedMachine;
+pub use saved::{SavedMachine, saved_description};
 
 pub use peripherals::{
     Connection, ConsoleConfig, MAX_NETWORKS, NetworkBoot, NetworkConfig, NetworkInfo, NetworkModel, Peripherals,

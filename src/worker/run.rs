@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Seek},
     os::unix::net::UnixListener,
     panic,
     path::PathBuf,
@@ -35,7 +35,10 @@ use crate::{
     rfb,
     vmm::{
         block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
-        machine::{CdromConfig, ConsoleConfig, DiskBus, DiskConfig, Machine, MachineConfig, Peripherals, disk_queues},
+        machine::{
+            CdromConfig, ConsoleConfig, DiskBus, DiskConfig, Machine, MachineConfig, Peripherals, disk_queues,
+            saved_description,
+        },
         virtio::console::{NamedPortConfig, PortHost},
     },
 };
@@ -142,7 +145,8 @@ fn run_guest(
     let (handle, queue) = driver::queue();
     let serial = serial::Unstarted::new(files.serial)?;
     let console = files.console.map(serial::Unstarted::new).transpose()?;
-    let clipboard = launch.clipboard.then(VdAgent::new).transpose()?.map(Arc::new);
+    let clipboard = has_clipboard(&launch, files.restore.as_ref())?.then(VdAgent::new).transpose()?.map(Arc::new);
+    clipboard.iter().for_each(|agent| agent.set_enabled(launch.clipboard));
     let agent = clipboard
         .clone()
         .map(|agent| NamedPortConfig { name: vdagent::PORT.to_owned(), host: PortHost::Program(agent) });
@@ -224,6 +228,15 @@ fn run_guest(
         console.drain(deadline);
     }
     Ok(report)
+}
+
+/// Whether the guest has the clipboard's port. One that goes on has what it had, whatever was switched on or off since.
+fn has_clipboard(launch: &LaunchDescription, restore: Option<&File>) -> Result<bool, Failure> {
+    let Some(mut file) = restore else { return Ok(launch.clipboard) };
+    let ports = saved_description(&mut file)?.ports;
+    file.rewind()?;
+    // States that tell nothing of it were saved when the switch could not be used while the guest ran.
+    Ok(ports.map_or(launch.clipboard, |ports| ports.iter().any(|port| port == vdagent::PORT)))
 }
 
 fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {

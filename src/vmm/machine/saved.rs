@@ -49,6 +49,8 @@ impl Make {
             serial: disk.serial.clone(),
         });
         let networks = config.peripherals.networks.iter().map(|network| (network.id.clone(), network.mac));
+        let console = config.peripherals.console.as_ref();
+        let ports = console.into_iter().flat_map(|console| &console.ports).map(|port| port.name.clone());
         let description = Description {
             uuid: config.uuid,
             memory: config.memory,
@@ -61,6 +63,7 @@ impl Make {
             disks: disks.collect(),
             drives: config.cdroms.iter().map(|drive| drive.id.clone()).collect(),
             networks: networks.collect(),
+            ports: Some(ports.collect()),
         };
         Self { description, layout: Layout::new(config.memory), nested: config.cpu.nested }
     }
@@ -73,6 +76,12 @@ struct Head {
     machine: Description,
     /// Whether the guest is to run when it is restored.
     runs: bool,
+}
+
+/// What the machine was made of whose state `from` begins with.
+pub fn saved_description(from: &mut dyn Read) -> Result<Description, SnapshotError> {
+    let Head { machine, .. } = Reader::new(from)?.document(Kind::Machine)?;
+    Ok(machine)
 }
 
 /// The second one: everything but memory.

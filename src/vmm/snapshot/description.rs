@@ -33,6 +33,9 @@ pub struct Description {
     pub drives: Vec<String>,
     /// Network cards: their names with their addresses.
     pub networks: Vec<(String, [u8; 6])>,
+    /// The names of the virtio console's ports. Older states do not tell them.
+    #[serde(default)]
+    pub ports: Option<Vec<String>>,
 }
 
 /// A disk's make.
@@ -75,6 +78,9 @@ impl Description {
             names => names,
         };
         compare("the set of CD-ROM drives", drives(self), drives(saved));
+        if let (Some(here), Some(then)) = (&self.ports, &saved.ports) {
+            compare("the set of the console's ports", here.join(" and "), then.join(" and "));
+        }
         differences.extend(self.other_devices(saved));
         differences.extend(self.other_disks(saved));
         for (id, mac) in &self.networks {
@@ -154,6 +160,7 @@ mod tests {
             disks: vec![disk("disk0")],
             drives: vec!["cdrom0".to_owned()],
             networks: vec![("net0".to_owned(), [1; 6])],
+            ports: Some(vec!["agent".to_owned()]),
         }
     }
 
