@@ -44,13 +44,19 @@ const VIRTIO: [(&str, &str, &[&str]); 8] = [
 const BUSY: [&str; 2] = ["04", "1f"];
 
 /// Warnings that a machine without faults causes all the same.
-const KNOWN_WARNINGS: [(&str, &str); 3] = [
+const KNOWN_WARNINGS: [(&str, &str); 6] = [
     (
         "hrtimer: interrupt took ",
         "ring 0 is emulated where KVM has no VT-x or AMD-V, and a busy host makes that slower yet",
     ),
     ("psmouse serio1: Failed to reset mouse", "its driver's deadlines are those of a processor, and it tries again"),
     ("amd_pstate: the _CPC object is not present", "a processor's speed is the host's to choose"),
+    (
+        "amd_pstate: The CPPC feature is supported but currently disabled",
+        "so it is on a processor of the Zen family, too",
+    ),
+    ("Please enable it if your BIOS has the CPPC option.", "the same warning's second line"),
+    ("RDSEED32 is broken.", "it is the host's processor, whose microcode does not mend that"),
 ];
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 1, 2, 3];
