@@ -333,7 +333,9 @@ fn the_test_card_goes_on_with_its_picture() {
 #[test]
 fn several_vcpus_go_on_together() {
     const VCPUS: u32 = 2;
-    let Some(kvm) = kvm::open() else { return };
+    if kvm::open().is_none() {
+        return;
+    }
     let Some(path) = stock::kernel("vmlinux") else { return };
     let configure = |config: &mut MachineConfig| {
         let command_line = stock::COMMAND_LINE.to_owned();
@@ -341,11 +343,16 @@ fn several_vcpus_go_on_together() {
         (config.memory, config.vcpus) = (256 * MIB, VCPUS);
         config.boot = Boot::Linux(LinuxBoot { kernel, initrd: None, command_line });
     };
-    let mut guest = machine(kvm, configure);
-    guest.machine.resume().unwrap();
-    // One runs, and the other waits for its start.
-    guest.serial.wait_for(".... node", 1);
-    guest.machine.pause().unwrap();
+    // One runs, and the other waits for its start. On a busy host it may have started before the guest stands still.
+    let attempts = (0..10).map(|_| {
+        let mut guest = machine(kvm::open().unwrap(), configure);
+        guest.machine.resume().unwrap();
+        guest.serial.wait_for(".... node", 1);
+        guest.machine.pause().unwrap();
+        guest
+    });
+    let mut in_time = attempts.filter(|guest| !guest.serial.text().contains("Brought up"));
+    let mut guest = in_time.next().expect("it was always saved too late");
     let state = save(&mut guest.machine);
     let mut next = machine(kvm::open().unwrap(), configure);
     let before = guest.serial.text();
@@ -355,8 +362,7 @@ fn several_vcpus_go_on_together() {
 
     next.machine.resume().unwrap();
 
-    next.serial.wait_for("smp: Brought up 1 node, 2 CPUs", 1);
-    assert!(!before.contains("Brought up"), "it was saved too late");
+    next.wait_for("smp: Brought up 1 node, 2 CPUs");
     linux::assert_clean(&(before + &next.serial.text()));
 }
 
