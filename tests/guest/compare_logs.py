@@ -107,7 +107,7 @@ REASONS = {
         r"kvm-guest: (setup PV (IPIs|sched yield)|APIC: send_IPI_mask)",
     ],
     "processor leaves": [
-        r"Last level [id]TLB|/proc/cpuinfo:(flags|TLB size)",
+        r"Last level [id]TLB|/proc/cpuinfo:(flags|TLB size|cache size)",
     ],
     "device features": [
         r".*0000:00:(04|19|1e).0/virtio/features|/sys/block/vda/queue/|/sys/class/drm|/proc/bus/input/devices:B: (KEY|REL)",
