@@ -79,14 +79,17 @@ pub fn judge(definition: &Definition, review: &Review, limits: &HostLimits, fiel
             "memory" => words_about_memory(definition, limits),
             "vcpus" => words_about_vcpus(definition, limits),
             "cpu.topology" => words_about_topology(definition),
-            "kernel.path" if definition.kernel.as_ref().is_some_and(|kernel| kernel.path.as_os_str().is_empty()) => {
-                Some(gettext("Choose a file, or drop one here."))
-            }
+            "kernel.path" if lacks_kernel(definition) => Some(gettext("Choose a file, or drop one here.")),
             _ => None,
         };
         Some((weight, words.unwrap_or_else(|| message.to_owned())))
     };
     note(&review.errors, Weight::Wrong).or_else(|| note(&review.warnings, Weight::Warning))
+}
+
+/// Whether a kernel is to be booted directly, and none is chosen.
+pub fn lacks_kernel(definition: &Definition) -> bool {
+    definition.kernel.as_ref().is_some_and(|kernel| kernel.path.as_os_str().is_empty())
 }
 
 /// The first complaint about a field or about a part of it.

@@ -17,7 +17,7 @@ use crate::ui::{
     backend::GuestState,
     dialogs::complaint_about_name,
     i18n::gettext,
-    judgement::judge,
+    judgement::{judge, lacks_kernel},
     widgets::info_bar::{InfoBarMsg, Notice},
 };
 
@@ -109,9 +109,7 @@ impl Details {
         let name = complaint_about_name(&definition.name, &self.guest.name, &self.around.names);
         name.or_else(|| {
             let field = &self.review.errors.0.first()?.field;
-            if field == "kernel.path"
-                && definition.kernel.as_ref().is_some_and(|kernel| kernel.path.as_os_str().is_empty())
-            {
+            if field == "kernel.path" && lacks_kernel(definition) {
                 return Some(gettext("Choose a Linux kernel, or switch its direct boot off."));
             }
             judge(definition, &self.review, &self.around.limits, field).map(|(_, words)| words)
