@@ -29,6 +29,8 @@ impl Now {
         let cpu = row(gettext("CPU"));
         let graph = Graph::new(160, 0);
         graph.set_drawn(true);
+        // Until the first figure is there.
+        graph.set_description(&gettext("CPU use"));
         cpu.add_suffix(&graph);
         let memory = row(gettext("Memory in Use"));
         let inside = row(gettext("Memory in Use Inside the Guest"));
@@ -71,6 +73,21 @@ impl Now {
                 &[("received", &received), ("sent", &sent)],
             );
             set_fact(&self.network, &text);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::testing;
+
+    #[test]
+    fn the_graph_has_a_name_before_there_is_a_figure() {
+        testing::with_gtk(|| {
+            let now = Now::new();
+
+            assert!(gtk::test_accessible_has_property(&now.graph, gtk::AccessibleProperty::Label));
         });
     }
 }
