@@ -51,6 +51,11 @@ impl Shadow {
 
     /// Draws `pixels` from column `x` of row `y`; what is outside the surface is cut off.
     pub fn draw(&mut self, x: usize, y: usize, pixels: &[u32]) {
+        self.draw_as(x, y, pixels, |pixel| pixel);
+    }
+
+    /// The same with what stands for pixels, each of which is one as `pixel` says.
+    pub fn draw_as<T: Copy>(&mut self, x: usize, y: usize, pixels: &[T], pixel: impl Fn(T) -> u32) {
         let width = self.surface.width as usize;
         if y >= self.surface.height as usize || x >= width {
             return;
@@ -58,7 +63,7 @@ impl Shadow {
         let end = width.min(x + pixels.len());
         let (old, new) = (&mut self.surface.pixels[y * width + x..y * width + end], &pixels[..end - x]);
         let generation = self.generation + 1;
-        self.changed |= self.tiles.change(y, generation, |tiles| draw_row(x, old, new, tiles, generation));
+        self.changed |= self.tiles.change(y, generation, |tiles| draw_row(x, old, new, pixel, tiles, generation));
     }
 
     /// Notes that what is seen in a part of the surface has changed, though its pixels have not.
@@ -91,9 +96,16 @@ impl Shadow {
     }
 }
 
-/// Makes `old`, which begins at column `x` of its row, the same as `new`; tells whether that changes anything, and sets the
+/// Makes `old`, which begins at column `x` of its row, the pixels of `new`; tells whether that changes anything, and sets the
 /// generation of the tiles where it does.
-fn draw_row(x: usize, old: &mut [u32], new: &[u32], tiles: &mut [Generation], generation: Generation) -> bool {
+fn draw_row<T: Copy>(
+    x: usize,
+    old: &mut [u32],
+    new: &[T],
+    pixel: impl Fn(T) -> u32,
+    tiles: &mut [Generation],
+    generation: Generation,
+) -> bool {
     let head = (x.next_multiple_of(TILE_WIDTH) - x).min(old.len());
     let (old_head, old) = old.split_at_mut(head);
     let (new_head, new) = new.split_at(head);
@@ -102,17 +114,20 @@ fn draw_row(x: usize, old: &mut [u32], new: &[u32], tiles: &mut [Generation], ge
     let first = (x + head) / TILE_WIDTH;
     let mut changed = false;
     for ((old, new), tile) in old.iter_mut().zip(new).zip(&mut tiles[first..]) {
-        if old != new {
-            *old = *new;
+        let new = new.map(&pixel);
+        if *old != new {
+            *old = new;
             *tile = generation;
             changed = true;
         }
     }
     for (tile, old, new) in [(x / TILE_WIDTH, old_head, new_head), (first + old.len(), old_tail, new_tail)] {
-        if *old != *new {
-            old.copy_from_slice(new);
-            tiles[tile] = generation;
-            changed = true;
+        for (old, new) in old.iter_mut().zip(new.iter().copied().map(&pixel)) {
+            if *old != new {
+                *old = new;
+                tiles[tile] = generation;
+                changed = true;
+            }
         }
     }
     changed

@@ -8,6 +8,7 @@ mod cursor;
 mod damage;
 mod flow;
 mod handshake;
+mod join;
 mod keyboard;
 mod lending;
 mod order;

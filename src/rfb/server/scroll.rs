@@ -12,6 +12,11 @@ use std::hash::{BuildHasher, Hasher};
 const FEWEST_ROWS: usize = 16;
 /// So many hashes of parts make a row's.
 const LANES: usize = 4;
+/// To hash so many rows is worth nothing if all of them are new. Fewer are always hashed: a pointer that moves changes none.
+const MANY_ROWS: usize = 128;
+/// After so many updates in which nothing was found nothing is looked for, for so many updates.
+const PATIENCE: u32 = 4;
+const REST: u32 = 28;
 /// The hash of a row of which nobody knows what the viewer has.
 const UNKNOWN: u64 = 0;
 
@@ -30,12 +35,14 @@ pub(super) struct Copy {
 pub(super) struct Rows {
     hashes: Vec<u64>,
     state: RandomState,
+    /// How many updates there were since something was found, or since the last rest began.
+    in_vain: u32,
 }
 
 impl Rows {
     /// A screen of which nothing is known.
     pub(super) fn unknown(height: u32) -> Self {
-        Self { hashes: vec![UNKNOWN; height as usize], state: RandomState::default() }
+        Self { hashes: vec![UNKNOWN; height as usize], state: RandomState::default(), in_vain: 0 }
     }
 
     /// Forgets a row.
@@ -72,6 +79,18 @@ impl Rows {
         hashers.iter().for_each(|lane| hasher.write_u64(lane.finish()));
         rest.iter().for_each(|pixel| hasher.write_u32(*pixel));
         hasher.finish().max(UNKNOWN + 1)
+    }
+
+    /// Whether it is likely enough that something is found in so many rows.
+    pub(super) fn are_worth_hashing(&self, rows: usize) -> bool {
+        rows < MANY_ROWS || self.in_vain < PATIENCE
+    }
+
+    /// Notes whether something was found in so many rows, or that nothing was looked for.
+    pub(super) fn note_found(&mut self, rows: usize, found: bool) {
+        if rows >= MANY_ROWS {
+            self.in_vain = if found { 0 } else { (self.in_vain + 1) % (PATIENCE + REST) };
+        }
     }
 
     /// Finds what of `changed` (row and new hash, from the top down) the viewer has elsewhere. The copies are in the order
@@ -263,5 +282,21 @@ mod tests {
         let rows = known(&noise(1, 100, 100, 500, 1));
 
         assert!(rows.find_copies(&changed(&rows, &noise(2, 100, 100, 500, 1))).is_empty());
+    }
+
+    #[test]
+    fn where_nothing_is_ever_found_it_is_looked_for_less_often() {
+        let mut rows = Rows::unknown(600);
+        let mut looks = |found| {
+            let mut worth = 0;
+            for _ in 0..PATIENCE + REST {
+                worth += u32::from(rows.are_worth_hashing(MANY_ROWS));
+                rows.note_found(MANY_ROWS, found);
+                assert!(rows.are_worth_hashing(MANY_ROWS - 1), "a few rows cost little");
+            }
+            worth
+        };
+
+        assert_eq!([looks(false), looks(false), looks(true)], [PATIENCE, PATIENCE, PATIENCE + REST]);
     }
 }

@@ -299,22 +299,25 @@ impl Composer {
     /// Takes out of the damage the rows that the viewer has, there or elsewhere.
     fn plan_rows(&mut self, surface: &Surface, area: Rect) -> Vec<Copy> {
         let rows = area.y as usize..(area.y as usize).saturating_add(area.height as usize).min(self.height as usize);
+        let damaged: Vec<usize> = rows.filter(|y| self.damage.has(*y)).collect();
         let whole_rows = area.x == 0 && area.width >= self.width;
-        let mut changed = Vec::new();
-        for y in rows.filter(|y| self.damage.has(*y)).collect::<Vec<_>>() {
-            let hash = self.rows.hash(surface, y);
-            if self.rows.is(y, hash) {
-                self.damage.clear_row(y);
-            } else if whole_rows {
-                changed.push((y, hash));
-            } else {
-                self.rows.forget(y);
+        let hashes = self.rows.are_worth_hashing(damaged.len());
+        let (mut changed, mut found) = (Vec::new(), false);
+        for y in &damaged {
+            match hashes.then(|| self.rows.hash(surface, *y)) {
+                Some(hash) if self.rows.is(*y, hash) => {
+                    self.damage.clear_row(*y);
+                    found = true;
+                }
+                Some(hash) if whole_rows => changed.push((*y, hash)),
+                _ => self.rows.forget(*y),
             }
         }
         let copies = if self.encodings.copy_rect { self.rows.find_copies(&changed) } else { Vec::new() };
         for copy in &copies {
             (copy.to..copy.to + copy.height).for_each(|y| self.damage.clear_row(y));
         }
+        self.rows.note_found(damaged.len(), found || !copies.is_empty());
         for (y, hash) in changed {
             self.rows.note(y, hash);
         }

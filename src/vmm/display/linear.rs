@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use super::{canvas::Canvas, mode::LinearMode, vbe::Depth};
+use crate::screen::shadow::Shadow;
 
-/// Buffers for a row.
+/// A buffer for a row.
 #[derive(Debug, Default)]
 pub struct LinearPainter {
     bytes: Vec<u8>,
-    pixels: Vec<u32>,
 }
 
 impl LinearPainter {
@@ -24,33 +24,29 @@ impl LinearPainter {
             let last = (changed.end - row).div_ceil(pixel_size);
             self.bytes.resize((last - first) * pixel_size, 0);
             canvas.read(row + first * pixel_size, &mut self.bytes);
-            self.pixels.clear();
-            convert(mode, &self.bytes, &mut self.pixels);
-            canvas.shadow.draw(first, y, &self.pixels);
+            draw_bytes(mode, first, y, &self.bytes, canvas.shadow);
         }
     }
 }
 
-/// Appends the pixels that `bytes` stand for.
-fn convert(mode: &LinearMode, bytes: &[u8], pixels: &mut Vec<u32>) {
-    let halves = bytes.as_chunks::<2>().0.iter();
-    let words = bytes.as_chunks::<4>().0.iter();
+/// Draws the pixels that `bytes` stand for, from column `x` of row `y`.
+fn draw_bytes(mode: &LinearMode, x: usize, y: usize, bytes: &[u8], shadow: &mut Shadow) {
+    let halves = bytes.as_chunks::<2>().0;
+    let triples = bytes.as_chunks::<3>().0;
+    let words = bytes.as_chunks::<4>().0;
     match (mode.vbe.depth, mode.big_endian) {
         (Depth::Indexed8, _) => match <&[u32; 256]>::try_from(mode.colours.as_slice()) {
-            Ok(colours) => pixels.extend(bytes.iter().map(|&byte| colours[usize::from(byte)])),
-            Err(_) => pixels.resize(bytes.len(), 0),
+            Ok(colours) => shadow.draw_as(x, y, bytes, |byte| colours[usize::from(byte)]),
+            Err(_) => shadow.draw_as(x, y, bytes, |_| 0),
         },
-        (Depth::Rgb15, false) => pixels.extend(halves.map(|&bytes| rgb15(u16::from_le_bytes(bytes)))),
-        (Depth::Rgb15, true) => pixels.extend(halves.map(|&bytes| rgb15(u16::from_be_bytes(bytes)))),
-        (Depth::Rgb16, false) => pixels.extend(halves.map(|&bytes| rgb16(u16::from_le_bytes(bytes)))),
-        (Depth::Rgb16, true) => pixels.extend(halves.map(|&bytes| rgb16(u16::from_be_bytes(bytes)))),
-        (Depth::Rgb24, big_endian) => {
-            let [red, blue] = if big_endian { [0, 2] } else { [2, 0] };
-            let triples = bytes.as_chunks::<3>().0.iter();
-            pixels.extend(triples.map(|bytes| u32::from_be_bytes([0, bytes[red], bytes[1], bytes[blue]])));
-        }
-        (Depth::Rgb32, false) => pixels.extend(words.map(|&bytes| u32::from_le_bytes(bytes) & 0xff_ffff)),
-        (Depth::Rgb32, true) => pixels.extend(words.map(|&bytes| u32::from_be_bytes(bytes) & 0xff_ffff)),
+        (Depth::Rgb15, false) => shadow.draw_as(x, y, halves, |pixel| rgb15(u16::from_le_bytes(pixel))),
+        (Depth::Rgb15, true) => shadow.draw_as(x, y, halves, |pixel| rgb15(u16::from_be_bytes(pixel))),
+        (Depth::Rgb16, false) => shadow.draw_as(x, y, halves, |pixel| rgb16(u16::from_le_bytes(pixel))),
+        (Depth::Rgb16, true) => shadow.draw_as(x, y, halves, |pixel| rgb16(u16::from_be_bytes(pixel))),
+        (Depth::Rgb24, false) => shadow.draw_as(x, y, triples, |[b, g, r]| u32::from_be_bytes([0, r, g, b])),
+        (Depth::Rgb24, true) => shadow.draw_as(x, y, triples, |[r, g, b]| u32::from_be_bytes([0, r, g, b])),
+        (Depth::Rgb32, false) => shadow.draw_as(x, y, words, |pixel| u32::from_le_bytes(pixel) & 0xff_ffff),
+        (Depth::Rgb32, true) => shadow.draw_as(x, y, words, |pixel| u32::from_be_bytes(pixel) & 0xff_ffff),
         // Planes are drawn elsewhere.
         (Depth::Planar4, _) => {}
     }

@@ -51,27 +51,21 @@ impl Format {
         self.number
     }
 
-    /// Appends the pixels of `bytes` as `0x00RRGGBB`.
-    pub fn convert(self, bytes: &[u8], pixels: &mut Vec<u32>) {
-        let words = bytes.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes));
-        if (self.red, self.green, self.blue) == (16, 8, 0) {
-            pixels.extend(words.map(|word| word & 0xff_ffff));
-        } else {
-            let (red, green, blue) = (self.red, self.green, self.blue);
-            pixels.extend(
-                words.map(|word| (word >> red & 0xff) << 16 | (word >> green & 0xff) << 8 | word >> blue & 0xff),
-            );
-        }
+    /// Whether a pixel is `0xxxRRGGBB`, as a surface has it but for the highest byte.
+    pub fn is_native(self) -> bool {
+        (self.red, self.green, self.blue) == (16, 8, 0)
     }
 
-    /// The same, with how opaque each pixel is in the highest byte.
-    pub fn convert_with_alpha(self, bytes: &[u8], pixels: &mut Vec<u32>) {
-        let first = pixels.len();
-        self.convert(bytes, pixels);
-        let words = bytes.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes));
-        for (pixel, word) in pixels.iter_mut().skip(first).zip(words) {
-            *pixel |= self.alpha.map_or(0xff, |alpha| word >> alpha & 0xff) << 24;
-        }
+    /// A pixel as `0x00RRGGBB`.
+    pub fn pixel(self, bytes: [u8; 4]) -> u32 {
+        let word = u32::from_le_bytes(bytes);
+        (word >> self.red & 0xff) << 16 | (word >> self.green & 0xff) << 8 | word >> self.blue & 0xff
+    }
+
+    /// The same, with how opaque it is in the highest byte.
+    pub fn pixel_with_alpha(self, bytes: [u8; 4]) -> u32 {
+        let alpha = self.alpha.map_or(0xff, |alpha| u32::from_le_bytes(bytes) >> alpha & 0xff);
+        self.pixel(bytes) | alpha << 24
     }
 }
 
@@ -223,13 +217,10 @@ mod tests {
         ];
         for (number, pixel) in expected {
             let format = Format::new(number).unwrap();
-            let (mut opaque, mut with_alpha) = (Vec::new(), Vec::new());
 
-            format.convert(&bytes, &mut opaque);
-            format.convert_with_alpha(&bytes, &mut with_alpha);
-
-            assert_eq!(opaque, [pixel & 0xff_ffff], "format {number}");
-            assert_eq!(with_alpha, [pixel], "format {number}");
+            assert_eq!(format.pixel(bytes), pixel & 0xff_ffff, "format {number}");
+            assert_eq!(format.pixel_with_alpha(bytes), pixel, "format {number}");
+            assert_eq!(format.is_native(), [1, 2].contains(&number), "format {number}");
         }
         assert_eq!(Format::new(0), None);
     }

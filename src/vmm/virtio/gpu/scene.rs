@@ -318,8 +318,8 @@ impl Scene {
         }
         let mut bytes = vec![0; resource.size() as usize];
         resource.read(&memory, 0, 0, &mut bytes);
-        let mut pixels = Vec::new();
-        resource.format.convert_with_alpha(&bytes, &mut pixels);
+        let format = resource.format;
+        let pixels = bytes.as_chunks().0.iter().map(|&bytes| format.pixel_with_alpha(bytes)).collect();
         self.cursor = Some(cursor(pixels, hot_spot, x, y));
         Ok(())
     }

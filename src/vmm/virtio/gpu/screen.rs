@@ -127,12 +127,11 @@ struct Painter {
     shadow: Shadow,
     cursor: Option<Cursor>,
     bytes: Vec<u8>,
-    pixels: Vec<u32>,
 }
 
 impl Painter {
     fn new(generation: Generation) -> Self {
-        Self { shadow: Shadow::new(generation), cursor: None, bytes: Vec::new(), pixels: Vec::new() }
+        Self { shadow: Shadow::new(generation), cursor: None, bytes: Vec::new() }
     }
 
     /// Shows the surface.
@@ -176,11 +175,14 @@ impl Painter {
     /// Draws a part of the screen.
     fn draw_part(&mut self, view: &View, part: Rect) {
         self.bytes.resize(part.width as usize * PIXEL_SIZE as usize, 0);
+        let (x, format) = (part.x as usize, view.resource.format);
         for y in part.y..part.y + part.height {
             view.resource.read(&view.memory, view.rect.x + part.x, view.rect.y + y, &mut self.bytes);
-            self.pixels.clear();
-            view.resource.format.convert(&self.bytes, &mut self.pixels);
-            self.shadow.draw(part.x as usize, y as usize, &self.pixels);
+            let pixels = self.bytes.as_chunks::<{ PIXEL_SIZE as usize }>().0;
+            match format.is_native() {
+                true => self.shadow.draw_as(x, y as usize, pixels, |bytes| u32::from_le_bytes(bytes) & 0xff_ffff),
+                false => self.shadow.draw_as(x, y as usize, pixels, |bytes| format.pixel(bytes)),
+            }
         }
     }
 }
