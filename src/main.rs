@@ -1,6 +1,7 @@
 //! Lodge's desktop application. Its parts are in [`ui`]; everything that is not a window is in the `lodge` library.
 
-#![forbid(unsafe_code)]
+// But for the memory of a guest's screen, which cairo is shown: src/ui/console/surface.rs.
+#![deny(unsafe_code)]
 
 mod ui;
 

@@ -10,7 +10,7 @@
 //!
 //! The server cannot be made to fault by the viewer, which can neither write nor resize the memory (its seals forbid it). The
 //! viewer trusts the server no more: it maps nothing that could be cut off under it or whose pages could run out, and reads as
-//! from a device, through volatile accesses.
+//! from a device: through volatile accesses, or through a pointer to what may change while it is drawn.
 //!
 //! A viewer that comes through a [`gate`](super::gate) is sent its pixels: the gate does not pass on that it would share.
 //!
@@ -109,6 +109,11 @@ impl Memory {
     /// The screen's width and height in pixels.
     pub(super) fn size(&self) -> (u32, u32) {
         (self.width, self.height)
+    }
+
+    /// The first pixel.
+    pub(super) fn as_ptr(&self) -> *const u8 {
+        self.region.as_ptr()
     }
 
     /// Copies what of a rectangle lies both in a surface and in the memory.

@@ -45,8 +45,8 @@ use crate::input::Key;
 use crate::screen::cursor::CursorImage;
 use crate::screen::{Rect, Surface};
 use outgoing::Outgoing;
-pub use picture::Pixels;
 use picture::{Picture, new_surface};
+pub use picture::{Pixels, SharedPixels};
 use sharing::{Received, Sharing};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
@@ -230,6 +230,11 @@ impl Client {
     /// The picture's width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
         self.connection.picture.size()
+    }
+
+    /// The memory in which the server has the picture, if it shares that; another one after each change of size.
+    pub fn shared_pixels(&self) -> Option<SharedPixels> {
+        self.connection.picture.shared()
     }
 
     /// A copy of a part of the picture, ready to be drawn; `None` when the part lies outside.

@@ -4,7 +4,7 @@ use super::ClientError;
 use crate::rfb::encoding::row_part;
 use crate::rfb::memory::Memory;
 use crate::screen::{Rect, Surface};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The largest screen that is shown, in pixels: 8K.
 const MAX_PIXELS: u32 = 7680 * 4320;
@@ -20,12 +20,35 @@ pub struct Pixels {
     pub bytes: Vec<u8>,
 }
 
+/// The memory in which a server has its screen, for as long as somebody looks: little-endian `0x00RRGGBB`, rows from the top without
+/// gaps. It can only be read, and its pixels change at any time. Clones are the same memory.
+#[derive(Debug, Clone)]
+pub struct SharedPixels(Arc<Memory>);
+
+impl SharedPixels {
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        self.0.size()
+    }
+
+    /// The first pixel.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+}
+
+impl PartialEq for SharedPixels {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// The picture.
 #[derive(Default)]
 pub(super) struct Picture {
     surface: Mutex<Surface>,
     /// Where the server has the picture, if it shares that. It has the surface's size.
-    memory: Mutex<Option<Memory>>,
+    memory: Mutex<Option<Arc<Memory>>>,
 }
 
 impl Picture {
@@ -39,7 +62,7 @@ impl Picture {
         self.surface.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn memory(&self) -> MutexGuard<'_, Option<Memory>> {
+    fn memory(&self) -> MutexGuard<'_, Option<Arc<Memory>>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,7 +73,12 @@ impl Picture {
 
     /// The server shares its memory, or does so no longer.
     pub(super) fn share(&self, memory: Option<Memory>) {
-        *self.memory() = memory;
+        *self.memory() = memory.map(Arc::new);
+    }
+
+    /// The memory that the server shares.
+    pub(super) fn shared(&self) -> Option<SharedPixels> {
+        self.memory().clone().map(SharedPixels)
     }
 
     /// Calls `look` with the picture.

@@ -157,10 +157,14 @@ mod tests {
         let corner = client.pixels_of(Rect { x: 14, y: 15, width: 9, height: 9 }).unwrap();
         assert_eq!((corner.width, corner.height, &corner.bytes[..]), (2, 1, &pixels.bytes[1016..]));
         assert_eq!(client.pixels_of(Rect { x: 16, y: 0, width: 1, height: 1 }), None);
+        let shared = client.shared_pixels().expect("it is shared");
+        assert_eq!(shared.size(), (16, 16));
+        assert!(client.shared_pixels() == Some(shared), "the same memory as long as the size is the same");
 
         server.say(&update(&[(wire(0, 0, 8, 8), Encoding::DESKTOP_SIZE, &[])]), None).await;
         assert!(matches!(events.recv().await, Some(Event::Resized { width: 8, height: 8 })));
         assert_eq!(client.pixels().bytes, [0; 256], "the memory was that of the old size");
+        assert!(client.shared_pixels().is_none());
         server.say(&update(&[(wire(0, 0, 1, 1), Encoding::RAW, &[1, 2, 3, 4])]), None).await;
         assert!(matches!(events.recv().await, Some(Event::Damaged(_))));
         assert_eq!(client.pixels().bytes[..8], [1, 2, 3, 0, 0, 0, 0, 0]);

@@ -1,5 +1,8 @@
 //! Where the guest's picture lies in the console, and which of its pixels the pointer is on.
 
+use gtk::graphene;
+use lodge::screen::Rect;
+
 /// How the picture fills the console.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scaling {
@@ -52,6 +55,14 @@ impl Placement {
         (along(x, self.x, self.width), along(y, self.y, self.height))
     }
 
+    /// Where a part of the picture lies in the console, in logical pixels.
+    pub fn area(&self, part: Rect) -> graphene::Rect {
+        let along = |start: f64, at: u32| start + f64::from(at) * self.scale;
+        let (left, top) = (along(self.x, part.x), along(self.y, part.y));
+        let (right, bottom) = (along(self.x, part.x + part.width), along(self.y, part.y + part.height));
+        graphene::Rect::new(left as f32, top as f32, (right - left) as f32, (bottom - top) as f32)
+    }
+
     /// Whether each pixel of the guest covers whole pixels of the display, whose pixels are `factor` to a logical one.
     pub fn is_sharp(&self, factor: i32) -> bool {
         let scale = self.scale * f64::from(factor);
@@ -76,6 +87,16 @@ mod tests {
 
         assert_eq!((placement.scale, placement.x, placement.y), (1.0, 99.0, 49.0));
         assert!(placement.is_sharp(1) && placement.is_sharp(2));
+    }
+
+    #[test]
+    fn parts_of_a_picture_meet_where_they_meet_in_the_guest() {
+        let placement = Placement::new(Scaling::Fit, (800, 600), (1600, 900)).unwrap();
+        let area = |x, width| placement.area(Rect { x, y: 100, width, height: 20 });
+        let (left, right) = (area(0, 256), area(256, 10));
+
+        assert_eq!((left.x(), left.y(), left.width(), left.height()), (200.0, 150.0, 384.0, 30.0));
+        assert_eq!((right.x(), right.width()), (left.x() + left.width(), 15.0));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The console: a widget that shows a guest's screen and takes a person's keys and pointer to it.
 //!
-//! [`geometry`] knows where the picture lies, [`paint`] draws it, in [`tiles`] where that is cheaper, [`keyboard`] and [`pointer`] know
-//! what the guest holds down, [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest shares with the
-//! desktop. A new picture is asked for when the last one was drawn, so a
+//! [`geometry`] knows where the picture lies, [`paint`] draws it in [`tiles`], from the guest's [`surface`] where it can, [`keyboard`] and
+//! [`pointer`] know what the guest holds down, [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest
+//! shares with the desktop. What has changed is taken over when the display's next frame begins, and only then is more asked for: so a
 //! hidden console costs nothing and the display's rate is never exceeded.
 //!
 //! While it has the keyboard focus the console takes every key, those of the desktop too where the display server lets it.
@@ -15,6 +15,7 @@ mod keyboard;
 mod link;
 mod paint;
 mod pointer;
+mod surface;
 mod tiles;
 mod wish;
 
@@ -204,7 +205,11 @@ impl Console {
             }
             LinkEvent::Screen(Event::Damaged(rects)) => {
                 imp.damage.borrow_mut().extend(rects);
-                self.show_picture();
+                // A console without a picture may be hidden, and have no frames.
+                if !self.has_picture() {
+                    self.take_picture();
+                }
+                self.take_next_picture();
             }
             LinkEvent::Screen(Event::PointerMode { follows_position }) => {
                 imp.pointer.borrow_mut().set_follows_position(follows_position);
@@ -237,14 +242,28 @@ impl Console {
         }
     }
 
-    /// Copies the picture for the display; at most once for each of its frames.
-    fn show_picture(&self) {
-        let imp = self.imp();
-        let Some(client) = imp.client.borrow().clone() else { return };
-        if imp.drawing.get() {
-            imp.outdated.set(true);
+    /// Takes over what has changed, once the display's next frame begins, and asks for more then.
+    fn take_next_picture(&self) {
+        if self.imp().waiting.replace(true) {
             return;
         }
+        self.add_tick_callback(|console, _| {
+            let imp = console.imp();
+            imp.waiting.set(false);
+            if !imp.damage.borrow().is_empty() {
+                console.take_picture();
+            }
+            if let Some(client) = &*imp.client.borrow() {
+                client.request_update();
+            }
+            glib::ControlFlow::Break
+        });
+    }
+
+    /// Takes over what has changed.
+    fn take_picture(&self) {
+        let imp = self.imp();
+        let Some(client) = imp.client.borrow().clone() else { return };
         let (damage, last) = (imp.damage.take(), imp.picture.take());
         let first = last.is_none();
         let picture = paint::Picture::new(self.upcast_ref(), &client, last, &damage);
@@ -257,24 +276,6 @@ impl Console {
         self.queue_draw();
         if first {
             self.tell();
-        }
-        // The next one when this one is on the display; a console that is not shown has no ticks.
-        imp.drawing.set(true);
-        self.add_tick_callback(|console, _| {
-            console.drawn();
-            glib::ControlFlow::Break
-        });
-    }
-
-    /// The display has the picture.
-    fn drawn(&self) {
-        let imp = self.imp();
-        imp.drawing.set(false);
-        if imp.outdated.take() {
-            self.show_picture();
-        }
-        if let Some(client) = &*imp.client.borrow() {
-            client.request_update();
         }
     }
 
@@ -416,10 +417,8 @@ mod imp {
         pub keyboard: RefCell<Keyboard>,
         pub pointer: RefCell<Pointer>,
         pub captured: Cell<bool>,
-        /// The display does not have the picture yet.
-        pub drawing: Cell<bool>,
-        /// There is a newer one.
-        pub outdated: Cell<bool>,
+        /// The display's next frame takes over what has changed.
+        pub waiting: Cell<bool>,
         pub wish: RefCell<Wish>,
         pub clipboard: RefCell<Option<Clipboard>>,
         pub changed: RefCell<Option<Changed>>,

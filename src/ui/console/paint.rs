@@ -1,72 +1,84 @@
-//! Puts the guest's picture on the display. With GTK's cairo renderer a cairo surface is by far the cheapest, with its OpenGL
-//! renderers a texture is: which one is used is decided by the renderer at hand.
+//! Puts the guest's picture on the display, in tiles. GTK uploads and draws again what is another node than before, and leaves the rest of
+//! the window as it is: a little that has changed is a few tiles, or less. With GTK's cairo renderer a cairo surface is by far the
+//! cheapest, with its OpenGL renderers a texture is: which one is used is decided by the renderer at hand.
 
-use gtk::{gdk, glib, graphene, prelude::*};
 use lodge::{
-    rfb::client::{Client, Pixels},
+    rfb::client::{Client, SharedPixels},
     screen::Rect,
 };
 
-use super::{geometry::Placement, tiles::Tiles};
+use super::{
+    geometry::Placement,
+    surface,
+    tiles::{Pixels, Tile},
+};
 use crate::ui::widgets::renders_with_cairo;
 
 /// Bytes of a pixel, in cairo's `RGB24` and in GDK's `B8G8R8A8`.
 pub const PIXEL: usize = 4;
+/// Width and height of a tile in pixels of the guest.
+const SIDE: u32 = 256;
 
 /// A picture, ready to be drawn.
-pub enum Picture {
-    /// For the cairo renderer.
-    Cairo(Tiles),
-    /// For the others.
-    Texture(gdk::MemoryTexture),
+pub struct Picture {
+    size: (u32, u32),
+    /// For GTK's cairo renderer.
+    for_cairo: bool,
+    /// Where the pixels are, if they change there by themselves.
+    shared: Option<SharedPixels>,
+    tiles: Vec<Tile>,
 }
 
 impl Picture {
     /// The guest's picture for `widget`, of which this is the last one and what has changed since; `None` when it is empty or
     /// memory is short.
     pub fn new(widget: &gtk::Widget, client: &Client, last: Option<Self>, damage: &[Rect]) -> Option<Self> {
-        if !renders_with_cairo(widget) {
-            return texture(client.pixels()).map(Self::Texture);
+        let for_cairo = renders_with_cairo(widget);
+        let shared = client.shared_pixels().filter(|_| for_cairo);
+        let is_the_same =
+            |last: &Self| (last.size, last.for_cairo) == (client.size(), for_cairo) && last.shared == shared;
+        match last.filter(is_the_same) {
+            Some(last) => last.update(client, damage),
+            None => Self::of_all(client, for_cairo, shared),
         }
-        let tiles = match last {
-            Some(Self::Cairo(tiles)) if tiles.size() == client.size() => tiles.update(client, damage),
-            _ => Tiles::new(client),
+    }
+
+    fn of_all(client: &Client, for_cairo: bool, shared: Option<SharedPixels>) -> Option<Self> {
+        let size @ (width, height) = shared.as_ref().map_or_else(|| client.size(), SharedPixels::size);
+        let surface = match &shared {
+            Some(shared) => Some(surface::of(shared.clone())?),
+            None => None,
         };
-        tiles.map(Self::Cairo)
+        let starts = |length: u32| (0..length).step_by(SIDE as usize);
+        let rects = starts(height).flat_map(|y| starts(width).map(move |x| Rect { x, y, width: SIDE, height: SIDE }));
+        let tile = |rect: Rect| {
+            let rect = rect.within(width, height)?;
+            let pixels = match &surface {
+                Some(surface) => Pixels::Shared(surface.clone()),
+                None => Pixels::copy(client, rect, for_cairo)?,
+            };
+            Some(Tile::new(rect, pixels))
+        };
+        let tiles: Vec<Tile> = rects.map(tile).collect::<Option<_>>()?;
+        (!tiles.is_empty()).then_some(Self { size, for_cairo, shared, tiles })
+    }
+
+    fn update(mut self, client: &Client, damage: &[Rect]) -> Option<Self> {
+        for tile in &mut self.tiles {
+            tile.update(client, damage, self.for_cairo)?;
+        }
+        Some(self)
     }
 
     /// The guest's width and height, in its pixels.
     pub fn size(&self) -> (u32, u32) {
-        match self {
-            Self::Cairo(tiles) => tiles.size(),
-            Self::Texture(texture) => (texture.width().unsigned_abs(), texture.height().unsigned_abs()),
-        }
+        self.size
     }
 
     /// Draws it at its place.
     pub fn draw(&self, snapshot: &gtk::Snapshot, placement: &Placement, factor: i32) {
-        let (width, height) =
-            (f64::from(placement.width) * placement.scale, f64::from(placement.height) * placement.scale);
-        let area = graphene::Rect::new(placement.x as f32, placement.y as f32, width as f32, height as f32);
-        match self {
-            Self::Texture(texture) => snapshot.append_texture(texture, &area),
-            Self::Cairo(tiles) => tiles.draw(snapshot, placement, factor),
+        for tile in &self.tiles {
+            tile.draw(snapshot, placement, factor);
         }
     }
-}
-
-fn texture(pixels: Pixels) -> Option<gdk::MemoryTexture> {
-    let (width, height) = (i32::try_from(pixels.width).ok()?, i32::try_from(pixels.height).ok()?);
-    if width == 0 || height == 0 {
-        return None;
-    }
-    let stride = pixels.width as usize * PIXEL;
-    let bytes = glib::Bytes::from_owned(opaque(pixels.bytes));
-    Some(gdk::MemoryTexture::new(width, height, gdk::MemoryFormat::B8g8r8a8, &bytes, stride))
-}
-
-/// The pixels with their fourth byte, which says nothing yet, as an opacity of all.
-fn opaque(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.iter_mut().skip(PIXEL - 1).step_by(PIXEL).for_each(|alpha| *alpha = u8::MAX);
-    bytes
 }

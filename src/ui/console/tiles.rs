@@ -1,68 +1,50 @@
-//! The guest's picture for GTK's cairo renderer, in tiles. The renderer draws again what is another node than before, and leaves
-//! the rest of the window as it is: a little that has changed is a few tiles.
+//! A tile of the guest's picture: its pixels, and the nodes that draw them, which stay the same for as long as its pixels do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
-use gtk::{cairo, graphene, gsk, prelude::*};
+use gtk::{cairo, gdk, glib, graphene, gsk, prelude::*};
 use lodge::{rfb::client::Client, screen::Rect};
 
 use super::{geometry::Placement, paint::PIXEL};
 
-/// Width and height of a tile in pixels of the guest.
-const SIDE: u32 = 128;
 /// So many pixels around a tile are its neighbours': a scaled pixel is a mixture.
 const MARGIN: u32 = 1;
 
-/// The picture.
-pub struct Tiles {
-    size: (u32, u32),
-    tiles: Vec<Tile>,
+/// Where the pixels of a tile are.
+pub enum Pixels {
+    /// In a picture of the whole screen, which changes by itself.
+    Shared(cairo::ImageSurface),
+    /// A copy of them and of the margin, of which this is the upper left corner.
+    Cairo(cairo::ImageSurface, (u32, u32)),
+    /// The same for a graphics card: the copy, and which part of the screen it is.
+    Texture(gdk::MemoryTexture, Rect),
 }
 
-/// A part of it.
-struct Tile {
-    rect: Rect,
-    /// Its pixels and the margin, of which this is the upper left corner.
-    surface: cairo::ImageSurface,
-    corner: (u32, u32),
-    /// How it was drawn last, and where.
-    node: RefCell<Option<(Placement, cairo::Filter, gsk::CairoNode)>>,
+impl Pixels {
+    /// A copy of what a tile needs; `None` when there is none.
+    pub fn copy(client: &Client, tile: Rect, for_cairo: bool) -> Option<Self> {
+        let seen = with_margin(tile);
+        // The guest may have changed the size of its screen meanwhile; then another picture follows at once.
+        let pixels = client.pixels_of(seen)?;
+        let (width, height) = (i32::try_from(pixels.width).ok()?, i32::try_from(pixels.height).ok()?);
+        let stride = width.checked_mul(PIXEL as i32)?;
+        if for_cairo {
+            let surface =
+                cairo::ImageSurface::create_for_data(pixels.bytes, cairo::Format::Rgb24, width, height, stride).ok()?;
+            return Some(Self::Cairo(surface, (seen.x, seen.y)));
+        }
+        let part = Rect { width: pixels.width, height: pixels.height, ..seen };
+        let bytes = glib::Bytes::from_owned(opaque(pixels.bytes));
+        let texture =
+            gdk::MemoryTexture::new(width, height, gdk::MemoryFormat::B8g8r8a8, &bytes, pixels.width as usize * PIXEL);
+        Some(Self::Texture(texture, part))
+    }
 }
 
-impl Tiles {
-    /// The guest's picture; `None` when it is empty or memory is short.
-    pub fn new(client: &Client) -> Option<Self> {
-        let size @ (width, height) = client.size();
-        let starts = |length: u32| (0..length).step_by(SIDE as usize);
-        let rects = starts(height).flat_map(|y| starts(width).map(move |x| Rect { x, y, width: SIDE, height: SIDE }));
-        let tiles: Vec<Tile> =
-            rects.map(|rect| Tile::new(client, rect.within(width, height)?)).collect::<Option<_>>()?;
-        (!tiles.is_empty()).then_some(Self { size, tiles })
-    }
-
-    /// The picture's width and height in pixels.
-    pub fn size(&self) -> (u32, u32) {
-        self.size
-    }
-
-    /// Takes over what has changed; `None` when it cannot.
-    pub fn update(mut self, client: &Client, damage: &[Rect]) -> Option<Self> {
-        for tile in &mut self.tiles {
-            let seen = with_margin(tile.rect);
-            if damage.iter().any(|rect| rect.meets(seen)) {
-                *tile = Tile::new(client, tile.rect)?;
-            }
-        }
-        Some(self)
-    }
-
-    /// Draws it at its place.
-    pub fn draw(&self, snapshot: &gtk::Snapshot, placement: &Placement, factor: i32) {
-        let filter = if placement.is_sharp(factor) { cairo::Filter::Nearest } else { cairo::Filter::Bilinear };
-        for tile in &self.tiles {
-            snapshot.append_node(tile.node(placement, filter));
-        }
-    }
+/// The pixels with their fourth byte, which says nothing yet, as an opacity of all.
+fn opaque(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.iter_mut().skip(PIXEL - 1).step_by(PIXEL).for_each(|alpha| *alpha = u8::MAX);
+    bytes
 }
 
 /// A rectangle and its margin, which can go beyond the picture.
@@ -71,46 +53,101 @@ fn with_margin(rect: Rect) -> Rect {
     Rect { x, y, width: rect.x - x + rect.width + MARGIN, height: rect.y - y + rect.height + MARGIN }
 }
 
+/// A tile.
+pub struct Tile {
+    rect: Rect,
+    pixels: Pixels,
+    /// How it was drawn last.
+    drawn: RefCell<Option<Drawn>>,
+    /// What has changed since, if that is where the pixels were.
+    news: Cell<Option<Rect>>,
+}
+
+/// How a tile was drawn, and where.
+struct Drawn {
+    placement: Placement,
+    factor: i32,
+    node: gsk::RenderNode,
+    /// It draws nothing, and is another one whenever pixels have changed by themselves: so GTK draws again what is there.
+    mark: Option<gsk::CairoNode>,
+}
+
 impl Tile {
-    fn new(client: &Client, rect: Rect) -> Option<Self> {
-        let seen = with_margin(rect);
-        // The guest may have changed the size of its screen meanwhile; then another picture follows at once.
-        let pixels = client.pixels_of(seen)?;
-        let (width, height) = (i32::try_from(pixels.width).ok()?, i32::try_from(pixels.height).ok()?);
-        let stride = width.checked_mul(PIXEL as i32)?;
-        let surface =
-            cairo::ImageSurface::create_for_data(pixels.bytes, cairo::Format::Rgb24, width, height, stride).ok()?;
-        Some(Self { rect, surface, corner: (seen.x, seen.y), node: RefCell::default() })
+    /// A tile that has these pixels.
+    pub fn new(rect: Rect, pixels: Pixels) -> Self {
+        Self { rect, pixels, drawn: RefCell::default(), news: Cell::default() }
     }
 
-    /// The node that draws it; the same as before where nothing has changed.
-    fn node(&self, placement: &Placement, filter: cairo::Filter) -> gsk::CairoNode {
-        let mut drawn = self.node.borrow_mut();
-        if let Some((_, _, node)) = drawn.as_ref().filter(|last| (&last.0, last.1) == (placement, filter)) {
-            return node.clone();
+    /// Takes over what has changed; `None` when it cannot.
+    pub fn update(&mut self, client: &Client, damage: &[Rect], for_cairo: bool) -> Option<()> {
+        let news = damage.iter().filter_map(|rect| with_margin(*rect).intersection(self.rect));
+        let Some(news) = news.reduce(Rect::around) else { return Some(()) };
+        match self.pixels {
+            Pixels::Shared(_) => self.news.set(Some(self.news.take().map_or(news, |earlier| earlier.around(news)))),
+            _ => *self = Self::new(self.rect, Pixels::copy(client, self.rect, for_cairo)?),
         }
-        let node = gsk::CairoNode::new(&self.bounds(placement));
-        if let Err(error) = self.draw(&node.draw_context(), placement, filter) {
+        Some(())
+    }
+
+    /// Draws it at its place.
+    pub fn draw(&self, snapshot: &gtk::Snapshot, placement: &Placement, factor: i32) {
+        let mut drawn = self.drawn.borrow_mut();
+        let as_before = drawn.take().filter(|last| (&last.placement, last.factor) == (placement, factor));
+        let news = self.news.take();
+        let drawn = drawn.insert(match (as_before, news) {
+            (Some(last), None) => last,
+            (Some(last), Some(news)) => {
+                Drawn { mark: Some(gsk::CairoNode::new(&whole_pixels(placement.area(news)))), ..last }
+            }
+            (None, _) => Drawn { placement: *placement, factor, node: self.node(placement, factor), mark: None },
+        });
+        snapshot.append_node(&drawn.node);
+        if let Some(mark) = &drawn.mark {
+            snapshot.append_node(mark);
+        }
+    }
+
+    fn node(&self, placement: &Placement, factor: i32) -> gsk::RenderNode {
+        let area = placement.area(self.rect);
+        let is_sharp = placement.is_sharp(factor);
+        match &self.pixels {
+            Pixels::Shared(surface) => self.cairo_node(surface, (0, 0), placement, is_sharp),
+            Pixels::Cairo(surface, corner) => self.cairo_node(surface, *corner, placement, is_sharp),
+            Pixels::Texture(texture, part) => {
+                let node = gsk::TextureNode::new(texture, &placement.area(*part));
+                // What is mixed from two tiles is drawn by one of them; else the margin shows what the other shows, too.
+                if is_sharp { node.upcast() } else { gsk::ClipNode::new(node, &on_pixels(area, factor)).upcast() }
+            }
+        }
+    }
+
+    fn cairo_node(
+        &self,
+        surface: &cairo::ImageSurface,
+        corner: (u32, u32),
+        placement: &Placement,
+        is_sharp: bool,
+    ) -> gsk::RenderNode {
+        let node = gsk::CairoNode::new(&whole_pixels(placement.area(self.rect)));
+        let filter = if is_sharp { cairo::Filter::Nearest } else { cairo::Filter::Bilinear };
+        if let Err(error) = self.paint(&node.draw_context(), surface, corner, placement, filter) {
             tracing::debug!("the guest's picture cannot be drawn: {error}");
         }
-        *drawn = Some((*placement, filter, node.clone()));
-        node
+        node.upcast()
     }
 
-    /// Where it is in the console, with the whole of each pixel.
-    fn bounds(&self, placement: &Placement) -> graphene::Rect {
-        let left = (placement.x + f64::from(self.rect.x) * placement.scale).floor();
-        let top = (placement.y + f64::from(self.rect.y) * placement.scale).floor();
-        let right = (placement.x + f64::from(self.rect.x + self.rect.width) * placement.scale).ceil();
-        let bottom = (placement.y + f64::from(self.rect.y + self.rect.height) * placement.scale).ceil();
-        graphene::Rect::new(left as f32, top as f32, (right - left) as f32, (bottom - top) as f32)
-    }
-
-    fn draw(&self, context: &cairo::Context, placement: &Placement, filter: cairo::Filter) -> Result<(), cairo::Error> {
+    fn paint(
+        &self,
+        context: &cairo::Context,
+        surface: &cairo::ImageSurface,
+        corner: (u32, u32),
+        placement: &Placement,
+        filter: cairo::Filter,
+    ) -> Result<(), cairo::Error> {
         let Rect { x, y, width, height } = self.rect;
         context.translate(placement.x, placement.y);
         context.scale(placement.scale, placement.scale);
-        context.set_source_surface(&self.surface, self.corner.0.into(), self.corner.1.into())?;
+        context.set_source_surface(surface, corner.0.into(), corner.1.into())?;
         context.source().set_filter(filter);
         context.source().set_extend(cairo::Extend::Pad);
         // Every pixel of the display is one tile's: none shows through between two.
@@ -118,4 +155,18 @@ impl Tile {
         context.rectangle(x.into(), y.into(), width.into(), height.into());
         context.fill()
     }
+}
+
+/// An area of the console, with the whole of each logical pixel.
+fn whole_pixels(area: graphene::Rect) -> graphene::Rect {
+    area.round_extents()
+}
+
+/// An area of the console, with those pixels of the display of which it has most.
+fn on_pixels(area: graphene::Rect, factor: i32) -> graphene::Rect {
+    let factor = factor as f32;
+    let round = |edge: f32| (edge * factor).round() / factor;
+    let (left, top) = (round(area.x()), round(area.y()));
+    let (right, bottom) = (round(area.x() + area.width()), round(area.y() + area.height()));
+    graphene::Rect::new(left, top, right - left, bottom - top)
 }
