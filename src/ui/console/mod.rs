@@ -320,11 +320,14 @@ impl Console {
     fn take_pointer(&self) {
         let motion = gtk::EventControllerMotion::new();
         let console = self.downgrade();
-        motion.connect_motion(move |_, x, y| {
+        let moved = move |_: &gtk::EventControllerMotion, x, y| {
             if let Some(console) = console.upgrade() {
                 console.with_pointer(|pointer, client, placement| pointer.moved(client, placement, x, y));
             }
-        });
+        };
+        // Where it comes in it may stay.
+        motion.connect_enter(moved.clone());
+        motion.connect_motion(moved);
         let console = self.downgrade();
         motion.connect_leave(move |_| {
             if let Some(console) = console.upgrade() {
