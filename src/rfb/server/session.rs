@@ -37,6 +37,8 @@ struct State {
     leaving: bool,
     initialized: bool,
     shared: bool,
+    /// Nobody is to be woken for what bears waiting.
+    resting: bool,
     /// Somebody has typed, or something else will soon change the screen.
     hurry: bool,
     /// The updates that it waits for.
@@ -89,6 +91,12 @@ impl State {
         !self.leaving && self.wanted().is_none() && !self.has_messages()
     }
 
+    /// Whether nothing is so urgent that the screen must be looked at before its time.
+    fn bears_waiting(&self) -> bool {
+        let urgent = self.order.is_some_and(|order| order.anew.is_some()) || self.notices != Notices::default();
+        !self.leaving && !self.hurry && !urgent && !self.has_messages()
+    }
+
     /// Whether something waits to be written that is no update.
     fn has_messages(&self) -> bool {
         self.flow.has_messages() || !self.clipboard.is_empty()
@@ -116,8 +124,13 @@ impl Session {
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state());
-        self.changed.notify_all();
+        let mut state = self.state();
+        change(&mut state);
+        let wakes = !state.resting || !state.bears_waiting();
+        drop(state);
+        if wakes {
+            self.changed.notify_all();
+        }
     }
 
     /// The size of the screen that the viewer points at.
@@ -252,13 +265,13 @@ impl Session {
 
     /// Waits for `until`, or until something does not bear waiting. Tells whether somebody has typed meanwhile.
     pub(super) fn rest(&self, until: Instant) -> bool {
-        let resting = |state: &mut State| {
-            let urgent = state.order.is_some_and(|order| order.anew.is_some()) || state.notices != Notices::default();
-            !state.leaving && !state.hurry && !urgent && !state.has_messages()
-        };
         let timeout = until.saturating_duration_since(Instant::now());
-        let (mut state, _) =
-            self.changed.wait_timeout_while(self.state(), timeout, resting).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        state.resting = true;
+        let resting = |state: &mut State| state.bears_waiting();
+        let rested = self.changed.wait_timeout_while(state, timeout, resting);
+        let (mut state, _) = rested.unwrap_or_else(PoisonError::into_inner);
+        state.resting = false;
         std::mem::take(&mut state.hurry)
     }
 }
@@ -309,6 +322,29 @@ mod tests {
         assert!(session.state().rests(), "a request for changes does not count");
         session.fence(fences[0].clone().answer()).unwrap();
         assert_eq!(session.state().wanted(), Some(Order { area: AREA, anew: None }));
+    }
+
+    #[test]
+    fn a_request_bears_waiting_and_a_key_or_a_wish_for_all_of_the_screen_does_not() {
+        let session = session();
+        session.state().notices = Notices::default();
+        let far = || Instant::now() + Duration::from_secs(600);
+
+        session.request(true, AREA);
+        assert!(session.state().bears_waiting());
+        assert!(!session.rest(Instant::now()), "nobody has typed");
+        session.hurry();
+        assert!(session.rest(far()));
+        let rested = std::thread::scope(|scope| {
+            let rest = scope.spawn(|| session.rest(far()));
+            while !session.state().resting {
+                std::thread::yield_now();
+            }
+            session.request(true, AREA);
+            session.request(false, AREA);
+            rest.join().unwrap()
+        });
+        assert!(!rested && !session.state().resting);
     }
 
     #[test]

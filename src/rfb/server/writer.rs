@@ -19,21 +19,23 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
         Some(descriptor) => memory::send_with(&session.stream, bytes, descriptor.as_fd()),
         None => (&session.stream).write_all(bytes),
     };
-    while let Some(work) = session.next_work() {
+    loop {
+        if let Some(next) = looked.map(|looked| looked + pace.interval())
+            && session.rest(next)
+        {
+            pace.expect();
+        }
+        let Some(work) = session.next_work() else { return Ok(()) };
         (&session.stream).write_all(&work.messages)?;
         (&session.stream).write_all(&work.clipboard.messages())?;
         composer.apply(work.settings);
         let Some((order, mut notices)) = work.update else { continue };
         notices.pointer_mode |= composer.pointer_mode_changed(shared.input.follows_position());
         let urgent = order.anew.is_some() || notices != Notices::default();
-        if let Some(next) = looked.map(|looked| looked + pace.interval())
-            && !urgent
-            && Instant::now() < next
-        {
+        let is_early = looked.is_some_and(|looked| looked.elapsed() < pace.interval());
+        if is_early && !urgent {
+            // Something else did not bear waiting.
             session.give_back(order);
-            if session.rest(next) {
-                pace.expect();
-            }
             continue;
         }
         let generation = shared.refresher.refresh(&*shared.screen, pace.interval());
@@ -57,5 +59,4 @@ pub(super) fn run(shared: &Shared, session: &Session, mut composer: Composer) ->
             }
         }
     }
-    Ok(())
 }
