@@ -1,6 +1,7 @@
 //! `lodgectl create`.
 
 mod arguments;
+mod cpus;
 mod listen;
 
 use std::path::PathBuf;
@@ -10,9 +11,10 @@ use uuid::Uuid;
 
 pub(super) use self::arguments::NetworkArgument;
 use self::arguments::{
-    BootArgument, CpuArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, PinArgument, UsualDevice,
-    VcpusArgument, VideoArgument, VsockArgument,
+    BootArgument, DiskArgument, DiskSource, EventsArgument, HugePagesArgument, UsualDevice, VideoArgument,
+    VsockArgument,
 };
+use self::cpus::{CpuArgument, PinArgument, VcpusArgument};
 use self::listen::ListenArgument;
 use super::{CliError, Result, context::Context, error, lifecycle};
 use crate::manager::{

@@ -5,6 +5,7 @@
 
 mod commands;
 mod connection;
+mod disks;
 mod screen;
 mod typing;
 
@@ -23,8 +24,9 @@ use tokio::{
 };
 
 pub use crate::qmp::message::{ErrorClass, Event};
-pub use commands::{DiskFile, DiskSnapshot, HostEnd, MergeFiles};
+pub use commands::HostEnd;
 use connection::{Outgoing, Pending};
+pub use disks::{DiskFile, DiskSnapshot, MergeFiles};
 pub use typing::TYPING_INTERVAL;
 
 use super::socket;

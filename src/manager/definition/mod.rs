@@ -13,6 +13,7 @@ mod cpu;
 mod devices;
 mod limits;
 mod listen;
+mod mac;
 mod network;
 mod rewrite;
 mod tags;

@@ -31,9 +31,8 @@ use std::{collections::HashSet, path::PathBuf};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::{Definition, NetworkLimitsDefinition, Problem};
+use super::{Definition, NetworkLimitsDefinition, Problem, mac};
 use crate::switch;
 pub use crate::{
     nat::{Backend as NatBackend, Forward, Protocol},
@@ -50,8 +49,6 @@ const MAX_QUEUES: u32 = 8;
 const BOOTFILE_MAX: usize = 127;
 /// What an interface's name can have at most: IFNAMSIZ is 16 with the closing zero.
 const INTERFACE_MAX: usize = 15;
-/// What addresses of KVM's guests begin with.
-const PREFIX: [u8; 3] = [0x52, 0x54, 0x00];
 
 /// A network card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +185,7 @@ impl NetworkDefinition {
 
     /// The card's address in bytes; `None` when there is none or it is wrong.
     pub fn mac_bytes(&self) -> Option<[u8; 6]> {
-        parse_mac(self.mac.as_deref()?)
+        mac::parse(self.mac.as_deref()?)
     }
 
     /// Whether both cards have one address and may be in one network: what a TAP interface is connected to is not known.
@@ -223,7 +220,7 @@ impl NetworkDefinition {
             problems.push(Problem::new(field(name), message));
         }
         if let Some(mac) = &self.mac
-            && parse_mac(mac).is_none()
+            && mac::parse(mac).is_none()
         {
             let message = format!("{mac:?} is no address of a card. Write one like 52:54:00:12:34:56");
             problems.push(Problem::new(field("mac"), message));
@@ -337,8 +334,8 @@ impl Definition {
     pub fn address_networks(&mut self) {
         let mut taken: HashSet<_> = self.networks.iter().filter_map(NetworkDefinition::mac_bytes).collect();
         for network in self.networks.iter_mut().filter(|network| network.mac.is_none()) {
-            let free = (0..).map(|number| mac_after(self.uuid, number)).find(|mac| taken.insert(*mac));
-            network.mac = free.map(format_mac);
+            let free = (0..).map(|number| mac::derived(self.uuid, number)).find(|mac| taken.insert(*mac));
+            network.mac = free.map(mac::format);
         }
     }
 
@@ -403,28 +400,6 @@ pub fn is_interface_name(name: &str) -> bool {
         && !name.contains(|c: char| c.is_whitespace() || c.is_control() || "/:%".contains(c))
 }
 
-/// Card number `number` of a guest: the FNV-1a hash of both makes the last three bytes.
-fn mac_after(uuid: Uuid, number: u32) -> [u8; 6] {
-    let bytes = uuid.into_bytes().into_iter().chain(number.to_be_bytes());
-    let hash = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let [.., a, b, c] = (hash ^ hash >> 32).to_be_bytes();
-    let [x, y, z] = PREFIX;
-    [x, y, z, a, b, c]
-}
-
-fn format_mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// The address of one card: neither a group's nor all zeroes.
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let parts: Option<Vec<u8>> =
-        text.split(':').map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten()).collect();
-    let mac: [u8; 6] = parts?.try_into().ok()?;
-    (mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -463,16 +438,6 @@ mod tests {
         assert_ne!(guest.networks[0].mac, guest.networks[1].mac);
         assert!(guest.networks[0].mac.as_ref().unwrap().starts_with("52:54:00:"));
         assert_eq!(guest.validate(), Ok(()));
-    }
-
-    #[test]
-    fn an_address_is_that_of_one_card() {
-        assert_eq!(parse_mac("52:54:00:12:34:56"), Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-        for wrong in
-            ["", "52:54:00:12:34", "52:54:00:12:34:56:78", "01:00:00:00:00:01", "00:00:00:00:00:00", "+2:54:00:12:34:5"]
-        {
-            assert_eq!(parse_mac(wrong), None, "{wrong}");
-        }
     }
 
     #[test]
