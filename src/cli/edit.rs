@@ -66,11 +66,14 @@ async fn save(context: &Context, name: &str, text: String, revision: &Revision) 
 /// When a change of a running guest applies.
 fn applies(before: Option<&Definition>, saved: &Saved) -> &'static str {
     let effects = before.map(|before| Effects::of(before, &saved.stored.definition));
-    let next_start = effects.as_ref().is_none_or(|effects| effects.next_start) || saved.applied.no_clipboard;
+    let next_start = effects.as_ref().is_none_or(|effects| effects.next_start)
+        || saved.applied.no_clipboard
+        || saved.applied.not_shown;
     let at_once = effects.is_some_and(|effects| effects.at_once());
     match (at_once, next_start) {
         (true, true) => {
-            "; connections, limits, ports and the clipboard apply at once if they can, the rest from its next start"
+            "; connections, limits, ports, the clipboard and viewers on the network apply at once if they can, the rest from its \
+             next start"
         }
         (true, false) => "; it applies at once",
         (false, true) => "; it applies from its next start",

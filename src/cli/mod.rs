@@ -104,7 +104,8 @@ enum Verb {
     Clone(manage::Clone),
     /// Show the tags of a guest, give it more, or take some from it
     Tag(tag::Tag),
-    /// Edit a guest's definition in $EDITOR; what cannot change while it runs applies from its next start
+    /// Edit a guest's definition in $EDITOR. Connections, limits, ports, the clipboard and viewers on the network change at once while it
+    /// runs (those that are there are put out), the rest from its next start
     Edit(edit::Edit),
     /// Make, examine, resize, convert and check disk images; limit disks of guests
     #[command(subcommand)]

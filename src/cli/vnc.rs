@@ -131,7 +131,7 @@ impl Vnc {
 }
 
 impl Place {
-    /// Adds where viewers on a network come in because the guest's definition has had it so at its start.
+    /// Adds where viewers on a network come in because the guest's definition has it so.
     async fn add_network(&mut self, client: &Client, context: &Context, definition: Definition) -> Result {
         if let Some(listening) = Listening::ask(client, context.paths(), &definition).await? {
             (self.address, self.password) = (listening.address, listening.password);

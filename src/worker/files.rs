@@ -30,8 +30,6 @@ pub(super) struct Files {
     pub exit_report: File,
     /// Only held.
     pub run_lock: OwnedFd,
-    /// Only held: the gate before the screen ends when this is closed.
-    _gate: Option<OwnedFd>,
     pub rest: GuestFiles,
 }
 
@@ -41,6 +39,8 @@ pub(super) struct GuestFiles {
     pub control: OwnedFd,
     pub vnc: OwnedFd,
     pub serial: OwnedFd,
+    /// That of the gate before the screen.
+    pub gate: Option<OwnedFd>,
     pub boot: Boot,
     pub console: Option<OwnedFd>,
     pub ports: Vec<NamedPortConfig>,
@@ -64,7 +64,6 @@ impl Files {
         let exit_report = take(descriptors.exit_report, "the exit report")?.into();
         let log = take(descriptors.log, "the log")?.into();
         let run_lock = take(descriptors.run_lock, "the run lock")?;
-        let gate = launch.listening.map(|listening| take(listening.gate, "the gate")).transpose()?;
         for disk in &launch.disks {
             let image = take(disk.image, &disk.id)?.into();
             let below = disk.backing.iter().map(|below| take(below.image, &disk.id).map(File::from));
@@ -76,6 +75,7 @@ impl Files {
             control: take(descriptors.control, "the control socket")?,
             vnc: take(descriptors.vnc, "the VNC socket")?,
             serial: take(descriptors.serial, "the serial socket")?,
+            gate: launch.listening.map(|listening| take(listening.gate, "the gate")).transpose()?,
             boot: boot(&launch.boot, &mut take)?,
             console: launch.console.map(|console| take(console, "the console socket")).transpose()?,
             ports: launch
@@ -122,7 +122,7 @@ impl Files {
                 })
                 .collect::<Result<_, _>>()?,
         };
-        Ok(Self { log, exit_report, run_lock, _gate: gate, rest })
+        Ok(Self { log, exit_report, run_lock, rest })
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    os::unix::fs::MetadataExt,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::launch::{Action, DiskBus, ListeningScreen};
 
-/// The guest; nothing of this changes while it runs.
+/// The guest; nothing of this changes while it runs, but for its media and for who looks on from a network.
 #[derive(Debug)]
 pub struct Guest {
     /// Its name.
@@ -34,9 +34,18 @@ pub struct Guest {
     /// Its disks, in the order of the launch description.
     pub disks: Vec<GuestDisk>,
     /// Where viewers on a network come in, if they do.
-    pub listening: Option<ListeningScreen>,
+    pub listening: Mutex<Option<Listening>>,
     /// The path of the socket that speaks RFB.
     pub vnc_socket: PathBuf,
+}
+
+/// Where viewers on a network come in, for as long as this is kept.
+#[derive(Debug)]
+pub struct Listening {
+    /// What is told of it.
+    pub screen: ListeningScreen,
+    /// The gate ends when this is closed.
+    pub gate: OwnedFd,
 }
 
 /// A disk of the guest.

@@ -11,7 +11,7 @@ use std::{
     panic,
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use super::{
     driver::{self, Driver, DriverHandle, Request, Restored, Wiring},
     exit_report::{ExitReport, Outcome},
     files::{Files, GuestFiles},
-    guest::{Guest, GuestDisk, Media},
+    guest::{Guest, GuestDisk, Listening, Media},
     launch::{self, CacheMode, LAUNCH_FD, LaunchDescription},
     log::{LineWriter, Log},
     porter::Porter,
@@ -128,7 +128,7 @@ fn report_panics(reporter: Arc<Reporter>) {
 
 fn run_guest(
     launch: LaunchDescription,
-    files: GuestFiles,
+    mut files: GuestFiles,
     log: &Arc<Log>,
     reporter: &Arc<Reporter>,
 ) -> Result<ExitReport, Failure> {
@@ -140,7 +140,7 @@ fn run_guest(
     let signals = Signals::take()?;
     sandbox::enter()?;
 
-    let guest = Arc::new(guest(&launch, &files)?);
+    let guest = Arc::new(guest(&launch, &mut files)?);
     let media = media(&launch.cdroms, &files.media);
     let (handle, queue) = driver::queue();
     let serial = serial::Unstarted::new(files.serial)?;
@@ -239,7 +239,7 @@ fn has_clipboard(launch: &LaunchDescription, restore: Option<&File>) -> Result<b
     Ok(ports.map_or(launch.clipboard, |ports| ports.iter().any(|port| port == vdagent::PORT)))
 }
 
-fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
+fn guest(launch: &LaunchDescription, files: &mut GuestFiles) -> io::Result<Guest> {
     let vnc = UnixListener::from(files.vnc.try_clone()?);
     let disks = launch.disks.iter().zip(&files.disks).map(|(disk, (image, _))| GuestDisk {
         id: disk.id.clone(),
@@ -250,6 +250,7 @@ fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
         backing_depth: u32::try_from(disk.backing.len()).unwrap_or(u32::MAX),
         image: image.try_clone().ok().into(),
     });
+    let listening = launch.listening.zip(files.gate.take()).map(|(screen, gate)| Listening { screen, gate });
     Ok(Guest {
         name: launch.name.clone(),
         uuid: launch.uuid,
@@ -259,7 +260,7 @@ fn guest(launch: &LaunchDescription, files: &GuestFiles) -> io::Result<Guest> {
         on_reboot: launch.on_reboot,
         on_crash: launch.on_crash,
         disks: disks.collect(),
-        listening: launch.listening,
+        listening: Mutex::new(listening),
         vnc_socket: vnc.local_addr()?.as_pathname().map(PathBuf::from).unwrap_or_default(),
     })
 }

@@ -375,7 +375,7 @@ fn guest(launch: &FakeLaunch) -> Guest {
             backing_depth: 0,
             image: None.into(),
         }],
-        listening: None,
+        listening: Mutex::default(),
         vnc_socket: "/run/lodge/vnc.sock".into(),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::TcpStream,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::Stdio,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -136,6 +137,89 @@ fn a_guest_is_shown_on_the_network_from_its_start_to_its_end() {
     assert!(log_in(&mut viewer, shown["password"].as_str().unwrap()));
     home.done(&["destroy", "rival"]);
     wait_for("viewers are still met", || TcpStream::connect(&address).is_err());
+}
+
+/// Gives a password to a gate without TLS; who comes in.
+fn enter(address: &str, password: &str) -> Option<TcpStream> {
+    let (mut viewer, offered) = come_to(address);
+    assert_eq!(offered, [2]);
+    viewer.write_all(&[2]).unwrap();
+    log_in(&mut viewer, password).then_some(viewer)
+}
+
+/// Whether the other end of a connection has gone.
+fn is_put_out(mut viewer: TcpStream) -> bool {
+    let mut rest = [0; 64];
+    loop {
+        match viewer.read(&mut rest) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+#[test]
+fn a_running_guest_is_shown_as_its_definition_says_at_once() {
+    if kvm::open().is_none() {
+        return;
+    }
+    let home = Home::default();
+    home.done(&["create", "web", "--testcard", "--start"]);
+    let edit = |script: &str| home.command(&["edit", "web"]).env("EDITOR", script).output().unwrap();
+    let apply = |script: &str| {
+        let output = edit(script);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("it applies at once"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let shown = || home.json(&["vnc", "web", "--json"]);
+    // By hand, as long as this runs.
+    let by_hand = ["vnc", "web", "--listen", "0", "--no-password", "--json"];
+    let mut by_hand = home.command(&by_hand).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(by_hand.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let hands: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let hands = hands["address"].as_str().unwrap();
+
+    apply(r#"printf '[display.listen]\nport = 0\npassword = "first"\ntls = false\n' >>"#);
+    let address = shown()["address"].as_str().unwrap().to_owned();
+    let viewer = enter(&address, "first").expect("it is the password");
+
+    // The same port, and another password.
+    let port = address.rsplit(':').next().unwrap();
+    apply(&format!("sed -i 's/^port = 0/port = {port}/; s/first/second/'"));
+    assert!(is_put_out(viewer));
+    assert_eq!((&shown()["address"], &shown()["password"]), (&address.as_str().into(), &"second".into()));
+    assert!(enter(&address, "first").is_none());
+    let viewer = enter(&address, "second").expect("it is the password");
+
+    // A port that somebody else has: nothing changes, and what was written is kept.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().port();
+    let refused = edit(&format!("sed -i 's/^port = .*/port = {taken}/'"));
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.contains("cannot be shown on the network: display.listen: 127.0.0.1:"), "{refused}");
+    assert!(refused.contains("Choose another address or port"), "{refused}");
+    let kept = refused.trim().rsplit(' ').next().unwrap();
+    assert!(fs::read_to_string(kept).unwrap().contains(&format!("port = {taken}")), "{refused}");
+    viewer.set_nonblocking(true).unwrap();
+    assert_eq!((&viewer).read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "nobody is put out for that");
+    let refused = edit("sed -i 's/^port/address = \"192.0.2.1\"\\nport/'");
+    assert!(!refused.status.success());
+    assert_eq!(shown()["address"], address, "new viewers come in as before");
+    let definition = || fs::read_to_string(home.guest("web").join("guest.toml")).unwrap();
+    assert!(definition().contains(&format!("port = {port}")) && !definition().contains("192.0.2.1"));
+    drop(viewer);
+    assert!(enter(&address, "second").is_some());
+
+    apply("sed -i 's/^tls = false/tls = true/'");
+    assert_eq!(come_to(&address).1, [19]);
+
+    apply("sed -i '/^.display.listen./,$d'");
+    assert!(TcpStream::connect(&address).is_err() && shown()["address"].is_null());
+    assert_eq!(come_to(hands).1, [1], "who was let in by hand is there still");
+    home.done(&["destroy", "web"]);
+    by_hand.wait().unwrap();
 }
 
 #[test]

@@ -252,6 +252,23 @@ def boot(application, window):
     wait_for("all is stored", lambda: "vsock = 7" in definition() and definition().count("\nboot = ") == 2)
 
 
+def showing(application, window):
+    """Viewers come to the running guest as soon as that is applied, and no longer."""
+    shown = lambda: json.loads(lodgectl("vnc", "mail", "--json"))["address"]
+    choose(window, "Display")
+    let_in(application, window, "On this computer", ["Down"])
+    window.find("spin button", "Port").set_value(0)
+    window.wait_for_text("This applies at once.")
+    application.screenshot("showing")
+    apply = window.find("push button", "Apply")
+    application.keys("ctrl+shift+a")
+    wait_for("viewers come in", shown)
+    wait_for("all is applied", lambda: not apply.sensitive)
+    let_in(application, window, "Nobody", ["Up"])
+    application.keys("ctrl+shift+a")
+    wait_for("nobody comes in any more", lambda: shown() is None)
+
+
 def names(window):
     """Every control of the pages has a name."""
     faults = nameless(window.find("list", "Hardware"))
@@ -280,6 +297,7 @@ def test(application):
         drives(application, page)
         card(application, page)
         boot(application, page)
+        showing(application, page)
         lodgectl("destroy", "mail")
     names(page)
 

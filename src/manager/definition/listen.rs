@@ -1,9 +1,10 @@
-//! How a definition says that its guest's screen is shown to viewers on a network, from the guest's start to its end.
+//! How a definition says that its guest's screen is shown to viewers on a network, from the guest's start to its end. A change applies to
+//! a running guest at once: viewers that are there are put out, and come in again as it says now.
 //!
 //! ```toml
 //! [display.listen]
 //! address = "0.0.0.0"      # all of this computer's; 127.0.0.1, which other computers do not reach, when left out
-//! port = 5901              # 0 chooses a free one at each start
+//! port = 5901              # 0 chooses a free one at each start and change
 //! password = "vkq4xm7p"    # one to eight bytes
 //! tls = true               # VeNCrypt with the user's own certificate
 //! websocket = false        # for viewers in web browsers

@@ -7,10 +7,11 @@ mod attach;
 mod disks;
 mod growing;
 mod merge;
+mod showing;
 
 use super::{
     client::{Client, ClientError},
-    definition::{Definition, Forward, NetworkDefinition, NetworkKind},
+    definition::{Definition, Forward, NetworkDefinition, NetworkKind, Problem},
     library::{LibraryError, Revision, Stored},
     supervisor::{Supervisor, SupervisorError},
 };
@@ -48,6 +49,14 @@ pub enum EditError {
         /// How many it has.
         count: usize,
     },
+    /// Its screen cannot be shown on the network.
+    #[error("\"{name}\" cannot be shown on the network: {problem}")]
+    NotShown {
+        /// The guest.
+        name: String,
+        /// Why.
+        problem: Problem,
+    },
     /// Its disk would lose its end.
     #[error("\"{name}\" runs: its disk can only grow. Shut it down to make the disk smaller")]
     Shrinks {
@@ -81,6 +90,8 @@ pub struct Effects {
     pub forwards: Vec<(String, Forward, bool)>,
     /// Whether the clipboard is shared with it from now on, where that is another matter than before.
     pub clipboard: Option<bool>,
+    /// Whether its screen is shown on the network in another way from now on, or no longer.
+    pub showing: bool,
     /// Whether something can only change at its next start.
     pub next_start: bool,
 }
@@ -98,6 +109,8 @@ impl Effects {
         reached.autostart = after.autostart;
         reached.devices.clipboard = after.devices.clipboard;
         effects.clipboard = (before.devices.clipboard != after.devices.clipboard).then_some(after.devices.clipboard);
+        reached.display.listen.clone_from(&after.display.listen);
+        effects.showing = before.display.listen != after.display.listen;
         for disk in &mut reached.disks {
             let wanted = after.disks.iter().find(|other| other.id == disk.id).map_or(disk.limits, |other| other.limits);
             if wanted != disk.limits {
@@ -142,22 +155,29 @@ impl Effects {
             || !self.card_limits.is_empty()
             || !self.attached.is_empty()
             || self.clipboard.is_some()
+            || self.showing
     }
 
-    /// Makes the running guest what `after` says. Returns what that has done to it, or how many of its cards were switched before
+    /// Makes the running guest, which is what `before` says, what `after` says. Returns what that has done to it, or how many of its cards were switched before
     /// something failed.
     async fn apply(
         &self,
         supervisor: &Supervisor,
         client: &Client,
+        before: &Definition,
         after: &Definition,
     ) -> Result<Applied, (usize, EditError)> {
         for (count, &index) in self.attached.iter().enumerate() {
             attach::switch(supervisor, client, after, index).await.map_err(|error| (count, error))?;
         }
-        let refused = |source| (self.attached.len(), EditError::Refused { name: after.name.clone(), source });
+        let failed = |error| (self.attached.len(), error);
+        let refused = |source| failed(EditError::Refused { name: after.name.clone(), source });
         let mut applied = self.apply_rest(client).await.map_err(refused)?;
         applied.cut |= !self.attached.is_empty();
+        // The last: where it fails it is as before.
+        if self.showing {
+            applied.not_shown = !showing::show(supervisor, client, before, after).await.map_err(failed)?;
+        }
         Ok(applied)
     }
 
@@ -212,6 +232,8 @@ pub struct Applied {
     pub cut: bool,
     /// Whether it gets a clipboard, but at its next start only: it was started without.
     pub no_clipboard: bool,
+    /// Whether its screen is shown in another way at its next start only: its worker is of an older Lodge.
+    pub not_shown: bool,
 }
 
 /// A definition that was changed.
@@ -248,8 +270,8 @@ pub async fn save(
     let mut undo = None;
     if let Some((done, undone, before)) = live {
         let client = supervisor.attach(&name).await?;
-        match done.apply(supervisor, &client, &definition).await {
-            Ok(done) => (applied, undo) = (done, Some((client, undone, before))),
+        match done.apply(supervisor, &client, &before, &definition).await {
+            Ok(done) => (applied, undo) = (done, Some((client, undone, before, definition.clone()))),
             Err((switched, error)) => {
                 undone.try_all(supervisor, &client, &before, switched).await;
                 return Err(error);
@@ -265,8 +287,11 @@ pub async fn save(
         }
     })
     .await;
-    if let (Err(_), Some((client, undone, before))) = (&stored, undo) {
+    if let (Err(_), Some((client, undone, before, after))) = (&stored, undo) {
         undone.try_all(supervisor, &client, &before, undone.attached.len()).await;
+        if undone.showing {
+            let _ = showing::show(supervisor, &client, &after, &before).await;
+        }
     }
     Ok(Saved { stored: stored?, applied })
 }
@@ -281,7 +306,7 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::manager::{
-        definition::{DiskDefinition, DiskFormat, NetworkDefinition},
+        definition::{DiskDefinition, DiskFormat, ListenDefinition, NetworkDefinition},
         paths::Paths,
         size::Size,
     };
@@ -330,6 +355,19 @@ mod tests {
         assert_eq!((off.clipboard, off.at_once(), off.next_start), (Some(false), true, false));
         assert_eq!((more.clipboard, more.at_once(), more.next_start), (Some(false), true, true));
         assert_eq!(effects(|_| {}).clipboard, None);
+    }
+
+    #[test]
+    fn the_screen_is_shown_on_the_network_or_not_at_once() {
+        let shown = effects(|guest| guest.display.listen = Some(ListenDefinition::at(([127, 0, 0, 1], 5901).into())));
+        let more = effects(|guest| {
+            guest.display.listen = Some(ListenDefinition::at(([127, 0, 0, 1], 5901).into()));
+            guest.vcpus = 2;
+        });
+
+        assert_eq!((shown.showing, shown.at_once(), shown.next_start), (true, true, false));
+        assert_eq!((more.showing, more.at_once(), more.next_start), (true, true, true));
+        assert!(!effects(|_| {}).showing);
     }
 
     #[test]

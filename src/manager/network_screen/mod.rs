@@ -107,7 +107,7 @@ impl Drop for NetworkScreen {
     }
 }
 
-/// Where viewers on a network come in because a guest's definition has had it so at its start.
+/// Where viewers on a network come in because a guest's definition has it so.
 #[derive(Debug)]
 pub struct Listening {
     /// The address.

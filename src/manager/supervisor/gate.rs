@@ -1,12 +1,25 @@
-//! Preparing the gate of a guest whose definition has its screen shown on a network: a `lodge-gate`.
+//! Preparing the gate of a guest whose definition has its screen shown on a network: a `lodge-gate`. It is started before the guest,
+//! or while that runs.
 
 #![forbid(unsafe_code)]
 
-use std::{fs::File, io, net::TcpListener, os::unix::net::UnixStream, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    net::TcpListener,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::fs::{Mode, OFlags};
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
+    Supervisor,
     companions::{Companion, pair},
     launch::Inherited,
 };
@@ -25,6 +38,48 @@ const GATE: &str = "lodge-gate";
 /// What of the definition it is for.
 const FIELD: &str = "display.listen";
 
+/// How long a gate that ends may keep its port.
+const ENDING: Duration = Duration::from_secs(5);
+/// How often it is asked whether it has ended.
+const RETRY: Duration = Duration::from_millis(20);
+
+impl Supervisor {
+    /// Starts a gate for the running guest of `definition`, which ends with the descriptor that is returned; `None` when its screen is
+    /// not to be shown. Where `freed`, another one gives its port up now.
+    pub async fn open_gate(
+        &self,
+        definition: &Definition,
+        freed: bool,
+    ) -> Result<Option<(OwnedFd, ListeningScreen)>, Problem> {
+        let Some(wanted) = &definition.display.listen else { return Ok(None) };
+        let deadline = Instant::now() + if freed { ENDING } else { Duration::ZERO };
+        let listener = loop {
+            match listen_at(wanted) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    sleep(RETRY).await;
+                }
+                tried => break tried.map_err(|error| taken(wanted, &error))?,
+            }
+        };
+        let (paths, its) = (self.paths().clone(), definition.clone());
+        let failed = |what: String| Problem::new(FIELD, what);
+        // A certificate may have to be made.
+        let made = spawn_blocking(move || {
+            let Some(wanted) = &its.display.listen else { return Ok(None) };
+            let gate = Gate::at(&paths, &its.name, wanted, listener)?;
+            let made = gate.companion(&paths.running(its.uuid).folder);
+            made.map(Some).map_err(|error| failed(format!("{error}. Close other programs")))
+        });
+        let made = made.await.map_err(|error| failed(format!("{error}. Try again")))?;
+        let Some((companion, control, screen)) = made? else { return Ok(None) };
+        let worker = self.worker_program().map_err(|(what, mend)| failed(format!("{what}. {mend}")))?;
+        let log = OpenOptions::new().append(true).open(self.paths().log(&definition.name));
+        let log = log.map_err(|error| failed(format!("the log cannot be written: {error}. Make room")))?;
+        companion.start(&worker, log).await?;
+        Ok(Some((control, screen)))
+    }
+}
+
 /// A gate that has its port.
 pub(super) struct Gate<'a> {
     guest: &'a str,
@@ -37,17 +92,19 @@ impl<'a> Gate<'a> {
     /// Takes the port and opens the certificate, if the guest's screen is to be shown.
     pub fn open(paths: &Paths, definition: &'a Definition) -> Result<Option<Self>, Problem> {
         let Some(wanted) = &definition.display.listen else { return Ok(None) };
-        let address = wanted.socket_address();
-        let listener = TcpListener::bind(address)
-            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-            .map_err(|error| Problem::new(FIELD, format!("{address}: {error}. Choose another address or port")))?;
-        let certificate = wanted.tls.then(|| open_own(paths)).transpose();
-        let certificate = certificate.map_err(|error| Problem::new("display.listen.tls", error.to_string()))?;
-        Ok(Some(Self { guest: &definition.name, wanted, listener, certificate }))
+        let listener = listen_at(wanted).map_err(|error| taken(wanted, &error))?;
+        Self::at(paths, &definition.name, wanted, listener).map(Some)
     }
 
-    /// What starts it for the guest with this runtime folder, and what the worker is told and `has` of it.
-    pub fn companion(self, folder: &Path, has: &mut Inherited) -> io::Result<(Companion, ListeningScreen)> {
+    /// Opens the certificate.
+    fn at(paths: &Paths, guest: &'a str, wanted: &'a ListenDefinition, listener: TcpListener) -> Result<Self, Problem> {
+        let certificate = wanted.tls.then(|| open_own(paths)).transpose();
+        let certificate = certificate.map_err(|error| Problem::new("display.listen.tls", error.to_string()))?;
+        Ok(Self { guest, wanted, listener, certificate })
+    }
+
+    /// What starts it for the guest with this runtime folder, and what the worker has and is told of it.
+    pub fn companion(self, folder: &Path) -> io::Result<(Companion, OwnedFd, ListeningScreen)> {
         let ((control, its_control), (ready, its_ready)) = (UnixStream::pair()?, pair()?);
         its_control.set_nonblocking(true)?;
         let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -70,14 +127,26 @@ impl<'a> Gate<'a> {
         };
         inherited.add_description(&serde_json::to_vec(&launch)?)?;
         let told = ListeningScreen {
-            gate: has.add(control),
+            gate: control.as_raw_fd(),
             address,
             has_password: launch.password.is_some(),
             tls: launch.tls.is_some(),
             websocket: launch.websocket,
         };
-        Ok((Companion { field: FIELD.to_owned(), program: GATE, inherited, ready }, told))
+        Ok((Companion { field: FIELD.to_owned(), program: GATE, inherited, ready }, control.into(), told))
     }
+}
+
+/// Takes the port.
+fn listen_at(wanted: &ListenDefinition) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(wanted.socket_address())?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Why it cannot be taken.
+fn taken(wanted: &ListenDefinition, error: &io::Error) -> Problem {
+    Problem::new(FIELD, format!("{}: {error}. Choose another address or port", wanted.socket_address()))
 }
 
 /// Opens the user's own certificate and its key.

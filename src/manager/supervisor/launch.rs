@@ -36,7 +36,7 @@ use crate::{
     },
     worker::launch::{
         Action, Boot, Cdrom, Descriptors, Disk, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription,
-        Network, Restore,
+        ListeningScreen, Network, Restore,
     },
 };
 
@@ -122,10 +122,10 @@ impl Supervisor {
         let running = self.paths().running(definition.uuid);
         let mut listening = None;
         if let Some(gate) = gate {
-            let made = gate.companion(&running.folder, &mut inherited);
-            let (companion, told) = made.map_err(io_error("the screen's gate cannot be prepared"))?;
+            let made = gate.companion(&running.folder);
+            let (companion, control, told) = made.map_err(io_error("the screen's gate cannot be prepared"))?;
             companions.push(companion);
-            listening = Some(told);
+            listening = Some(ListeningScreen { gate: inherited.add(control), ..told });
         }
         let descriptors = Descriptors {
             kvm,

@@ -58,7 +58,11 @@ impl OnNetwork {
         let (this, backend, place, guest) = (self.clone(), backend.clone(), place.clone(), guest.clone());
         relm4::spawn_local(async move {
             let (asked, of) = (backend.clone(), guest.clone());
-            let listening = on_tokio(async move { asked.listening(&of).await }).await;
+            // Whoever has let viewers in by hand can stop that, whatever the definition says since.
+            let listening = match this.is_shown() {
+                true => Ok(None),
+                false => on_tokio(async move { asked.listening(&of).await }).await,
+            };
             let mut change = false;
             if let Ok(Some(listening)) = listening {
                 change = tell_of_definition(&place, &guest, listening).await;

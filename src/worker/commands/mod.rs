@@ -29,7 +29,8 @@
 //!   ports of the host lead into the guest; `x-lodge-network-attach` switches a card to another network, whose descriptors are in sets.
 //!   `x-lodge-network-forward-add` and `-remove` change the ports (QEMU has `hostfwd_add` for
 //!   people only). `x-lodge-set-clipboard` shares the clipboard with the guest's agent or no longer (`enable`), if the guest was
-//!   started with one. The event `x-lodge-internal-error` tells where KVM could not
+//!   started with one. `x-lodge-set-network-screen` has another gate let viewers on a network in, or none: it is told of the gate
+//!   (`screen`), which it only keeps from ending. The event `x-lodge-internal-error` tells where KVM could not
 //!   go on (the guest is then held in `internal-error`), `x-lodge-events-lost` how many events a client was too slow to get.
 
 #![forbid(unsafe_code)]
@@ -132,6 +133,7 @@ const COMMANDS: &[(&str, Handler)] = &[
     ("x-lodge-save", Handler::Session(migration::x_lodge_save)),
     ("x-lodge-set-clipboard", Handler::Driver(clipboard::set_clipboard)),
     ("x-lodge-set-network-limits", Handler::Driver(network::set_limits)),
+    ("x-lodge-set-network-screen", Handler::Session(vnc::set_network_screen)),
     ("x-lodge-statistics", Handler::Driver(statistics::statistics)),
 ];
 

@@ -1,11 +1,24 @@
-//! `query-vnc` and `query-vnc-servers`, and what events tell of viewers.
+//! `query-vnc`, `query-vnc-servers` and `x-lodge-set-network-screen`, and what events tell of viewers.
 
+use std::{
+    net::SocketAddr,
+    os::fd::{AsRawFd, OwnedFd},
+    sync::PoisonError,
+};
+
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Driver, Error, answer, no_arguments};
+use super::{Driver, Error, Session, answer, no_arguments, nothing};
 use crate::{
-    qmp::types::{VncClientInfo, VncInfo, VncServerInfo, VncServers},
-    worker::{guest::Guest, launch::ListeningScreen},
+    qmp::{
+        arguments,
+        types::{VncClientInfo, VncInfo, VncServerInfo, VncServers},
+    },
+    worker::{
+        guest::{Guest, Listening},
+        launch::ListeningScreen,
+    },
 };
 
 pub(super) fn query_vnc(driver: &mut Driver, arguments: Map<String, Value>) -> Result<Value, Error> {
@@ -30,13 +43,51 @@ pub(super) fn query_vnc_servers(driver: &mut Driver, arguments: Map<String, Valu
         server: vec![own],
         clients: clients(driver),
     }];
-    servers.extend(driver.guest().listening.map(|listening| {
-        let server = network_server(listening);
+    let listening = driver.guest().listening.lock().unwrap_or_else(PoisonError::into_inner);
+    servers.extend(listening.as_ref().map(|listening| {
+        let server = network_server(listening.screen);
         let (auth, vencrypt) = (server.auth.clone(), server.vencrypt.clone());
         // They come through the gate, and are among those of the socket.
         VncServers { id: "network".to_owned(), auth, vencrypt, server: vec![server], clients: Vec::new() }
     }));
     answer(servers)
+}
+
+/// The arguments of `x-lodge-set-network-screen`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowArguments {
+    /// Nobody comes in any more when it is left out.
+    screen: Option<ShownScreen>,
+}
+
+/// Where viewers on a network come in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShownScreen {
+    /// The set of the socket whose other end a `lodge-gate` has: that ends when this is closed.
+    gate: String,
+    address: SocketAddr,
+    password: bool,
+    tls: bool,
+    websocket: bool,
+}
+
+/// Has another gate let viewers in, or none. Those that came through the one before are put out.
+pub(super) fn set_network_screen(session: &mut Session, arguments: Map<String, Value>) -> Result<Value, Error> {
+    let ShowArguments { screen } = arguments::parse(arguments)?;
+    let listening = match screen {
+        None => None,
+        Some(ShownScreen { gate, address, password, tls, websocket }) => {
+            let gate = OwnedFd::from(session.fd_sets().open(&gate, "use lodgectl edit")?);
+            let screen = ListeningScreen { gate: gate.as_raw_fd(), address, has_password: password, tls, websocket };
+            Some(Listening { screen, gate })
+        }
+    };
+    session.driver().call(move |driver| {
+        *driver.guest().listening.lock().unwrap_or_else(PoisonError::into_inner) = listening;
+        nothing()
+    })
 }
 
 fn clients(driver: &Driver) -> Vec<VncClientInfo> {

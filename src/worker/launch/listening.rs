@@ -2,7 +2,7 @@ use std::{net::SocketAddr, os::fd::RawFd};
 
 use serde::{Deserialize, Serialize};
 
-/// Where viewers on a network come in: a `lodge-gate` lets them in. But for `gate` this is for answers only.
+/// Where viewers on a network come in at first: a `lodge-gate` lets them in. But for `gate` this is for answers only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListeningScreen {

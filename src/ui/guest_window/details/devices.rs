@@ -21,7 +21,9 @@ const CID: u32 = 3;
 /// The page about the screen.
 pub fn display(context: &Context<'_>, definition: &Definition) -> Page {
     let mut form = Form::new(context.on_edit);
-    form.applies(&gettext("The clipboard is shared or not at once; other changes apply at the guest’s next start."));
+    form.applies(&gettext(
+        "The clipboard and viewers on the network change at once, everything else at the guest’s next start.",
+    ));
     form.group(&gettext("Display"));
     form.choice(
         "display.model",

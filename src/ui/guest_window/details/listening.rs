@@ -20,7 +20,9 @@ const PORT: u16 = 5900;
 /// Adds the fields.
 pub fn add(form: &mut Form, definition: &Definition) {
     let group = form.group(&gettext("Viewers on the Network"));
-    group.set_description(Some(&gettext("VNC viewers see and drive the guest whenever it runs.")));
+    group.set_description(Some(&gettext(
+        "VNC viewers see and drive the guest whenever it runs. A change puts out those that are there.",
+    )));
     let now = definition.display.listen.clone();
     let shown = now.clone().unwrap_or_else(suggestion);
 

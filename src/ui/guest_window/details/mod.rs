@@ -416,6 +416,9 @@ impl Component for Details {
                 if applied.no_clipboard {
                     self.place.toast(&gettext("The clipboard is shared from the guest’s next start on"));
                 }
+                if applied.not_shown {
+                    self.place.toast(&gettext("Viewers come in so from the guest’s next start on"));
+                }
                 self.judge(&sender);
             }
             DetailsCommand::Applied(Err(error)) => {

@@ -127,7 +127,7 @@ impl Details {
             (GuestState::Saved, _, true) => gettext("The guest may not be able to go on from its saved state then."),
             (state, ..) if !state.is_active() => String::new(),
             (_, true, true) => gettext(
-                "Connections, limits, ports and the clipboard apply at once, the rest at the guest’s next start.",
+                "Connections, limits, ports, the clipboard and viewers on the network apply at once, the rest at the guest’s next start.",
             ),
             (_, _, true) => gettext("This applies at the guest’s next start."),
             (_, _, false) => gettext("This applies at once."),
