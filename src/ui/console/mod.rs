@@ -242,7 +242,8 @@ impl Console {
         }
     }
 
-    /// Takes over what has changed, once the display's next frame begins, and asks for more then.
+    /// Takes over what has changed, once the display's next frame begins, and asks for more when that is drawn: until then nobody
+    /// may change the pixels that it is drawn from.
     fn take_next_picture(&self) {
         if self.imp().waiting.replace(true) {
             return;
@@ -253,9 +254,13 @@ impl Console {
             if !imp.damage.borrow().is_empty() {
                 console.take_picture();
             }
-            if let Some(client) = &*imp.client.borrow() {
-                client.request_update();
-            }
+            let console = console.downgrade();
+            glib::idle_add_local_full(glib::Priority::HIGH_IDLE, move || {
+                if let Some(client) = console.upgrade().and_then(|console| console.imp().client.borrow().clone()) {
+                    client.request_update();
+                }
+                glib::ControlFlow::Break
+            });
             glib::ControlFlow::Break
         });
     }
