@@ -6,7 +6,7 @@ pub mod card;
 pub mod checksum;
 pub mod finishing;
 #[cfg(any(test, fuzzing))]
-pub(in crate::vmm) mod hostile;
+pub(crate) mod hostile;
 pub mod narrow;
 pub mod none;
 pub mod stream;

@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod incoming;
 mod message;
 #[cfg(test)]
