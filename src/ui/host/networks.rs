@@ -1,10 +1,7 @@
 //! The page of the networks that guests can be on. Who is on which is seen at a glance; networks of the host are made by
 //! an administrator.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{cell::RefCell, rc::Rc};
 
 use adw::prelude::*;
 use gtk::accessible::Property;
@@ -14,6 +11,7 @@ use crate::ui::{
     backend::Backend,
     i18n::{gettext, gettext_f, ngettext_f},
     operations::{Place, on_tokio},
+    questions::Questions,
     widgets::names::name_list,
     wording,
 };
@@ -32,8 +30,8 @@ struct Inner {
     group: adw::PreferencesGroup,
     rows: RefCell<Vec<adw::ActionRow>>,
     shown: RefCell<Vec<NetworkChoice>>,
-    /// Counts what was read, so that an answer that is late is not shown.
-    reading: Cell<u32>,
+    /// The readings: an answer that is late is not shown.
+    readings: Questions,
 }
 
 impl NetworksPage {
@@ -54,7 +52,7 @@ impl NetworksPage {
             group,
             rows: RefCell::default(),
             shown: RefCell::default(),
-            reading: Cell::default(),
+            readings: Questions::default(),
         }))
     }
 
@@ -65,12 +63,11 @@ impl NetworksPage {
 
     /// Looks at the networks again.
     pub fn reload(&self) {
-        let reading = self.0.reading.get().wrapping_add(1);
-        self.0.reading.set(reading);
+        let reading = self.0.readings.ask();
         let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
         relm4::spawn_local(async move {
             let read = on_tokio(async move { backend.networks().await }).await;
-            let Some(page) = weak.upgrade().map(Self).filter(|page| page.0.reading.get() == reading) else { return };
+            let Some(page) = weak.upgrade().map(Self).filter(|_| reading.is_newest()) else { return };
             match read {
                 Ok(networks) => page.show(networks),
                 Err(error) => page.0.place.complain(&gettext("The Networks Cannot Be Read"), &error),

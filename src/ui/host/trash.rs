@@ -1,9 +1,6 @@
 //! The page of deleted guests, which can be brought back for a while.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{cell::RefCell, rc::Rc};
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk};
@@ -15,6 +12,7 @@ use crate::ui::{
     dialogs,
     i18n::{gettext, gettext_f, ngettext_f},
     operations::{Place, on_tokio},
+    questions::Questions,
     widgets::{
         menu::{RowRequest, action_button, menu_button},
         names::name_list,
@@ -62,8 +60,8 @@ struct Inner {
     group: adw::PreferencesGroup,
     rows: RefCell<Vec<adw::ActionRow>>,
     shown: RefCell<Vec<Trashed>>,
-    /// Counts what was read, so that an answer that is late is not shown.
-    reading: Cell<u32>,
+    /// The readings: an answer that is late is not shown.
+    readings: Questions,
 }
 
 impl TrashPage {
@@ -93,7 +91,7 @@ impl TrashPage {
             group,
             rows: RefCell::default(),
             shown: RefCell::default(),
-            reading: Cell::default(),
+            readings: Questions::default(),
         };
         let page = Self(Rc::new(inner));
         let weak = Rc::downgrade(&page.0);
@@ -112,12 +110,11 @@ impl TrashPage {
 
     /// Looks at the deleted guests again.
     pub fn reload(&self) {
-        let reading = self.0.reading.get().wrapping_add(1);
-        self.0.reading.set(reading);
+        let reading = self.0.readings.ask();
         let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
         relm4::spawn_local(async move {
             let read = on_tokio(async move { backend.trash().await }).await;
-            let page = weak.upgrade().map(Self).filter(|page| page.0.reading.get() == reading);
+            let page = weak.upgrade().map(Self).filter(|_| reading.is_newest());
             if let (Some(page), Ok(trash)) = (page, read) {
                 page.show(trash);
             }

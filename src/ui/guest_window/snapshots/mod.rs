@@ -6,11 +6,7 @@ mod questions;
 mod rail;
 mod row;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, gio, glib};
@@ -25,6 +21,7 @@ use crate::ui::{
     backend::{Backend, GuestState, GuestView, Snapshot, Tree},
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
+    questions::Questions,
     widgets::text_button::TextButton,
     wording,
 };
@@ -57,8 +54,8 @@ struct Inner {
     pictures: RefCell<HashMap<Uuid, gdk::Texture>>,
     /// Tells when the list of snapshots is another one.
     monitor: RefCell<Option<gio::FileMonitor>>,
-    /// Counts what was read, so that an answer that is late is not shown.
-    reading: Cell<u32>,
+    /// The readings: an answer that is late is not shown.
+    readings: Questions,
     stack: gtk::Stack,
     failed: adw::StatusPage,
     list: gtk::ListBox,
@@ -94,7 +91,7 @@ impl SnapshotsPage {
             tree: RefCell::default(),
             pictures: RefCell::default(),
             monitor: RefCell::default(),
-            reading: Cell::default(),
+            readings: Questions::default(),
             stack,
             failed,
             list,
@@ -246,13 +243,12 @@ impl SnapshotsPage {
 
     /// Reads the snapshots and shows them.
     fn reload(&self) {
-        let reading = self.0.reading.get().wrapping_add(1);
-        self.0.reading.set(reading);
+        let reading = self.0.readings.ask();
         let weak = Rc::downgrade(&self.0);
         let (backend, name) = (self.0.backend.clone(), self.guest().name);
         relm4::spawn_local(async move {
             let read = on_tokio(async move { backend.snapshots(name).await }).await;
-            let Some(page) = weak.upgrade().map(Self).filter(|page| page.0.reading.get() == reading) else { return };
+            let Some(page) = weak.upgrade().map(Self).filter(|_| reading.is_newest()) else { return };
             match read {
                 Ok(tree) => page.show_tree(tree),
                 Err(error) => {

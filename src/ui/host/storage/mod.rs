@@ -3,11 +3,7 @@
 mod pool;
 mod questions;
 
-use std::{
-    cell::{Cell, RefCell},
-    path::PathBuf,
-    rc::Rc,
-};
+use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
 use adw::prelude::*;
 use lodge::manager::pool::{DEFAULT, PoolInfo, Target, Volume};
@@ -21,6 +17,7 @@ use crate::ui::{
     choosers, dialogs,
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
+    questions::Questions,
     widgets::text_button::TextButton,
 };
 
@@ -37,8 +34,8 @@ struct Inner {
     page: adw::PreferencesPage,
     groups: RefCell<Vec<PoolGroup>>,
     pools: RefCell<Vec<PoolView>>,
-    /// Counts what was read, so that an answer that is late is not shown.
-    reading: Cell<u32>,
+    /// The readings: an answer that is late is not shown.
+    readings: Questions,
 }
 
 impl StoragePage {
@@ -50,7 +47,7 @@ impl StoragePage {
             page: adw::PreferencesPage::new(),
             groups: RefCell::default(),
             pools: RefCell::default(),
-            reading: Cell::default(),
+            readings: Questions::default(),
         };
         let page = Self(Rc::new(inner));
         let add = gtk::Button::builder().valign(gtk::Align::Center).build();
@@ -77,12 +74,11 @@ impl StoragePage {
 
     /// Looks at the pools again.
     pub fn reload(&self) {
-        let reading = self.0.reading.get().wrapping_add(1);
-        self.0.reading.set(reading);
+        let reading = self.0.readings.ask();
         let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
         relm4::spawn_local(async move {
             let read = on_tokio(async move { backend.pools_with_volumes().await }).await;
-            let Some(page) = weak.upgrade().map(Self).filter(|page| page.0.reading.get() == reading) else { return };
+            let Some(page) = weak.upgrade().map(Self).filter(|_| reading.is_newest()) else { return };
             match read {
                 Ok(pools) => page.show(pools),
                 Err(error) => page.0.place.complain(&gettext("The Pools Cannot Be Read"), &error),
