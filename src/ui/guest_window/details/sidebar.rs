@@ -85,7 +85,12 @@ fn fill(row: &gtk::ListBoxRow, label: &Label) {
             .css_classes(classes.iter().copied().map(str::to_owned).collect::<Vec<_>>())
             .build()
     };
-    let texts = gtk::Box::builder().orientation(gtk::Orientation::Vertical).hexpand(true).build();
+    let texts = gtk::Box::builder()
+        .orientation(gtk::Orientation::Vertical)
+        .hexpand(true)
+        // Beside the middle of the icon, where there is one line only.
+        .valign(gtk::Align::Center)
+        .build();
     let lines = [line(&label.title, &[]), line(&label.subtitle, &["caption", "dim-label"])];
     lines[1].set_visible(!label.subtitle.is_empty());
     lines.iter().for_each(|line| texts.append(line));
