@@ -31,7 +31,7 @@ mod operations;
 mod preferences;
 mod progress;
 mod pump;
-mod questions;
+mod readings;
 mod saver;
 mod search_provider;
 mod settings;

@@ -158,8 +158,8 @@ impl Effects {
             || self.showing
     }
 
-    /// Makes the running guest, which is what `before` says, what `after` says. Returns what that has done to it, or how many of its cards were switched before
-    /// something failed.
+    /// Makes the running guest, which is what `before` says, what `after` says. Returns what that has done to it, or how many of
+    /// its cards were switched before something failed.
     async fn apply(
         &self,
         supervisor: &Supervisor,

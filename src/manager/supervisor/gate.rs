@@ -61,17 +61,15 @@ impl Supervisor {
                 tried => break tried.map_err(|error| taken(wanted, &error))?,
             }
         };
-        let (paths, its) = (self.paths().clone(), definition.clone());
+        let (paths, name, wanted) = (self.paths().clone(), definition.name.clone(), wanted.clone());
+        let folder = paths.running(definition.uuid).folder;
         let failed = |what: String| Problem::new(FIELD, what);
         // A certificate may have to be made.
         let made = spawn_blocking(move || {
-            let Some(wanted) = &its.display.listen else { return Ok(None) };
-            let gate = Gate::at(&paths, &its.name, wanted, listener)?;
-            let made = gate.companion(&paths.running(its.uuid).folder);
-            made.map(Some).map_err(|error| failed(format!("{error}. Close other programs")))
+            let gate = Gate::at(&paths, &name, &wanted, listener)?;
+            gate.companion(&folder).map_err(|error| failed(format!("{error}. Close other programs")))
         });
-        let made = made.await.map_err(|error| failed(format!("{error}. Try again")))?;
-        let Some((companion, control, screen)) = made? else { return Ok(None) };
+        let (companion, control, screen) = made.await.map_err(|error| failed(format!("{error}. Try again")))??;
         let worker = self.worker_program().map_err(|(what, mend)| failed(format!("{what}. {mend}")))?;
         let log = OpenOptions::new().append(true).open(self.paths().log(&definition.name));
         let log = log.map_err(|error| failed(format!("the log cannot be written: {error}. Make room")))?;

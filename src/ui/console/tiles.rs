@@ -97,7 +97,7 @@ impl Tile {
         let drawn = drawn.insert(match (as_before, news) {
             (Some(last), None) => last,
             (Some(last), Some(news)) => {
-                Drawn { mark: Some(gsk::CairoNode::new(&whole_pixels(placement.area(news)))), ..last }
+                Drawn { mark: Some(gsk::CairoNode::new(&placement.area(news).round_extents())), ..last }
             }
             (None, _) => Drawn { placement: *placement, factor, node: self.node(placement, factor), mark: None },
         });
@@ -128,7 +128,7 @@ impl Tile {
         placement: &Placement,
         is_sharp: bool,
     ) -> gsk::RenderNode {
-        let node = gsk::CairoNode::new(&whole_pixels(placement.area(self.rect)));
+        let node = gsk::CairoNode::new(&placement.area(self.rect).round_extents());
         let filter = if is_sharp { cairo::Filter::Nearest } else { cairo::Filter::Bilinear };
         if let Err(error) = self.paint(&node.draw_context(), surface, corner, placement, filter) {
             tracing::debug!("the guest's picture cannot be drawn: {error}");
@@ -155,11 +155,6 @@ impl Tile {
         context.rectangle(x.into(), y.into(), width.into(), height.into());
         context.fill()
     }
-}
-
-/// An area of the console, with the whole of each logical pixel.
-fn whole_pixels(area: graphene::Rect) -> graphene::Rect {
-    area.round_extents()
 }
 
 /// An area of the console, with those pixels of the display of which it has most.

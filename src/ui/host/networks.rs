@@ -11,7 +11,7 @@ use crate::ui::{
     backend::Backend,
     i18n::{gettext, gettext_f, ngettext_f},
     operations::{Place, on_tokio},
-    questions::Questions,
+    readings::Readings,
     widgets::names::name_list,
     wording,
 };
@@ -30,8 +30,8 @@ struct Inner {
     group: adw::PreferencesGroup,
     rows: RefCell<Vec<adw::ActionRow>>,
     shown: RefCell<Vec<NetworkChoice>>,
-    /// The readings: an answer that is late is not shown.
-    readings: Questions,
+    /// An answer that is late is not shown.
+    readings: Readings,
 }
 
 impl NetworksPage {
@@ -52,7 +52,7 @@ impl NetworksPage {
             group,
             rows: RefCell::default(),
             shown: RefCell::default(),
-            readings: Questions::default(),
+            readings: Readings::default(),
         }))
     }
 
@@ -63,7 +63,7 @@ impl NetworksPage {
 
     /// Looks at the networks again.
     pub fn reload(&self) {
-        let reading = self.0.readings.ask();
+        let reading = self.0.readings.begin();
         let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
         relm4::spawn_local(async move {
             let read = on_tokio(async move { backend.networks().await }).await;

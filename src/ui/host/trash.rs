@@ -12,7 +12,7 @@ use crate::ui::{
     dialogs,
     i18n::{gettext, gettext_f, ngettext_f},
     operations::{Place, on_tokio},
-    questions::Questions,
+    readings::Readings,
     widgets::{
         menu::{RowRequest, action_button, menu_button},
         names::name_list,
@@ -60,8 +60,8 @@ struct Inner {
     group: adw::PreferencesGroup,
     rows: RefCell<Vec<adw::ActionRow>>,
     shown: RefCell<Vec<Trashed>>,
-    /// The readings: an answer that is late is not shown.
-    readings: Questions,
+    /// An answer that is late is not shown.
+    readings: Readings,
 }
 
 impl TrashPage {
@@ -91,7 +91,7 @@ impl TrashPage {
             group,
             rows: RefCell::default(),
             shown: RefCell::default(),
-            readings: Questions::default(),
+            readings: Readings::default(),
         };
         let page = Self(Rc::new(inner));
         let weak = Rc::downgrade(&page.0);
@@ -110,7 +110,7 @@ impl TrashPage {
 
     /// Looks at the deleted guests again.
     pub fn reload(&self) {
-        let reading = self.0.readings.ask();
+        let reading = self.0.readings.begin();
         let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
         relm4::spawn_local(async move {
             let read = on_tokio(async move { backend.trash().await }).await;

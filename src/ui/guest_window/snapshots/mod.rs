@@ -21,7 +21,7 @@ use crate::ui::{
     backend::{Backend, GuestState, GuestView, Snapshot, Tree},
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
-    questions::Questions,
+    readings::Readings,
     widgets::text_button::TextButton,
     wording,
 };
@@ -54,8 +54,8 @@ struct Inner {
     pictures: RefCell<HashMap<Uuid, gdk::Texture>>,
     /// Tells when the list of snapshots is another one.
     monitor: RefCell<Option<gio::FileMonitor>>,
-    /// The readings: an answer that is late is not shown.
-    readings: Questions,
+    /// An answer that is late is not shown.
+    readings: Readings,
     stack: gtk::Stack,
     failed: adw::StatusPage,
     list: gtk::ListBox,
@@ -91,7 +91,7 @@ impl SnapshotsPage {
             tree: RefCell::default(),
             pictures: RefCell::default(),
             monitor: RefCell::default(),
-            readings: Questions::default(),
+            readings: Readings::default(),
             stack,
             failed,
             list,
@@ -243,7 +243,7 @@ impl SnapshotsPage {
 
     /// Reads the snapshots and shows them.
     fn reload(&self) {
-        let reading = self.0.readings.ask();
+        let reading = self.0.readings.begin();
         let weak = Rc::downgrade(&self.0);
         let (backend, name) = (self.0.backend.clone(), self.guest().name);
         relm4::spawn_local(async move {

@@ -17,7 +17,7 @@ use crate::ui::{
     choosers, dialogs,
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
-    questions::Questions,
+    readings::Readings,
     widgets::text_button::TextButton,
 };
 
@@ -34,8 +34,8 @@ struct Inner {
     page: adw::PreferencesPage,
     groups: RefCell<Vec<PoolGroup>>,
     pools: RefCell<Vec<PoolView>>,
-    /// The readings: an answer that is late is not shown.
-    readings: Questions,
+    /// An answer that is late is not shown.
+    readings: Readings,
 }
 
 impl StoragePage {
@@ -47,7 +47,7 @@ impl StoragePage {
             page: adw::PreferencesPage::new(),
             groups: RefCell::default(),
             pools: RefCell::default(),
-            readings: Questions::default(),
+            readings: Readings::default(),
         };
         let page = Self(Rc::new(inner));
         let add = gtk::Button::builder().valign(gtk::Align::Center).build();
@@ -74,7 +74,7 @@ impl StoragePage {
 
     /// Looks at the pools again.
     pub fn reload(&self) {
-        let reading = self.0.readings.ask();
+        let reading = self.0.readings.begin();
         let (weak, backend) = (Rc::downgrade(&self.0), self.0.backend.clone());
         relm4::spawn_local(async move {
             let read = on_tokio(async move { backend.pools_with_volumes().await }).await;
