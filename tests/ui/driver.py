@@ -188,7 +188,10 @@ class Application:
             # First of all: what follows is long, and may be cut.
             traceback.print_exception(kind, error, trace, file=sys.stdout)
             self.screenshot("failure")
-            if self.process.poll() is None and self.root is not None:
+            if self.process.poll() is not None:
+                print(f"the application ended with status {self.process.returncode}, and had said:")
+                print("\n".join(self.said()[-20:]))
+            elif self.root is not None:
                 self.print_tree()
         self.stop()
 
@@ -260,11 +263,14 @@ class Application:
         except GLib.Error as error:
             print(f"the tree cannot be read: {error}")
 
+    def said(self):
+        """The lines that the application has written to its standard error since this was asked last."""
+        os.set_blocking(self.process.stderr.fileno(), False)
+        return (self.process.stderr.buffer.read() or b"").decode(errors="replace").splitlines()
+
     def complaints(self):
         """What the application and its libraries have complained of."""
-        os.set_blocking(self.process.stderr.fileno(), False)
-        text = (self.process.stderr.buffer.read() or b"").decode(errors="replace")
-        lines = [line for line in text.splitlines() if "WARNING" in line or "CRITICAL" in line or "panicked" in line]
+        lines = [line for line in self.said() if "WARNING" in line or "CRITICAL" in line or "panicked" in line]
         # GTK 4.8's own: it miscounts when a widget that is being clicked goes away, and without a window manager the
         # keyboard's focus jumps. Its shortcuts window measures empty labels wrongly.
         known = ("Broken accounting of active state", "did not receive a focus-out event", "reported min width -3")

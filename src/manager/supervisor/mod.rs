@@ -192,8 +192,7 @@ impl Supervisor {
                 };
                 GuestState::from_status(status.status, status.reason, report)
             }
-            Err(ClientError::Closed | ClientError::Connect(_)) => GuestState::Stopping,
-            Err(_) => GuestState::NotResponding,
+            Err(error) => GuestState::without_status(&error),
         }
     }
 

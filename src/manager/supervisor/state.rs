@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::{
+    manager::client::ClientError,
     qmp::types::RunState,
     worker::exit_report::{ExitReport, Outcome},
 };
@@ -115,6 +116,15 @@ impl GuestState {
         }
     }
 
+    /// The state of a guest whose worker was reached and has told no status.
+    pub(crate) fn without_status(error: &ClientError) -> Self {
+        match error {
+            // What refuses to tell has no guest any more, and is about to end.
+            ClientError::Closed | ClientError::Connect(_) | ClientError::Refused { .. } => Self::Stopping,
+            ClientError::Timeout { .. } | ClientError::Protocol(_) => Self::NotResponding,
+        }
+    }
+
     /// The state of a guest without a worker, by how its last run ended.
     pub(crate) fn at_rest(last: Option<ExitReport>) -> Self {
         match last {
@@ -149,6 +159,17 @@ mod tests {
         assert_eq!(state(Outcome::Crash), GuestState::Crashed { reason: "so it was".into() });
         assert_eq!(state(Outcome::InternalError), GuestState::Crashed { reason: "so it was".into() });
         assert_eq!(GuestState::at_rest(None), GuestState::Off);
+    }
+
+    #[test]
+    fn a_worker_that_has_just_ended_its_guest_is_none_that_hangs() {
+        let class = crate::qmp::message::ErrorClass::GenericError;
+        let ended = ClientError::Refused { class, description: "the guest has ended".into() };
+        let late = ClientError::Timeout { command: "query-status".into(), after: std::time::Duration::from_secs(5) };
+
+        assert_eq!(GuestState::without_status(&ended), GuestState::Stopping);
+        assert_eq!(GuestState::without_status(&ClientError::Closed), GuestState::Stopping);
+        assert_eq!(GuestState::without_status(&late), GuestState::NotResponding);
     }
 
     #[test]

@@ -215,6 +215,8 @@ impl Component for GuestWindow {
 
     fn init(init: GuestWindowInit, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
         let GuestWindowInit { backend, guest } = init;
+        // GTK 4.8 ends the application when a screen reader asks for a window that was never realized: this one is presented later.
+        gtk::prelude::WidgetExt::realize(&root);
         let toasts = adw::ToastOverlay::new();
         let place = Place::new(&root, &toasts);
         let input = sender.input_sender().clone();
