@@ -45,6 +45,8 @@ impl ScreenPage {
             .halign(gtk::Align::Center)
             .valign(gtk::Align::Start)
             .wrap(true)
+            .lines(4)
+            .ellipsize(gtk::pango::EllipsizeMode::End)
             .margin_top(12)
             .can_target(false)
             .visible(false)

@@ -10,6 +10,9 @@ use crate::ui::{
     wording,
 };
 
+/// So much of the guest's state is shown.
+const STATE_LINES: i32 = 4;
+
 /// The group.
 pub struct Now {
     group: adw::PreferencesGroup,
@@ -26,6 +29,8 @@ impl Now {
     pub fn new() -> Self {
         let row = |title: String| adw::ActionRow::builder().title(title).subtitle_lines(0).build();
         let state = row(gettext("State"));
+        // Why a guest stands still can be long, and text that wraps is costly to lay out.
+        state.set_subtitle_lines(STATE_LINES);
         let cpu = row(gettext("CPU"));
         let graph = Graph::new(160, 0);
         graph.set_drawn(true);
@@ -47,7 +52,10 @@ impl Now {
 
     /// Shows the guest's state and its newest figures.
     pub fn show(&self, backend: &Backend, guest: &GuestView) {
-        set_fact(&self.state, &wording::status(guest));
+        let status = wording::status(guest);
+        set_fact(&self.state, &status);
+        // For what does not fit.
+        self.state.set_tooltip_text(guest.state.reason().map(|_| status.as_str()));
         let active = guest.state.is_active();
         let definition = guest.definition.as_ref().ok();
         self.cpu.set_visible(active);
