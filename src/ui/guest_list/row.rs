@@ -18,7 +18,7 @@ use super::{
 use crate::ui::{
     backend::{GuestId, GuestView, Operation},
     i18n::{gettext, gettext_f},
-    widgets::{graph::Graph, still::Still},
+    widgets::{graph::Graph, set_tooltip, still::Still},
     wording,
 };
 
@@ -294,15 +294,6 @@ impl GuestRow {
             show(&[]);
         }
     }
-}
-
-/// Sets a tooltip if it is another one, and says whether it is: after each change GTK asks the display where the pointer is.
-fn set_tooltip(widget: &impl IsA<gtk::Widget>, text: Option<&str>) -> bool {
-    let is_new = widget.tooltip_text().as_deref() != text;
-    if is_new {
-        widget.set_tooltip_text(text);
-    }
-    is_new
 }
 
 /// What a person most likely wants to do to the guest.

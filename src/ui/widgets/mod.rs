@@ -25,6 +25,15 @@ pub fn ellipsized(text: &str, classes: &[&str]) -> gtk::Label {
     label
 }
 
+/// Sets a tooltip if it is another one, and says whether it is: after each change GTK asks the display where the pointer is.
+pub fn set_tooltip(widget: &impl IsA<gtk::Widget>, text: Option<&str>) -> bool {
+    let is_new = widget.tooltip_text().as_deref() != text;
+    if is_new {
+        widget.set_tooltip_text(text);
+    }
+    is_new
+}
+
 /// Whether the widget's window is drawn without a graphics card.
 pub fn renders_with_cairo(widget: &impl IsA<gtk::Widget>) -> bool {
     let renderer = widget.native().and_then(|native| native.renderer());

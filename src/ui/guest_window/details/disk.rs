@@ -17,6 +17,7 @@ use crate::ui::{
     backend::{Backend, ImageFacts},
     i18n::{gettext, gettext_f},
     operations::on_tokio,
+    widgets::set_tooltip,
     wording,
 };
 
@@ -58,7 +59,7 @@ fn image(form: &mut Form, context: &Context<'_>, disk: &DiskDefinition, index: u
     form.watch(move |shown| {
         button.set_sensitive(!shown.guest.state.is_active());
         let hint = gettext("A disk can be grown while the guest is off.");
-        button.set_tooltip_text(shown.guest.state.is_active().then_some(hint.as_str()));
+        set_tooltip(&button, shown.guest.state.is_active().then_some(hint.as_str()));
     });
     look(context.backend.clone(), size.clone(), disk.path.clone(), disk.format);
     let (backend, place, disk) = (context.backend.clone(), context.place.clone(), disk.clone());

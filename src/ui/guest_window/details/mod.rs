@@ -47,6 +47,7 @@ use crate::ui::{
     i18n::{gettext, gettext_f},
     operations::Place,
     widgets::{
+        ellipsized,
         info_bar::{InfoBar, InfoBarOutput},
         text_button::TextButton,
     },
@@ -243,15 +244,11 @@ impl Component for Details {
                     gtk::ActionBar {
                         #[watch]
                         set_revealed: model.can.revert || model.busy,
-                        pack_start = &gtk::Label {
-                            add_css_class: "caption",
-                            set_xalign: 0.0,
-                            set_ellipsize: gtk::pango::EllipsizeMode::End,
+                        #[local_ref]
+                        pack_start = changes -> gtk::Label {
                             set_width_chars: 12,
                             #[watch]
                             set_label: &model.state_of_changes(),
-                            #[watch]
-                            set_tooltip_text: Some(&model.state_of_changes()),
                         },
                         pack_end = &gtk::Button {
                             add_css_class: "suggested-action",
@@ -300,7 +297,7 @@ impl Component for Details {
             busy: false,
             can: Can::default(),
         };
-        let leaflet = &leaflet;
+        let (leaflet, changes) = (&leaflet, &ellipsized("", &["caption"]));
         let widgets = view_output!();
         let input = sender.input_sender().clone();
         leaflet.connect_folded_notify(move |_| input.emit(DetailsMsg::Sampled));

@@ -6,7 +6,7 @@ use super::form::set_fact;
 use crate::ui::{
     backend::{Backend, GuestView},
     i18n::{gettext, gettext_f},
-    widgets::graph::Graph,
+    widgets::{graph::Graph, set_tooltip},
     wording,
 };
 
@@ -55,7 +55,7 @@ impl Now {
         let status = wording::status(guest);
         set_fact(&self.state, &status);
         // For what does not fit.
-        self.state.set_tooltip_text(guest.state.reason().map(|_| status.as_str()));
+        set_tooltip(&self.state, guest.state.reason().map(|_| status.as_str()));
         let active = guest.state.is_active();
         let definition = guest.definition.as_ref().ok();
         self.cpu.set_visible(active);

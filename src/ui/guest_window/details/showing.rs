@@ -1,5 +1,7 @@
 //! What is shown of the details: the page of the chosen entry, and what can be done and said about the changes.
 
+use std::time::Duration;
+
 use adw::prelude::*;
 use relm4::prelude::*;
 
@@ -18,6 +20,7 @@ use crate::ui::{
     dialogs::complaint_about_name,
     i18n::gettext,
     judgement::{judge, lacks_kernel},
+    pump,
     widgets::info_bar::{InfoBarMsg, Notice},
 };
 
@@ -48,9 +51,21 @@ impl Details {
             (Item::Others, Some(definition)) => Shape::Form(devices::others(&context, definition)),
             _ => Shape::Text(TextPage::new(&draft.text(), move |text| input.emit(DetailsMsg::EditText(text)))),
         };
-        self.bin.set_child(Some(page.root()));
+        self.put_in(page.root().clone());
         self.page = Some(page);
         self.judge(sender);
+    }
+
+    fn put_in(&self, page: gtk::Widget) {
+        if self.bin.child().is_some() {
+            return self.bin.set_child(Some(&page));
+        }
+        // The first one: all else has its turn between the making of a page and its layout.
+        let bin = self.bin.clone();
+        relm4::spawn_local(async move {
+            pump::rest(Duration::ZERO).await;
+            bin.set_child(Some(&page));
+        });
     }
 
     /// Brings what is shown up to date.

@@ -18,7 +18,7 @@ use crate::ui::{
     figures::Figures,
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
-    wording,
+    pump, wording,
 };
 
 /// The page. Clones are the same one.
@@ -51,11 +51,14 @@ impl UsagePage {
         let together = adw::PreferencesGroup::builder().title(gettext("All Guests Together")).build();
         [&memory, &cpus, merging.widget()].into_iter().for_each(|row| together.add(row));
         let shares = Shares::new();
-        let content = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(24).build();
+        let column = || gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(24).build();
+        let (content, below) = (column(), column());
         content.append(&warning);
         content.append(figures.widget());
-        content.append(&together);
-        content.append(shares.group());
+        content.append(&below);
+        below.append(&together);
+        below.append(shares.group());
+        show_after(&below, figures.widget());
         let clamp = adw::Clamp::builder()
             .maximum_size(1100)
             .tightening_threshold(1100)
@@ -139,6 +142,19 @@ impl UsagePage {
         inner.merging.show(&host, saved);
         inner.shares.show(&inner.backend, &running, &host);
     }
+}
+
+/// Shows `below` when what is above it has been drawn for the first time: all else has its turn between the two.
+fn show_after(below: &gtk::Box, above: &impl IsA<gtk::Widget>) {
+    below.set_visible(false);
+    let drawn = pump::drawn(above.upcast_ref());
+    let below = below.downgrade();
+    relm4::spawn_local(async move {
+        drawn.await;
+        if let Some(below) = below.upgrade() {
+            below.set_visible(true);
+        }
+    });
 }
 
 fn warning(commitment: &Commitment) -> String {
