@@ -65,6 +65,24 @@ def in_groups(application, window):
     wait_for("it is a plain list again", lambda: rows(window) == ["post", "web-2", "web-10", "x-1", "x-2"])
 
 
+def all_columns(window):
+    """Whatever is shown of them, all of each guest's row is in the window."""
+
+    def edge(widget):
+        extents = widget.accessible.get_component_iface().get_extents(Atspi.CoordType.WINDOW)
+        return extents.x + extents.width
+
+    usual = edge(window)
+    *_, view = window.all("push button", "View")
+    for column in ("Disk Transfers", "Network Transfers"):
+        view.press()
+        window.find(("menu item", "check menu item"), column).press()
+    wait_for("the columns are remembered", lambda: '"disk", "network"' in " ".join(settings().split()))
+    menus = list(window.all("push button", contains="Menu of "))
+    wait_for("all of each row is in the window", lambda: menus and all(edge(menu) < usual - 10 for menu in menus))
+    assert edge(window) == usual, (edge(window), usual)
+
+
 def settings():
     """What is remembered of the list."""
     path = os.path.join(os.environ["XDG_CONFIG_HOME"], "lodge", "window.toml")
@@ -126,6 +144,8 @@ def test(application):
     in_groups(application, window)
     for name in ("x-1", "x-2"):
         lodgectl("delete", name)
+
+    all_columns(window)
 
     # Another program renames and deletes.
     lodgectl("rename", "post", "zebra")

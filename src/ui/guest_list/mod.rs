@@ -112,6 +112,8 @@ pub enum GuestListMsg {
     Row(RowRequest),
     /// The second button was pressed at this place of the list.
     MenuAt(f64, f64),
+    /// The list is wider now, or less wide.
+    Resized,
 }
 
 /// What the list tells.
@@ -199,11 +201,13 @@ impl Component for GuestList {
                     set_description: Some(&gettext("Try another part of its name.")),
                 },
 
+                #[name = "scrolled"]
                 add_named[Some("guests")] = &gtk::ScrolledWindow {
                     set_hscrollbar_policy: gtk::PolicyType::Never,
 
+                    #[name = "clamp"]
                     adw::ClampScrollable {
-                        set_maximum_size: 900,
+                        set_maximum_size: model.view.borrow().widest(),
                         set_tightening_threshold: 700,
 
                         #[name = "view"]
@@ -227,7 +231,8 @@ impl Component for GuestList {
         let input = sender.input_sender().clone();
         let actions = GuestActions::new(move |request| input.emit(GuestListMsg::Request(request)));
         actions.insert_into(&root);
-        let GuestListInit { backend, view, tags } = init;
+        let GuestListInit { backend, mut view, tags } = init;
+        view.fit(0);
         let rows = Rows::default();
         let model = GuestModel::new(view.order, view.group_by_tag, view.collapsed.clone());
         let view = SharedView::new(view.into());
@@ -242,6 +247,8 @@ impl Component for GuestList {
         widgets.search_bar.connect_entry(&widgets.search_entry);
         widgets.view.add_controller(actions::shortcut_controller(Scope::Guest));
         widgets.view.add_controller(folding::keys(&widgets.view, sender.input_sender()));
+        let input = sender.input_sender().clone();
+        widgets.scrolled.hadjustment().connect_page_size_notify(move |_| input.emit(GuestListMsg::Resized));
         let second_button = gtk::GestureClick::builder().button(gdk::BUTTON_SECONDARY).build();
         second_button.connect_pressed(move |_, _, x, y| sender.input(GuestListMsg::MenuAt(x, y)));
         widgets.view.add_controller(second_button);
@@ -301,9 +308,15 @@ impl Component for GuestList {
             }
             GuestListMsg::Toggle(column) => {
                 self.view.borrow_mut().toggle(column);
-                let view = self.view.borrow().clone();
-                self.rows.borrow().values().for_each(|row| row.set_view(&view));
+                widgets.clamp.set_maximum_size(self.view.borrow().widest());
+                self.fit(widgets);
+                self.show_view();
                 self.tell_view(&sender);
+            }
+            GuestListMsg::Resized => {
+                if self.fit(widgets) {
+                    self.show_view();
+                }
             }
             GuestListMsg::Selected => self.enable_actions(),
             GuestListMsg::Select(id) => {
@@ -371,6 +384,16 @@ impl GuestList {
                 (id, small.ok().flatten())
             });
         }
+    }
+
+    /// Takes note of how wide the list is. Whether that changes how rows look.
+    fn fit(&self, widgets: &GuestListWidgets) -> bool {
+        self.view.borrow_mut().fit(widgets.scrolled.hadjustment().page_size() as i32)
+    }
+
+    fn show_view(&self) {
+        let view = self.view.borrow();
+        self.rows.borrow().values().for_each(|row| row.set_view(&view));
     }
 
     fn page(&self) -> &'static str {

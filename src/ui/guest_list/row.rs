@@ -140,6 +140,7 @@ impl GuestRow {
         self.imp().shows_screens.set(screens);
         self.imp().face.set_width_request(if screens { SCREEN_WIDTH } else { -1 });
         self.imp().columns.replace(view.columns.clone());
+        self.imp().figures.borrow().iter().for_each(|figure| figure.widget().set_narrow(view.is_narrow));
         if let Some(item) = self.item() {
             self.show_screen(&item);
             self.show_figures(&item);

@@ -9,6 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::{GuestListMsg, group::Folding, order::Order};
 use crate::ui::{actions::Action, i18n::gettext};
 
+/// What a row needs beside its figures, in logical pixels: for the screen, for a name that is not too long, and for the buttons.
+const BESIDE_FIGURES: i32 = 300;
+/// What a figure needs with its graph.
+const FIGURE: i32 = 150;
+/// How much wider the graph of the CPU is.
+const WIDER_CPU: i32 = 25;
+/// How wide rows become at most, unless their figures need more.
+const WIDEST: i32 = 900;
+/// How wide they are in a window as it is at first.
+const USUAL: i32 = 780;
+
 /// How the list is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -21,12 +32,15 @@ pub struct View {
     pub group_by_tag: bool,
     /// The groups that are collapsed, by their tags in lower case.
     pub collapsed: BTreeSet<String>,
+    /// Whether there is room for the figures without their graphs only. It depends on the window, and is not remembered.
+    #[serde(skip)]
+    pub is_narrow: bool,
 }
 
 impl Default for View {
     fn default() -> Self {
         let columns = vec![Column::Screen, Column::Cpu, Column::Memory];
-        Self { order: Order::Name, columns, group_by_tag: false, collapsed: BTreeSet::new() }
+        Self { order: Order::Name, columns, group_by_tag: false, collapsed: BTreeSet::new(), is_narrow: false }
     }
 }
 
@@ -37,6 +51,27 @@ impl View {
             Some(index) => drop(self.columns.remove(index)),
             None => self.columns.push(column),
         }
+    }
+
+    /// Takes note of how wide rows are; 0 is not known yet. Whether something is shown in another way then.
+    pub fn fit(&mut self, width: i32) -> bool {
+        let is_narrow = (if width > 0 { width } else { USUAL }) < self.room();
+        std::mem::replace(&mut self.is_narrow, is_narrow) != is_narrow
+    }
+
+    /// How wide rows become at most.
+    pub fn widest(&self) -> i32 {
+        self.room().saturating_add(FIGURE).max(WIDEST)
+    }
+
+    /// What a row needs.
+    fn room(&self) -> i32 {
+        let room = |column: &Column| match column {
+            Column::Screen => 0,
+            Column::Cpu => FIGURE + WIDER_CPU,
+            Column::Memory | Column::Disk | Column::Network => FIGURE,
+        };
+        BESIDE_FIGURES + self.columns.iter().map(room).sum::<i32>()
     }
 }
 
@@ -194,6 +229,22 @@ mod tests {
         view.toggle(Column::Cpu);
 
         assert!(view.columns.contains(&Column::Cpu));
+    }
+
+    #[test]
+    fn graphs_give_way_to_names_where_there_is_no_room_for_both() {
+        let mut view = View::default();
+        assert!(!view.fit(USUAL) && !view.is_narrow);
+        assert!(view.fit(500) && view.is_narrow);
+        view.toggle(Column::Disk);
+        assert!(view.fit(USUAL) && !view.is_narrow);
+        view.toggle(Column::Network);
+        assert!(view.fit(0) && view.is_narrow);
+
+        // In a window that is wide enough there is room for all of them.
+        assert!(view.widest() > WIDEST);
+        assert!(view.fit(view.widest()) && !view.is_narrow);
+        assert_eq!(View::default().widest(), WIDEST);
     }
 
     #[test]

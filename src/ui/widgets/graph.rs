@@ -73,6 +73,13 @@ impl Graph {
         }
     }
 
+    /// Sets whether there is room for the text only.
+    pub fn set_narrow(&self, narrow: bool) {
+        if self.imp().narrow.replace(narrow) != narrow {
+            self.queue_resize();
+        }
+    }
+
     /// Sets what is written before the graph.
     pub fn set_text(&self, text: &str) {
         let imp = self.imp();
@@ -112,6 +119,7 @@ mod imp {
         pub width: Cell<i32>,
         pub characters: Cell<i32>,
         pub drawn: Cell<bool>,
+        pub narrow: Cell<bool>,
         layout: OnceCell<pango::Layout>,
         /// How the samples look, as far as they were drawn.
         pub picture: RefCell<Option<(Look, gsk::CairoNode)>>,
@@ -154,6 +162,11 @@ mod imp {
             let character = metrics.approximate_char_width().max(metrics.approximate_digit_width());
             let wanted = (character * self.characters.get() + pango::SCALE - 1) / pango::SCALE;
             wanted.max(layout.pixel_size().0) + SPACING
+        }
+
+        /// The room for the graph, in logical pixels.
+        fn graph_room(&self) -> i32 {
+            if self.narrow.get() { 0 } else { self.width.get() }
         }
 
         /// The graph, at the origin. It is no texture: GTK's cairo renderer converts each pixel of those through floats, each time.
@@ -199,7 +212,7 @@ mod imp {
     impl WidgetImpl for Graph {
         fn measure(&self, orientation: gtk::Orientation, _for_size: i32) -> (i32, i32, i32, i32) {
             let size = match orientation {
-                gtk::Orientation::Horizontal => self.text_room() + self.width.get(),
+                gtk::Orientation::Horizontal => self.text_room() + self.graph_room(),
                 _ => self.layout().pixel_size().1.max(HEIGHT),
             };
             (size, size, -1, -1)
@@ -207,7 +220,7 @@ mod imp {
 
         fn snapshot(&self, snapshot: &gtk::Snapshot) {
             let widget = self.obj();
-            let (graph, height) = (self.width.get() as f32, widget.height() as f32);
+            let (graph, height) = (self.graph_room() as f32, widget.height() as f32);
             // The text ends where the graph's room begins; all is the other way round from right to left.
             let (room, spacing) = (widget.width() as f32 - graph, SPACING as f32);
             let (text, x) = match widget.direction() {
@@ -221,7 +234,7 @@ mod imp {
                 snapshot.append_layout(self.layout(), &widget.style_context().color());
                 snapshot.restore();
             }
-            if self.drawn.get() {
+            if self.drawn.get() && !self.narrow.get() {
                 let top = ((height - HEIGHT as f32) / 2.0).round();
                 snapshot.save();
                 snapshot.translate(&graphene::Point::new(x, top));
@@ -265,6 +278,22 @@ mod tests {
 
             assert!(text > 20 && text < 1000, "the text has {text} pixels");
             assert!(graph > 60 * HEIGHT as usize - 20, "the graph has {graph} pixels");
+        });
+    }
+
+    #[test]
+    fn where_it_is_narrow_there_is_the_text_only() {
+        testing::with_gtk(|| {
+            let graph = Graph::new(60, 5);
+            graph.set_text("100%");
+            graph.set_drawn(true);
+            let wide = graph.measure(gtk::Orientation::Horizontal, -1).0;
+
+            graph.set_narrow(true);
+
+            assert_eq!(graph.measure(gtk::Orientation::Horizontal, -1).0, wide - 60);
+            let painted = testing::painted_pixels(&graph);
+            assert!(painted > 20 && painted < 1000, "{painted} pixels");
         });
     }
 
