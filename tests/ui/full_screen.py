@@ -3,12 +3,12 @@
 import atexit
 import subprocess
 
-from driver import Failure, run, wait_for
+from driver import SCALE, Failure, run, wait_for
 from guests import Serial, display, guest_screen, lodgectl
 
-WIDTH, HEIGHT = 1600, 1000
+WIDTH, HEIGHT = 1600 * SCALE, 1000 * SCALE
 # The upper part of the display, where the bar comes.
-TOP = 30
+TOP = 30 * SCALE
 
 
 def begin_window_manager():
@@ -57,7 +57,7 @@ def wait_for_bar(shown):
 
 
 def point_to(x, y):
-    subprocess.run(["xdotool", "mousemove", str(x), str(y)], check=True)
+    subprocess.run(["xdotool", "mousemove", str(x * SCALE), str(y * SCALE)], check=True)
 
 
 def is_captured(application):
@@ -97,7 +97,8 @@ def test(application):
     wait_for("the keyboard is let go", lambda: not is_captured(application))
     before = serial.mark()
     application.keys("b")
-    subprocess.run(["xdotool", "mousemove", "800", "500", "click", "1"], check=True)
+    point_to(800, 500)
+    subprocess.run(["xdotool", "click", "1"], check=True)
     wait_for("the guest has the keyboard again", lambda: is_captured(application))
     application.keys("c")
     serial.wait_for("key 2e up", before)

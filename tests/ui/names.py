@@ -94,7 +94,7 @@ def host(application, tour):
 
     application.keys("ctrl+u")
     window = application.window("Host")
-    window.find("image", "Graph: Swapped Out and Saved")
+    window.find("image", "Graph: Memory Saved by KSM")
     application.screenshot("usage")
     application.keys("Escape")
     application.wait_closed("Host")

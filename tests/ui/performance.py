@@ -8,7 +8,7 @@ import re
 import subprocess
 import time
 
-from driver import Failure, run, wait_for
+from driver import SCALE, Failure, run, wait_for
 from guests import export, lodgectl
 from nameless import nameless
 
@@ -32,7 +32,7 @@ def last_second(rows):
 def point_to(widget):
     """Moves the pointer to the right part of a graph, where there is something."""
     extents = widget.accessible.get_component_iface().get_extents(1)
-    x, y = extents.x + extents.width - 8, extents.y + extents.height // 2
+    x, y = (extents.x + extents.width - 8) * SCALE, (extents.y + extents.height // 2) * SCALE
     subprocess.run(["xdotool", "mousemove", str(x), str(y)], check=True)
 
 
@@ -88,7 +88,7 @@ def test(application):
 
     application.keys("ctrl+u")
     host = application.window("Host")
-    host.find("image", "Graph: Swapped Out and Saved")
+    host.find("image", "Graph: Memory Saved by KSM")
     assert value(host, "Host").endswith("%")
     host.find("list item", contains="Memory of Running Guests")
     host.find("list item", contains=NAME)

@@ -25,6 +25,9 @@ const SAMPLES: u64 = 360;
 /// Graphs are drawn anew when they have moved this part of their width.
 const MOVED: u64 = 600;
 
+/// The most graphs in a row.
+const IN_A_ROW: usize = 3;
+
 /// A graph.
 pub struct Figure<S> {
     /// Its heading.
@@ -100,7 +103,6 @@ impl<S: Sample + 'static> Figures<S> {
             .selection_mode(gtk::SelectionMode::None)
             .homogeneous(true)
             .min_children_per_line(1)
-            .max_children_per_line(3)
             .column_spacing(12)
             .row_spacing(12)
             .valign(gtk::Align::Start)
@@ -152,6 +154,7 @@ impl<S: Sample + 'static> Figures<S> {
         for shown in inner.shown.borrow_mut().drain(..) {
             inner.flow.remove(&shown.child);
         }
+        inner.flow.set_max_children_per_line(most_in_a_row(figures.len()));
         let shown = figures.into_iter().map(|figure| {
             let weak = Rc::downgrade(inner);
             let chart = Chart::new(&figure.title, figure.unit, move |mark| {
@@ -245,9 +248,25 @@ impl<S: Sample + 'static> Figures<S> {
     }
 }
 
+/// How many graphs of so many are in a row where there is room: two if that spares the last one to stand alone.
+fn most_in_a_row(graphs: usize) -> u32 {
+    let is_alone = |row: usize| graphs > row && graphs % row == 1;
+    if is_alone(IN_A_ROW) && !is_alone(IN_A_ROW - 1) { IN_A_ROW as u32 - 1 } else { IN_A_ROW as u32 }
+}
+
 fn base_name(file: &gio::File) -> String {
     file.basename().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// How far back the longest range reaches, in seconds.
 pub const LONGEST: u64 = RANGES[RANGES.len() - 1];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_graph_stands_alone_only_when_it_must() {
+        assert_eq!([1, 3, 4, 5, 6, 7, 10].map(most_in_a_row), [3, 3, 2, 3, 3, 3, 2]);
+    }
+}

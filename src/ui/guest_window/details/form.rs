@@ -108,15 +108,19 @@ impl Form {
     }
 
     /// The page. A page has many widgets, and to measure them takes its time: it is shown group by group, with all else having its turn
-    /// in between.
+    /// in between. Groups that cannot be seen are not waited for, so that there is something to see from the first moment on.
     pub fn finish(self) -> Page {
-        let mut groups = self.groups.into_iter();
-        groups.next().iter().for_each(|group| self.page.root.add(group));
+        let groups = self.groups;
         let root = self.page.root.downgrade();
         relm4::spawn_local(async move {
+            let mut is_empty = true;
             for group in groups {
-                let Some(drawn) = root.upgrade().map(|root| pump::drawn(root.upcast_ref())) else { return };
-                drawn.await;
+                let Some(page) = root.upgrade() else { return };
+                if group.is_visible() && !std::mem::take(&mut is_empty) {
+                    let drawn = pump::drawn(page.upcast_ref());
+                    drop(page);
+                    drawn.await;
+                }
                 root.upgrade().iter().for_each(|root| root.add(&group));
             }
         });

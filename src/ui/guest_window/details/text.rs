@@ -2,7 +2,7 @@
 
 use gtk::{accessible::Property, prelude::*};
 
-use crate::ui::i18n::gettext;
+use crate::ui::{i18n::gettext, wording};
 
 /// The page.
 pub struct TextPage {
@@ -49,6 +49,8 @@ impl TextPage {
 
     /// Says what is wrong with the text.
     pub fn show(&self, problem: Option<&str>) {
+        let problem = problem.map(wording::sentence);
+        let problem = problem.as_deref();
         self.problem.set_visible(problem.is_some());
         self.problem.set_label(problem.unwrap_or_default());
         let invalid = match problem {

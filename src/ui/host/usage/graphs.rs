@@ -58,13 +58,16 @@ pub fn all(memory: u64) -> Vec<Figure<HostPoint>> {
             ],
         },
         Figure {
-            title: gettext("Swapped Out and Saved"),
+            title: gettext("Swap Space"),
             unit: Unit::Bytes,
             top: 0.0,
-            series: vec![
-                bytes(gettext("In swap space"), |point| point.swap),
-                bytes(gettext("Saved by KSM"), |point| point.saved),
-            ],
+            series: vec![bytes(gettext("Swapped out"), |point| point.swap)],
+        },
+        Figure {
+            title: gettext("Memory Saved by KSM"),
+            unit: Unit::Bytes,
+            top: 0.0,
+            series: vec![bytes(gettext("Saved"), |point| point.saved)],
         },
     ]
 }
