@@ -6,13 +6,15 @@ use lodge::manager::{
     clone::NewClone,
     definition::{NAME_MAX_BYTES, NAME_MAX_CHARACTERS, check_name},
     library::Deleted,
+    size::GIB,
 };
 use tokio::sync::oneshot;
 
 use crate::ui::{
     backend::{GuestState, GuestView, free_name},
     i18n::{gettext, gettext_f, ngettext_f},
-    widgets::form::Form,
+    widgets::form::{Form, bytes_in},
+    wording,
 };
 
 /// The response of closing a dialog without an answer.
@@ -20,8 +22,10 @@ pub const CANCEL: &str = "cancel";
 /// The response that does what a dialog asks about.
 pub const ACCEPT: &str = "accept";
 
-/// How high the list of disks is at most, in logical pixels.
-const DISKS_HIGH: i32 = 240;
+/// So many files are told of at once; a list of more is scrolled.
+const FILES_SHOWN: usize = 6;
+/// How high a list of files is that is scrolled, in logical pixels.
+const FILES_HIGH: i32 = 200;
 
 /// Says that something failed.
 pub fn error(parent: &impl IsA<gtk::Window>, heading: &str, message: &str) {
@@ -63,17 +67,12 @@ pub async fn confirm_delete(
     if !disks.removed.is_empty() {
         list.append(&with_disks);
     }
-    for path in &disks.removed {
-        list.append(&disk_label(&path.display().to_string(), None));
-    }
-    for (path, reason) in &disks.kept {
-        list.append(&disk_label(&path.display().to_string(), Some(reason)));
-    }
-    if list.first_child().is_some() {
-        let scrolled = gtk::ScrolledWindow::builder().child(&list).propagate_natural_height(true).build();
-        scrolled.set_hscrollbar_policy(gtk::PolicyType::Never);
-        scrolled.set_max_content_height(DISKS_HIGH);
-        dialog.set_extra_child(Some(&scrolled));
+    let removed = disks.removed.iter().map(|path| about_disk(&path.display().to_string(), None));
+    let kept = disks.kept.iter().map(|(path, reason)| about_disk(&path.display().to_string(), Some(reason)));
+    let files: Vec<String> = removed.chain(kept).collect();
+    if !files.is_empty() {
+        list.append(&file_list(&files));
+        dialog.set_extra_child(Some(&list));
     }
     choose(&dialog).await.then(|| with_disks.is_active())
 }
@@ -103,6 +102,29 @@ pub async fn ask_clone(parent: &impl IsA<gtk::Window>, guest: &GuestView, taken:
     );
     let accepted = form.run().await;
     accepted.then(|| NewClone { name: entry.text().into(), linked: !copies.is_active(), snapshot: None })
+}
+
+/// Asks how large a disk is to be that has `size` bytes.
+pub async fn ask_size(parent: &impl IsA<gtk::Window>, disk: &str, size: u64) -> Option<u64> {
+    let heading = gettext_f("Grow “{disk}”", &[("disk", disk)]);
+    let message = gettext_f(
+        "It has {size}. Its partitions and file systems stay as large as they are: grow them from the guest.",
+        &[("size", &wording::bytes(size))],
+    );
+    let dialog = question(parent, &heading, &message, &gettext("_Grow"), adw::ResponseAppearance::Suggested);
+    let form = Form::new(&dialog, &gettext("Disk"));
+    let entered = form.size(&gettext("New Size"), next_size(size));
+    let judged = entered.clone();
+    form.judge(move || {
+        let is_larger = bytes_in(&judged) > size;
+        (!is_larger).then(|| (judged.clone().upcast(), gettext("A disk can only grow here.")))
+    });
+    form.run().await.then(|| bytes_in(&entered))
+}
+
+/// The next size of a disk that has `size` bytes: whole GiB.
+fn next_size(size: u64) -> u64 {
+    (size / GIB).saturating_add(1).saturating_mul(GIB)
 }
 
 /// Adds an entry for a guest's name to `dialog`, which is accepted only with one that can be. `own` is the name that the
@@ -196,12 +218,24 @@ pub async fn choose(dialog: &adw::MessageDialog) -> bool {
     answer.await.unwrap_or(false)
 }
 
-fn disk_label(path: &str, kept: Option<&str>) -> gtk::Label {
-    let text = match kept {
+fn about_disk(path: &str, kept: Option<&str>) -> String {
+    match kept {
         Some(reason) => gettext_f("{path} is kept: {reason}", &[("path", path), ("reason", reason)]),
         None => path.to_owned(),
-    };
-    path_label(&text)
+    }
+}
+
+/// What is said of files, each by itself. A few are shown whole, with as many lines as they take: what is scrolled does not know
+/// how many these are.
+pub fn file_list(texts: &[String]) -> gtk::Widget {
+    let list = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).build();
+    texts.iter().for_each(|text| list.append(&path_label(text)));
+    if texts.len() <= FILES_SHOWN {
+        return list.upcast();
+    }
+    let scrolled = gtk::ScrolledWindow::builder().child(&list).min_content_height(FILES_HIGH).build();
+    scrolled.set_hscrollbar_policy(gtk::PolicyType::Never);
+    scrolled.upcast()
 }
 
 /// A small text with a path in it, which goes on in the next line wherever it must.
@@ -213,4 +247,30 @@ pub fn path_label(text: &str) -> gtk::Label {
         .wrap(true)
         .wrap_mode(gtk::pango::WrapMode::WordChar)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::testing::with_gtk;
+
+    #[test]
+    fn a_disk_is_offered_more_than_it_has() {
+        for (size, next) in [(0, 1), (512 << 10, 1), (GIB - 1, 1), (GIB, 2), (3 * GIB / 2, 2), (20 * GIB, 21)] {
+            assert_eq!(next_size(size), next * GIB, "{size}");
+        }
+        assert!(next_size(u64::MAX) > GIB);
+    }
+
+    #[test]
+    fn a_few_files_are_shown_whole_and_many_are_scrolled() {
+        with_gtk(|| {
+            let texts = |count| vec!["/a/rather/long/path/to/a/disk.qcow2 is removed".repeat(3); count];
+            let high = |list: &gtk::Widget| list.measure(gtk::Orientation::Vertical, 200);
+            let (one, few) = (high(&file_list(&texts(1))), high(&file_list(&texts(FILES_SHOWN))));
+
+            assert!(few.0 > 5 * one.0, "{few:?} {one:?}");
+            assert_eq!(high(&file_list(&texts(FILES_SHOWN + 1))).0, FILES_HIGH);
+        });
+    }
 }

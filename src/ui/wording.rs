@@ -33,7 +33,11 @@ pub fn state(state: &GuestState) -> String {
 pub fn status(view: &GuestView) -> String {
     let state = state(&view.state);
     match (&view.definition, view.state.reason()) {
-        (Err(reason), _) => gettext_f("Unreadable definition: {reason}", &[("reason", reason)]),
+        (Err(reason), _) => {
+            // Whose definition it is stands beside it.
+            let reason = reason.strip_prefix(&format!("{:?}: ", view.name)).unwrap_or(reason);
+            gettext_f("Unreadable definition: {reason}", &[("reason", reason)])
+        }
         (Ok(_), Some(reason)) if !reason.is_empty() => {
             gettext_f("{state}: {reason}", &[("state", &state), ("reason", reason)])
         }
@@ -100,16 +104,18 @@ pub fn now() -> u64 {
 
 /// A moment of the past, both in seconds since 1970: its time, and its day unless that is today.
 pub fn moment(moment: u64, now: u64) -> String {
+    // Translators: a time of today, as strftime has it.
+    let today = gettext("Today, %H:%M");
+    // Translators: a day and a time, as strftime has it.
+    moment_as(moment, now, &today, &gettext("%-d %B %Y, %H:%M"))
+}
+
+/// [`moment`] in other words, which are formats of strftime: for a moment of today, and of another day.
+pub fn moment_as(moment: u64, now: u64, today: &str, other: &str) -> String {
     let local = |seconds: u64| glib::DateTime::from_unix_local(i64::try_from(seconds).ok()?).ok();
     let (Some(moment), Some(now)) = (local(moment), local(now)) else { return String::new() };
-    let format = if moment.ymd() == now.ymd() {
-        // Translators: a time of today, as strftime has it.
-        gettext("Today, %H:%M")
-    } else {
-        // Translators: a day and a time, as strftime has it.
-        gettext("%-d %B %Y, %H:%M")
-    };
-    moment.format(&format).map(Into::into).unwrap_or_default()
+    let format = if moment.ymd() == now.ymd() { today } else { other };
+    moment.format(format).map(Into::into).unwrap_or_default()
 }
 
 /// A share (0 to 1) in percent.
@@ -213,6 +219,8 @@ mod tests {
         let view = GuestView { definition: Err("line 3: unknown field".into()), ..guest_view("web") };
 
         assert_eq!(status(&view), "Unreadable definition: line 3: unknown field");
+        let named = GuestView { definition: Err("\"web\": line 3: unknown field".into()), ..view.clone() };
+        assert_eq!(status(&named), status(&view));
         assert_eq!(state_class(&view), "failed");
     }
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 from driver import Failure, Widget, run, wait_for
-from guests import details_of, lodgectl
+from guests import details_of, lodgectl, state
 from nameless import nameless
 
 ISO = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
@@ -79,6 +79,7 @@ def network_screen(application, window):
     password.enter("secret")
     wait_for("there is one", lambda: "need a password" not in password.description)
     window.find("spin button", "Port").set_value(5907)
+    wait_for("it can be applied", lambda: window.find("push button", "Apply").sensitive)
     application.keys("ctrl+shift+a")
     stored = ["[display.listen]", 'address = "0.0.0.0"', "port = 5907", 'password = "secret"', "tls = true"]
     wait_for("it is stored", lambda: all(line in definition() for line in stored))
@@ -135,12 +136,14 @@ def disks(application, window):
     wait_for("its image is there", lambda: os.listdir(data) == ["mail.qcow2"])
 
     window.wait_for_text("1\xa0GiB, qcow2")
-    window.find("push button", "Grow…").press()
-    dialog = application.dialog("Grow “disk0”")
-    dialog.find("spin button", "New Size").set_value(2)
-    dialog.find("push button", contains="Grow").press()
-    dialog.wait_gone()
-    window.wait_for_text("2\xa0GiB, qcow2")
+    grow(application, window, 2)
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        lodgectl("start", "mail")
+        wait_for("the guest runs", lambda: state("mail") == "running")
+        grow(application, window, 3)
+        (disk,) = [block["inserted"] for block in json.loads(lodgectl("qmp", "mail", "query-block")) if not block["removable"]]
+        assert disk["image"]["virtual-size"] == 3 << 30, disk
+        lodgectl("destroy", "mail")
     serial = window.find("text", "Serial number")
     serial.enter("too long a serial number")
     wait_for("the serial number is complained of", lambda: "20" in serial.description)
@@ -160,6 +163,17 @@ def disks(application, window):
     dialog.find("push button", contains="Remove").press()
     dialog.wait_gone()
     wait_for("the disk is gone", lambda: "[[disk]]" not in definition() and os.listdir(data) == [])
+
+
+def grow(application, window, gib):
+    """Makes the disk as large as is offered, which is the next whole size."""
+    window.find("push button", "Grow…").press()
+    dialog = application.dialog("Grow “disk0”")
+    size = dialog.find("spin button", "New Size").value
+    assert size == gib, size
+    dialog.find("push button", contains="Grow").press()
+    dialog.wait_gone()
+    window.wait_for_text(f"{gib}\xa0GiB, qcow2")
 
 
 def drives(application, window):

@@ -14,7 +14,9 @@ def volumes(pool):
 
 
 def press(dialog, button):
+    """Presses a button of a dialog, which closes it: what is clicked before it has gone is lost."""
     dialog.find("push button", contains=button).press()
+    dialog.wait_gone()
 
 
 def choose(window, thing, entry):
@@ -48,9 +50,12 @@ def test(application):
 
     choose(window, "data.qcow2", "Grow")
     dialog = application.dialog("Grow “data.qcow2”")
-    dialog.find("spin button", "Size").set_value(1)
-    dialog.wait_for_text("It has 2\xa0GiB already.")
-    dialog.find("spin button", "Size").set_value(3)
+    dialog.wait_for_text("It has 2\xa0GiB.")
+    size = dialog.find("spin button", "New Size")
+    assert size.value == 3, size.value
+    size.set_value(1)
+    dialog.wait_for_text("A disk can only grow here.")
+    size.set_value(3)
     press(dialog, "Grow")
     wait_for("the disk is larger", lambda: volumes("fast")["data.qcow2"]["capacity"] == 3 << 30)
     window.find("list item", contains="3\xa0GiB")

@@ -7,7 +7,7 @@ use std::{
 };
 
 use adw::prelude::*;
-use gtk::accessible::Property;
+use gtk::{accessible::Property, pango};
 use lodge::{
     manager::network_screen::{Listening, NetworkScreen, Showing},
     rfb::gate::Password,
@@ -199,10 +199,49 @@ fn add_fact(facts: &gtk::Box, name: &str, text: &str) {
         .selectable(true)
         .xalign(0.0)
         .wrap(true)
-        .wrap_mode(gtk::pango::WrapMode::Char)
+        .wrap_mode(pango::WrapMode::Char)
         .max_width_chars(48)
         .build();
+    value.set_attributes(Some(&unbroken(text)));
     value.update_property(&[Property::Label(&format!("{name}: {text}"))]);
     facts.append(&title);
     facts.append(&value);
+}
+
+/// Keeps the bytes of a fingerprint, each with its colon, from being broken between two lines.
+fn unbroken(text: &str) -> pango::AttrList {
+    let attributes = pango::AttrList::new();
+    let mut start = 0;
+    for part in text.split_inclusive(':') {
+        let mut attribute = pango::AttrInt::new_allow_breaks(false);
+        attribute.set_start_index(start);
+        start += part.len() as u32;
+        attribute.set_end_index(start);
+        attributes.insert(attribute);
+    }
+    attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::testing::with_gtk;
+
+    #[test]
+    fn a_fingerprint_is_broken_between_two_bytes() {
+        with_gtk(|| {
+            let fingerprint = ["D9"; 32].join(":");
+            let facts = facts(None, None, Some(&fingerprint));
+            let label = facts.last_child().and_downcast::<gtk::Label>().unwrap();
+            let layout = label.layout();
+            // Whatever the width, which needs not be a multiple of a byte's.
+            for width in 80..120 {
+                layout.set_width(width * pango::SCALE);
+                let starts: Vec<_> = layout.lines_readonly().iter().map(|line| line.start_index()).collect();
+
+                assert!(starts.len() > 2, "{starts:?}");
+                assert!(starts.iter().all(|start| start % 3 == 0), "{starts:?}");
+            }
+        });
+    }
 }

@@ -163,7 +163,7 @@ fn sharing() -> Page {
                 "“Show on the Network” in the menu of a guest’s window lets VNC viewers see and drive the guest until you stop it or close the window. Tell them the address and the password that are shown.",
             )),
             Part::Text(gettext(
-                "To show the screen whenever the guest runs, choose that under “Display” in the details. It applies at the guest’s next start.",
+                "To show the screen whenever the guest runs, choose that under “Display” in the details. It applies at once.",
             )),
             Part::Text(gettext(
                 "With TLS all is encrypted. Compare the fingerprint that the viewer shows with the one that Lodge shows: if they are the same, nobody is in between. Let viewers without TLS in from this computer only.",

@@ -115,12 +115,12 @@ fn about(network: &NetworkChoice) -> String {
     let named = network.guests.get(..NAMED).unwrap_or(&network.guests).join(", ");
     let words = [("guests", named.as_str())];
     let guests = match network.guests.len() {
-        0 => gettext("no guests"),
+        0 => gettext("No guests"),
         count if count > NAMED => {
             let more = u32::try_from(count - NAMED).unwrap_or(u32::MAX);
-            ngettext_f("used by {guests} and {n} more", "used by {guests} and {n} more", more, &words)
+            ngettext_f("Used by {guests} and {n} more", "Used by {guests} and {n} more", more, &words)
         }
-        _ => gettext_f("used by {guests}", &words),
+        _ => gettext_f("Used by {guests}", &words),
     };
     network.problem.iter().map(String::as_str).chain([guests.as_str()]).collect::<Vec<_>>().join("\n")
 }
@@ -140,8 +140,8 @@ mod tests {
             ..free.clone()
         };
 
-        assert_eq!(about(&free), "no guests");
-        assert_eq!(about(&broken), "there is no bridge br0. Make it\nused by mail, web");
+        assert_eq!(about(&free), "No guests");
+        assert_eq!(about(&broken), "there is no bridge br0. Make it\nUsed by mail, web");
     }
 
     #[test]

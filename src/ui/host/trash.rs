@@ -189,8 +189,12 @@ impl TrashPage {
         let (page, only) = (self.clone(), only.map(|guest| guest.id));
         relm4::spawn_local(async move {
             let (place, backend) = (&page.0.place, page.0.backend.clone());
-            let message =
-                gettext("They cannot be brought back then, and the disks that were deleted with them are gone.");
+            let message = match only {
+                Some(_) => gettext("It cannot be brought back then, and the disks that were deleted with it are gone."),
+                None => {
+                    gettext("They cannot be brought back then, and the disks that were deleted with them are gone.")
+                }
+            };
             if !dialogs::confirm(&place.window, &heading, &message, &gettext("_Remove")).await {
                 return;
             }
@@ -204,7 +208,13 @@ impl TrashPage {
 
 /// When it was deleted, and what went with it.
 fn about(guest: &Trashed, now: u64) -> String {
-    let when = gettext_f("deleted {when}", &[("when", &wording::moment(guest.deleted, now))]);
+    // Translators: when a guest was deleted, today or on another day, as strftime has it.
+    let when = wording::moment_as(
+        guest.deleted,
+        now,
+        &gettext("Deleted today, %H:%M"),
+        &gettext("Deleted on %-d %B %Y, %H:%M"),
+    );
     if guest.disks.is_empty() {
         return format!("{when} · {}", gettext("without disks"));
     }
@@ -216,6 +226,8 @@ fn about(guest: &Trashed, now: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gtk::glib;
+
     use super::*;
 
     #[test]
@@ -229,7 +241,10 @@ mod tests {
             allocated: 3 << 30,
         };
 
-        assert!(about(&guest, 1 << 32).ends_with("· with 1 disk, 3\u{a0}GiB"));
+        let noon = glib::DateTime::from_local(2026, 11, 21, 12, 0, 0.0).unwrap().to_unix() as u64;
+        let today = Trashed { deleted: noon, ..guest.clone() };
+        assert_eq!(about(&today, noon + 60), "Deleted today, 12:00 · with 1 disk, 3\u{a0}GiB");
+        assert!(about(&today, noon + 24 * 3600).starts_with("Deleted on 21 November 2026, 12:00 · "));
         assert!(about(&Trashed { disks: Vec::new(), ..guest }, 1 << 32).ends_with("· without disks"));
     }
 }

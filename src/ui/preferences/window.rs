@@ -59,7 +59,7 @@ fn groups() -> [(String, Vec<Choice>); 3] {
             vec![
                 (
                     gettext("Scale to Window"),
-                    gettext("A guest’s picture fills its window. For windows that are opened from now on."),
+                    gettext("A guest’s picture fills windows that are opened from now on."),
                     |preferences| &mut preferences.scale_to_window,
                 ),
                 (

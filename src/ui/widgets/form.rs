@@ -15,6 +15,7 @@ use crate::ui::{
 const WIDTH: i32 = 360;
 /// Bytes of the unit in which sizes are entered.
 const GIB: f64 = (1u64 << 30) as f64;
+const MIB: f64 = (1u64 << 20) as f64;
 /// The largest size that can be entered, in that unit.
 const MOST_GIB: f64 = (1u64 << 23) as f64;
 
@@ -156,7 +157,8 @@ fn look(dialog: &adw::MessageDialog, problem: &gtk::Label, fields: &[gtk::Widget
 
 /// The size that is entered, in bytes.
 pub fn bytes_in(size: &gtk::SpinButton) -> u64 {
-    (size.value() * GIB).round() as u64
+    // No more exactly than it is shown.
+    (size.value() * GIB / MIB).round() as u64 * MIB as u64
 }
 
 fn first_row(widget: &gtk::Widget) -> Option<gtk::ListBoxRow> {

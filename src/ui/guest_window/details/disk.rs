@@ -55,11 +55,12 @@ fn image(form: &mut Form, context: &Context<'_>, disk: &DiskDefinition, index: u
     }
     let grow = row_button(&gettext("_Grow…"));
     size.add_suffix(&grow);
-    let button = grow.clone();
+    let (button, is_virtio) = (grow.clone(), disk.bus == DiskBus::Virtio);
     form.watch(move |shown| {
-        button.set_sensitive(!shown.guest.state.is_active());
-        let hint = gettext("A disk can be grown while the guest is off.");
-        set_tooltip(&button, shown.guest.state.is_active().then_some(hint.as_str()));
+        let can_grow = is_virtio || !shown.guest.state.is_active();
+        button.set_sensitive(can_grow);
+        let hint = gettext("A disk that is not on virtio can be grown while the guest is off.");
+        set_tooltip(&button, (!can_grow).then_some(hint.as_str()));
     });
     look(context.backend.clone(), size.clone(), disk.path.clone(), disk.format);
     let (backend, place, disk) = (context.backend.clone(), context.place.clone(), disk.clone());

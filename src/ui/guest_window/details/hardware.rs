@@ -297,7 +297,7 @@ pub fn grow(backend: &Backend, place: &Place, disk: &DiskDefinition, done: impl 
             Ok(image) => image.size,
             Err(error) => return failed(error),
         };
-        let Some(wanted) = ask_size(&place, &disk, size).await else { return };
+        let Some(wanted) = dialogs::ask_size(&place.window, &disk.id, size).await else { return };
         let (path, format) = (disk.path.clone(), disk.format);
         match on_tokio(async move { backend.grow(path, format, wanted).await }).await {
             Ok(()) => {
@@ -307,39 +307,4 @@ pub fn grow(backend: &Backend, place: &Place, disk: &DiskDefinition, done: impl 
             Err(error) => failed(error),
         }
     });
-}
-
-async fn ask_size(place: &Place, disk: &DiskDefinition, size: u64) -> Option<u64> {
-    let dialog = dialogs::question(
-        &place.window,
-        &gettext_f("Grow “{disk}”", &[("disk", &disk.id)]),
-        &gettext_f(
-            "It has {size}. Partitions and file systems in it stay as large as they are.",
-            &[("size", &wording::bytes(size))],
-        ),
-        &gettext("_Grow"),
-        adw::ResponseAppearance::Suggested,
-    );
-    dialog.set_default_response(Some(dialogs::ACCEPT));
-    let gib = size as f64 / GIB as f64;
-    let adjustment = gtk::Adjustment::new(gib, 0.0, 1e6, 1.0, 10.0, 0.0);
-    let (row, spin) = field::number_row(&gettext("New Size"), Some(&gettext("GiB")), &adjustment, 1);
-    let group = adw::PreferencesGroup::new();
-    group.add(&row);
-    name_list(&row, &gettext("New Size"));
-    let note = NoteLine::below(&spin, &group);
-    dialog.set_extra_child(Some(&group));
-    dialog.set_response_enabled(dialogs::ACCEPT, false);
-    let weak = dialog.downgrade();
-    spin.connect_value_changed(move |spin| {
-        let smaller = bytes(spin) < size;
-        note.show(
-            smaller.then(|| gettext("A disk can only grow here.")).as_deref().map(|text| (Weight::Wrong, text)),
-            true,
-        );
-        if let Some(dialog) = weak.upgrade() {
-            dialog.set_response_enabled(dialogs::ACCEPT, bytes(spin) > size);
-        }
-    });
-    dialogs::choose(&dialog).await.then(|| bytes(&spin))
 }

@@ -14,10 +14,6 @@ use crate::ui::{
 
 /// The width of what is in the dialogs, in logical pixels.
 const WIDTH: i32 = 360;
-/// The height that a list of files has at least, in logical pixels.
-const LEAST_FILES_HEIGHT: i32 = 64;
-/// The height from which on a list of files is scrolled, in logical pixels.
-const FILES_HEIGHT: i32 = 200;
 
 /// Fields for a snapshot's name and description.
 struct Words {
@@ -145,7 +141,7 @@ pub async fn ask_revert(
     if snapshot.state.is_some() {
         content.append(&go_on);
     }
-    content.append(&files(preview));
+    content.append(&dialogs::file_list(&words_about(preview)));
     dialog.set_extra_child(Some(&content));
     dialogs::choose(&dialog).await.then(|| snapshot.state.is_some() && go_on.is_active())
 }
@@ -174,27 +170,13 @@ pub async fn confirm_delete(parent: &gtk::Window, snapshot: &Snapshot, preview: 
         adw::ResponseAppearance::Destructive,
     );
     dialog.set_default_response(Some(dialogs::CANCEL));
-    let files = files(preview);
+    let files = dialogs::file_list(&words_about(preview));
     files.set_width_request(WIDTH);
     dialog.set_extra_child(Some(&files));
     dialogs::choose(&dialog).await
 }
 
 /// The files that are touched, in words.
-fn files(preview: &Preview) -> gtk::ScrolledWindow {
-    let list = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(6).build();
-    for text in words_about(preview) {
-        list.append(&dialogs::path_label(&text));
-    }
-    gtk::ScrolledWindow::builder()
-        .child(&list)
-        .hscrollbar_policy(gtk::PolicyType::Never)
-        .propagate_natural_height(true)
-        .min_content_height(LEAST_FILES_HEIGHT)
-        .max_content_height(FILES_HEIGHT)
-        .build()
-}
-
 fn words_about(preview: &Preview) -> Vec<String> {
     let path = |path: &std::path::Path| path.display().to_string();
     let merged = preview.merge.iter().map(|merging| {

@@ -181,7 +181,7 @@ impl StoragePage {
 
     async fn grow(&self, volume: Volume) {
         let (place, backend) = (&self.0.place, self.0.backend.clone());
-        let Some(size) = questions::ask_size(&place.window, &volume).await else { return };
+        let Some(size) = dialogs::ask_size(&place.window, &volume.name, volume.capacity).await else { return };
         let name = volume.name.clone();
         let names = [("name", name.as_str())];
         let doing = gettext_f("Growing “{name}”…", &names);

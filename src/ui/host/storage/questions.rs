@@ -154,29 +154,6 @@ fn format_name(format: DiskFormat) -> String {
     format.name().to_owned()
 }
 
-/// Asks how large a volume is to be, in bytes.
-pub async fn ask_size(parent: &gtk::Window, volume: &Volume) -> Option<u64> {
-    let heading = gettext_f("Grow “{name}”", &[("name", &volume.name)]);
-    let message = gettext("Its partitions and file systems stay as large as they are: grow them from the guest.");
-    let dialog = dialogs::question(parent, &heading, &message, &gettext("_Grow"), adw::ResponseAppearance::Suggested);
-    let form = Form::new(&dialog, &gettext("Disk"));
-    let size = form.size(&gettext("Size"), volume.capacity);
-    let (judged, least) = (size.clone(), volume.capacity);
-    form.judge(move || {
-        // What is shown is rounded.
-        let tolerance = GIB / 20;
-        let text = match bytes_in(&judged) {
-            bytes if bytes.saturating_add(tolerance) < least => {
-                gettext_f("It has {size} already.", &[("size", &wording::bytes(least))])
-            }
-            bytes if bytes <= least => String::new(),
-            _ => return None,
-        };
-        Some((judged.clone().upcast(), text))
-    });
-    form.run().await.then(|| bytes_in(&size))
-}
-
 /// Asks how the image at `source` comes into a pool; `format` is its own, where that is known already. An image that is not
 /// in a pool can also be used where it is.
 pub async fn ask_import(
