@@ -323,3 +323,25 @@ pub fn row_button(label: &str) -> gtk::Button {
     button.set_button_text(label);
     button
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::testing::{wait_until, with_gtk};
+
+    #[test]
+    fn a_page_begins_with_the_first_group_that_can_be_seen() {
+        with_gtk(|| {
+            let on_edit: OnEdit = Rc::new(|_| {});
+            let mut form = Form::new(&on_edit);
+            let groups = ["Now", "Memory", "Behind the Memory"].map(|title| form.group(title));
+            let page = form.finish();
+            groups[0].set_visible(false);
+
+            // Nothing has been drawn yet.
+            wait_until("there is something to see", || groups[1].is_ancestor(page.root()));
+
+            assert!(groups[0].is_ancestor(page.root()) && !groups[2].is_ancestor(page.root()));
+        });
+    }
+}
