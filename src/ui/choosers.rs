@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gtk::{gio, prelude::*};
 
-use crate::ui::i18n::gettext;
+use crate::ui::{i18n::gettext, widgets::list_hidden_windows_first};
 
 /// Files that a person may choose: what they are called, and how their names end.
 pub struct Kind<'a> {
@@ -49,6 +49,8 @@ fn chooser(
 ) -> gtk::FileChooserNative {
     let chooser = gtk::FileChooserNative::new(Some(title), Some(parent), action, accept, None);
     chooser.set_modal(true);
+    // GTK has one of its own, which is shown where the desktop has none.
+    list_hidden_windows_first();
     chooser
 }
 

@@ -5,6 +5,7 @@ mod disc;
 mod full_screen_bar;
 mod machine_actions;
 mod on_network;
+mod pages;
 mod performance;
 mod screen_page;
 mod screenshot;
@@ -25,22 +26,19 @@ use crate::ui::{
     dialogs,
     i18n::gettext_f,
     operations::{self, Place, on_tokio},
-    preferences, pump, wording,
+    preferences, pump,
+    widgets::list_hidden_windows_first,
+    wording,
 };
 use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput, Item};
 use machine_actions::MachineActions;
 use on_network::OnNetwork;
+use pages::{CONSOLE, DETAILS, PERFORMANCE, SERIAL, SNAPSHOTS, page_switcher, pages};
 use performance::PerformancePage;
 use screen_page::ScreenPage;
 use serial::SerialPage;
 use snapshots::SnapshotsPage;
 use typing::Typing;
-
-const CONSOLE: &str = "console";
-const SERIAL: &str = "serial";
-const SNAPSHOTS: &str = "snapshots";
-const PERFORMANCE: &str = "performance";
-const DETAILS: &str = "details";
 
 /// The window of one guest.
 pub struct GuestWindow {
@@ -215,8 +213,8 @@ impl Component for GuestWindow {
 
     fn init(init: GuestWindowInit, root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
         let GuestWindowInit { backend, guest } = init;
-        // GTK 4.8 ends the application when a screen reader asks for a window that was never realized: this one is presented later.
-        gtk::prelude::WidgetExt::realize(&root);
+        // It is presented later.
+        list_hidden_windows_first();
         let toasts = adw::ToastOverlay::new();
         let place = Place::new(&root, &toasts);
         let input = sender.input_sender().clone();
@@ -474,46 +472,4 @@ impl GuestWindow {
 
 fn release_keys() -> String {
     preferences::get().release_keys.label()
-}
-
-/// The pages by name, with what their buttons show.
-const PAGES: [(&str, Action, &str); 5] = [
-    (CONSOLE, Action::ShowConsole, "video-display-symbolic"),
-    (SERIAL, Action::ShowSerial, "utilities-terminal-symbolic"),
-    (SNAPSHOTS, Action::ShowSnapshots, "document-open-recent-symbolic"),
-    (PERFORMANCE, Action::ShowPerformance, "power-profile-performance-symbolic"),
-    (DETAILS, Action::ShowDetails, "document-properties-symbolic"),
-];
-
-fn pages(widgets: [&gtk::Widget; PAGES.len()]) -> adw::ViewStack {
-    // Pages that are not shown are not measured: a window has many, and opens with one.
-    let stack = adw::ViewStack::builder().hhomogeneous(false).vhomogeneous(false).build();
-    for ((name, action, _), widget) in PAGES.into_iter().zip(widgets) {
-        stack.add_titled(widget, Some(name), &action.title());
-    }
-    stack
-}
-
-/// One button a page, so that the title keeps its place for the guest's name.
-fn page_switcher(stack: &adw::ViewStack) -> gtk::Box {
-    let switcher = gtk::Box::builder().css_classes(["linked"]).build();
-    let buttons = PAGES.map(|(name, action, icon)| {
-        let button = gtk::ToggleButton::builder().icon_name(icon).tooltip_text(action.tooltip()).build();
-        button.update_property(&[Property::Label(&action.title())]);
-        let stack = stack.clone();
-        button.connect_clicked(move |button| {
-            stack.set_visible_child_name(name);
-            // A press on the button of the page that is shown turns to no other one.
-            button.set_active(true);
-        });
-        switcher.append(&button);
-        (name, button)
-    });
-    let show = move |stack: &adw::ViewStack| {
-        let visible = stack.visible_child_name();
-        buttons.iter().for_each(|(name, button)| button.set_active(visible.as_deref() == Some(name)));
-    };
-    show(stack);
-    stack.connect_visible_child_notify(show);
-    switcher
 }

@@ -8,7 +8,9 @@ mod usage;
 use adw::prelude::*;
 
 use self::{networks::NetworksPage, storage::StoragePage, trash::TrashPage, usage::UsagePage};
-use crate::ui::{actions, backend::Backend, i18n::gettext, operations::Place, pump};
+use crate::ui::{
+    actions, backend::Backend, i18n::gettext, operations::Place, pump, widgets::list_hidden_windows_first,
+};
 
 /// A page of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,6 @@ impl HostWindow {
         let window = adw::Window::builder()
             .title(gettext("Host"))
             .transient_for(parent)
-            .hide_on_close(true)
             .default_width(760)
             .default_height(640)
             .width_request(360)
@@ -118,6 +119,11 @@ impl HostWindow {
             if let Some(window) = weak.upgrade() {
                 window.close();
             }
+        });
+        window.connect_close_request(|window| {
+            window.set_visible(false);
+            list_hidden_windows_first();
+            gtk::glib::Propagation::Stop
         });
         // Others change what is shown here: it is looked at whenever a person turns to it.
         let (shown, turned) = (pages.clone(), stack.downgrade());

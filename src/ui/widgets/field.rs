@@ -176,6 +176,7 @@ fn choose_file(row: &adw::EntryRow, filter: &gtk::FileFilter) {
         Some(&gettext("_Cancel")),
     );
     dialog.set_modal(true);
+    super::list_hidden_windows_first();
     dialog.add_filter(filter);
     let all = gtk::FileFilter::new();
     all.set_name(Some(&gettext("All Files")));
