@@ -6,7 +6,12 @@ use std::{
     sync::PoisonError,
 };
 
-use super::{ALONE, Content, Definition, Disk, Fixture, GuestSlice, Home, Rng, UNIT, fs, open, qemu};
+use lodge::{
+    manager::definition::Definition,
+    vmm::{block::Disk, memory::GuestSlice},
+};
+
+use super::{ALONE, Content, Fixture, Home, Rng, UNIT, fs, open, qemu};
 
 /// So often the file system fails.
 const FAULTS: u64 = 70;
