@@ -18,6 +18,9 @@ use std::{
 const PROGRAMS: [&str; 7] =
     ["dbus-run-session", "xvfb-run", "xdotool", "xclip", "openbox", "import", "/usr/bin/python3"];
 
+/// The screen. A key that a busy machine lets go late is pressed once and not repeated.
+const SCREEN: &str = "-screen 0 1600x1000x24 -r";
+
 /// The status with which a script says that the machine lacks something.
 const SKIPPED: i32 = 77;
 
@@ -28,8 +31,10 @@ const SEGMENTATION_FAULT: i32 = 139;
 /// nothing about the application.
 const ATTEMPTS: usize = 3;
 
-/// The first display that nobody has begun to look at.
-static DISPLAYS: AtomicU32 = AtomicU32::new(100);
+/// The first display that no test of this process has begun to look at, less the one it begins with.
+static DISPLAYS: AtomicU32 = AtomicU32::new(0);
+/// Two processes that run at the same time most likely begin so many displays apart.
+const APART: u32 = 40;
 
 /// Makes a network of a script's own with a bridge and a TAP interface, and goes on with a command.
 const BRIDGED: &str = "mount --make-rprivate /; mount -t sysfs sysfs /sys; ip link set lo up; ip link add br0 type bridge; \
@@ -80,9 +85,10 @@ fn attempt(script: &str, mut session: Command, last: bool) -> bool {
         path
     };
     // Two that look for a free display at the same time must not find the same one.
-    let display = DISPLAYS.fetch_add(1, Ordering::Relaxed).to_string();
+    let first = 100 + std::process::id() % 100 * APART;
+    let display = (first + DISPLAYS.fetch_add(1, Ordering::Relaxed)).to_string();
     let output = session
-        .args(["--", "xvfb-run", "-a", "-n", &display, "-s", "-screen 0 1600x1000x24", "/usr/bin/python3"])
+        .args(["--", "xvfb-run", "-a", "-n", &display, "-s", SCREEN, "/usr/bin/python3"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui").join(script))
         .env("LODGE", env!("CARGO_BIN_EXE_lodge"))
         .env("LODGECTL", env!("CARGO_BIN_EXE_lodgectl"))

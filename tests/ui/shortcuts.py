@@ -82,6 +82,8 @@ class Keys:
         item = window.find("menu item", entry)
         self.application.keys("Escape")
         wait_for("the menu is closed", lambda: not item.visible or next(window.all("menu item", entry), None) is None)
+        # GTK gives it back when it next draws.
+        wait_for("something else has the keyboard", lambda: any(widget.has(Atspi.StateType.FOCUSED) for widget in window.walk()))
 
 
 def of_the_application(keys, window):
