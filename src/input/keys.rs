@@ -23,6 +23,8 @@ pub const LEFT_ALT: Key = Key(56);
 pub const RIGHT_CTRL: Key = Key(97);
 /// Left meta (Super, Windows).
 pub const LEFT_META: Key = Key(125);
+/// Right meta.
+pub const RIGHT_META: Key = Key(126);
 /// Right alt (AltGr).
 pub const RIGHT_ALT: Key = Key(100);
 /// Caps lock.

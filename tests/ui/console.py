@@ -3,6 +3,7 @@ pages work, and it is paused, run on and forced off from its window."""
 
 import re
 import socket
+import subprocess
 
 from driver import Atspi, run, wait_for
 from guests import Serial, display, state
@@ -79,6 +80,29 @@ def test(application):
     console.click()
     application.keys("c")
     serial.wait_for("key 2e down", before)
+
+    # Keys that the desktop may keep for itself are in the menu.
+    before = serial.mark()
+    application.keys("ctrl+shift+m")
+    guest.find(("menu item", "menu"), "Send Other Keys").press()
+    keys = guest.find("menu item", "Ctrl+Alt+F2")
+    application.screenshot("keys")
+    keys.press()
+    for key in ("1d down", "38 down", "3c down", "3c up"):
+        serial.wait_for(f"key {key}", before)
+
+    # A modifier that the desktop holds down while no key is down is the next key's: so it is for people who press one key after the
+    # other, and for a key that went down before the guest had the keyboard.
+    wait_for("the keyboard is let go", lambda: application.has_window("testcard"))
+    subprocess.run(["xdotool", "keydown", "Shift_L"], check=True)
+    console.click()
+    wait_for("the guest has the keyboard", lambda: not application.has_window("testcard"))
+    before = serial.mark()
+    subprocess.run(["xdotool", "key", "d"], check=True)
+    subprocess.run(["xdotool", "keyup", "Shift_L"], check=True)
+    serial.wait_for("key 2a up", before)
+    keys = re.findall(rb"key (\w+ \w+)", serial.heard[before:])
+    assert keys == [b"2a down", b"20 down", b"20 up", b"2a up"], keys
 
     # The screen is shown on the network: with a password and TLS (VeNCrypt, 19), until that is stopped.
     port = free_port()

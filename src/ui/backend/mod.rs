@@ -189,10 +189,9 @@ impl Backend {
         Ok(self.client(id)?.screenshot().await?)
     }
 
-    /// Presses Ctrl+Alt+Delete in the guest.
-    pub async fn send_ctrl_alt_delete(&self, id: &GuestId) -> Result<()> {
-        let keys = parse_combination("ctrl-alt-delete")?;
-        Ok(self.client(id)?.send_keys(&keys).await?)
+    /// Presses keys together in the guest and lets them go: `ctrl-alt-delete`.
+    pub async fn send_keys(&self, id: &GuestId, combination: &str) -> Result<()> {
+        Ok(self.client(id)?.send_keys(&parse_combination(combination)?).await?)
     }
 
     /// Types a text in the guest, as on a US keyboard.

@@ -289,27 +289,33 @@ impl Console {
         let keys = gtk::EventControllerKey::new();
         keys.set_propagation_phase(gtk::PropagationPhase::Capture);
         let console = self.downgrade();
-        keys.connect_key_pressed(move |_, _, code, _| {
-            let passed =
-                console.upgrade().zip(keyboard::key_of(code)).is_some_and(|(console, key)| console.key(key, true));
+        keys.connect_key_pressed(move |_, _, code, modifiers| {
+            let found = console.upgrade().zip(keyboard::key_of(code));
+            let passed = found.is_some_and(|(console, key)| console.key(key, Some(modifiers)));
             if passed { glib::Propagation::Stop } else { glib::Propagation::Proceed }
         });
         let console = self.downgrade();
         keys.connect_key_released(move |_, _, code, _| {
             if let (Some(console), Some(key)) = (console.upgrade(), keyboard::key_of(code)) {
-                console.key(key, false);
+                console.key(key, None);
             }
         });
         window.add_controller(keys);
     }
 
-    /// Passes a key on; whether the guest got it.
-    fn key(&self, key: Key, down: bool) -> bool {
+    /// Passes a key on that goes down, with these modifiers, or up; whether the guest got it.
+    fn key(&self, key: Key, down: Option<gdk::ModifierType>) -> bool {
         let imp = self.imp();
         let Some(client) = imp.client.borrow().clone().filter(|_| imp.captured.get()) else { return false };
+        let all = |keys: Vec<Key>, down| keys.into_iter().for_each(|key| client.key(key, down));
         let reaction = match down {
-            true => imp.keyboard.borrow_mut().press(key, preferences::get().release_keys.keys()),
-            false => imp.keyboard.borrow_mut().release(key),
+            Some(modifiers) => {
+                let (up, down) = imp.keyboard.borrow_mut().stick(key, modifiers);
+                all(up, false);
+                all(down, true);
+                imp.keyboard.borrow_mut().press(key, preferences::get().release_keys.keys())
+            }
+            None => imp.keyboard.borrow_mut().release(key),
         };
         match reaction {
             Reaction::Pass(key, down) => client.key(key, down),
@@ -318,6 +324,10 @@ impl Console {
                 self.let_go();
             }
             Reaction::Ignore => {}
+        }
+        if down.is_none() {
+            let up = imp.keyboard.borrow_mut().unstick();
+            all(up, false);
         }
         true
     }

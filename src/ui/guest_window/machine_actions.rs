@@ -1,7 +1,7 @@
 //! The actions of a guest's window, and its menu. They work whatever has the focus: their shortcuts carry Control and Shift, so
 //! that the guest keeps all others.
 
-use gtk::{gio, prelude::*};
+use gtk::{gio, glib, prelude::*};
 
 use lodge::manager::drives;
 
@@ -10,6 +10,7 @@ use super::snapshots;
 use crate::ui::{
     actions::{self, Action, Scope},
     backend::{GuestState, GuestView, Operation},
+    i18n::{gettext, gettext_f},
     operations,
 };
 
@@ -27,14 +28,22 @@ pub fn operation(action: Action) -> Option<Operation> {
     OPERATIONS.into_iter().find(|(candidate, _)| *candidate == action).map(|(_, operation)| operation)
 }
 
+/// The action that sends keys to the guest; takes what `send-key` of `lodgectl` takes, `ctrl-alt-f1`.
+const SEND_KEYS: &str = "send-keys";
+
 /// The actions of one window.
 pub struct MachineActions {
     actions: Vec<(Action, gio::SimpleAction)>,
+    send_keys: gio::SimpleAction,
 }
 
 impl MachineActions {
-    /// Makes them for `window`; `activated` is called when one is.
-    pub fn new(window: &impl IsA<gtk::Widget>, activated: impl Fn(Action) + Clone + 'static) -> Self {
+    /// Makes them for `window`; `activated` is called when one is, and `send` with the keys that are to be sent.
+    pub fn new(
+        window: &impl IsA<gtk::Widget>,
+        activated: impl Fn(Action) + Clone + 'static,
+        send: impl Fn(String) + 'static,
+    ) -> Self {
         let group = gio::SimpleActionGroup::new();
         let of_window = Action::ALL.into_iter().filter(|action| action.entry().scope == Scope::GuestWindow);
         let actions = of_window
@@ -53,12 +62,15 @@ impl MachineActions {
                 (action, made)
             })
             .collect();
+        let send_keys = gio::SimpleAction::new(SEND_KEYS, Some(glib::VariantTy::STRING));
+        send_keys.connect_activate(move |_, keys| send(keys.and_then(|keys| keys.get()).unwrap_or_default()));
+        group.add_action(&send_keys);
         window.insert_action_group(Scope::GuestWindow.prefix(), Some(&group));
         let shortcuts = actions::shortcut_controller(Scope::GuestWindow);
         // Before the console, which would take them for the guest's.
         shortcuts.set_propagation_phase(gtk::PropagationPhase::Capture);
         window.add_controller(shortcuts);
-        let made = Self { actions };
+        let made = Self { actions, send_keys };
         made.enable_changes(Can::default());
         made
     }
@@ -66,6 +78,7 @@ impl MachineActions {
     /// Enables what makes sense for this guest.
     pub fn enable_for(&self, guest: &GuestView) {
         let active = guest.state.is_active();
+        self.send_keys.set_enabled(active);
         let definition = guest.definition.as_ref().ok();
         let drives = definition.map(drives::drives).unwrap_or_default();
         for (action, made) in &self.actions {
@@ -119,6 +132,40 @@ impl MachineActions {
     }
 }
 
+/// The keys that can be sent beside Ctrl+Alt+Delete, which the desktop or the console of the host may keep for itself: what they are
+/// called, in groups.
+fn combinations() -> [Vec<(String, String)>; 2] {
+    let others = [
+        ("ctrl-alt-backspace", gettext("Ctrl+Alt+Backspace")),
+        ("ctrl-esc", gettext("Ctrl+Escape")),
+        ("alt-tab", gettext("Alt+Tab")),
+        ("alt-f4", gettext("Alt+F4")),
+        ("win", gettext("Super (Windows Key)")),
+        ("print", gettext("Print Screen")),
+    ];
+    let others = others.map(|(keys, label)| (keys.to_owned(), label)).into();
+    let terminals = (1..=12).map(|number| {
+        let label = gettext_f("Ctrl+Alt+F{number}", &[("number", &number.to_string())]);
+        (format!("ctrl-alt-f{number}"), label)
+    });
+    [others, terminals.collect()]
+}
+
+fn keys_menu() -> gio::Menu {
+    let menu = gio::Menu::new();
+    for group in combinations() {
+        let section = gio::Menu::new();
+        for (keys, label) in group {
+            let item = gio::MenuItem::new(Some(&label), None);
+            let action = format!("{}.{SEND_KEYS}", Scope::GuestWindow.prefix());
+            item.set_action_and_target_value(Some(&action), Some(&keys.to_variant()));
+            section.append_item(&item);
+        }
+        menu.append_section(None, &section);
+    }
+    menu
+}
+
 /// The window's menu.
 pub fn menu() -> gio::Menu {
     let section = |actions: &[Action]| {
@@ -127,10 +174,10 @@ pub fn menu() -> gio::Menu {
         section
     };
     let menu = gio::Menu::new();
-    menu.append_section(
-        None,
-        &section(&[Action::SendCtrlAltDelete, Action::TypeClipboard, Action::Screenshot, Action::ShowOnNetwork]),
-    );
+    let towards =
+        section(&[Action::SendCtrlAltDelete, Action::TypeClipboard, Action::Screenshot, Action::ShowOnNetwork]);
+    towards.insert_submenu(1, Some(&gettext("Send Other _Keys")), &keys_menu());
+    menu.append_section(None, &towards);
     menu.append_section(None, &section(&[Action::InsertDisc, Action::EjectDisc]));
     menu.append_section(None, &section(&[Action::ScaleToWindow, Action::ResizeToWindow, Action::FullScreen]));
     menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
@@ -140,4 +187,19 @@ pub fn menu() -> gio::Menu {
     );
     menu.append_section(None, &section(&[Action::Help, Action::Shortcuts, Action::CloseGuestWindow]));
     menu
+}
+
+#[cfg(test)]
+mod tests {
+    use lodge::input::keys::parse_combination;
+
+    use super::*;
+
+    #[test]
+    fn every_key_that_is_offered_can_be_sent() {
+        for (keys, label) in combinations().concat() {
+            let parsed = parse_combination(&keys).unwrap_or_else(|error| panic!("{label}: {error}"));
+            assert_eq!(parsed.len(), label.split('+').count(), "{label}");
+        }
+    }
 }

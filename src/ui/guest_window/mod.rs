@@ -81,6 +81,8 @@ pub enum GuestWindowMsg {
     Sampled,
     /// The guest was deleted.
     Removed,
+    /// Keys are to be pressed together in the guest: `ctrl-alt-f1`.
+    SendKeys(String),
     /// An action of the window was activated.
     Action(Action),
     /// The console has the person's keyboard, or not any more.
@@ -223,8 +225,12 @@ impl Component for GuestWindow {
         // that Ctrl+Q is the guest's as long as it has the keyboard.
         relm4::main_application().add_window(&root);
         screen.take_keys_of(&root);
-        let input = sender.input_sender().clone();
-        let actions = MachineActions::new(&root, move |action| input.emit(GuestWindowMsg::Action(action)));
+        let (input, keys) = (sender.input_sender().clone(), sender.input_sender().clone());
+        let actions = MachineActions::new(
+            &root,
+            move |action| input.emit(GuestWindowMsg::Action(action)),
+            move |combination| keys.emit(GuestWindowMsg::SendKeys(combination)),
+        );
         let serial = SerialPage::new();
         let snapshots = SnapshotsPage::new(&backend, &place, &guest);
         let performance = PerformancePage::new(&backend, &place, &guest);
@@ -330,6 +336,7 @@ impl Component for GuestWindow {
                 let ended = move |change| input.emit(GuestWindowMsg::OnNetwork { change });
                 self.on_network.ask(&self.backend, &self.place, &self.guest, ended);
             }
+            GuestWindowMsg::SendKeys(combination) => self.send_keys(combination),
             GuestWindowMsg::Action(action) => self.act(action, root),
         }
         self.update_view(widgets, sender);
@@ -404,7 +411,7 @@ impl GuestWindow {
             Action::MachineSaveState => operations::save_state(&self.backend, &self.place, &self.guest),
             Action::MachineDiscardSaved => operations::discard_saved(&self.backend, &self.place, &self.guest),
             Action::MachineClone => operations::clone(&self.backend, &self.place, &self.guest),
-            Action::SendCtrlAltDelete => self.send_ctrl_alt_delete(),
+            Action::SendCtrlAltDelete => self.send_keys("ctrl-alt-delete".to_owned()),
             Action::Screenshot => screenshot::save(&self.backend, &self.place, &self.guest),
             Action::InsertDisc | Action::EjectDisc => self.change_disc(action == Action::EjectDisc),
             Action::ScaleToWindow => {
@@ -458,11 +465,11 @@ impl GuestWindow {
         }
     }
 
-    fn send_ctrl_alt_delete(&self) {
+    fn send_keys(&self, combination: String) {
         let (backend, place, guest) = (self.backend.clone(), self.place.clone(), self.guest.clone());
         relm4::spawn_local(async move {
             let id = guest.id.clone();
-            if let Err(error) = on_tokio(async move { backend.send_ctrl_alt_delete(&id).await }).await {
+            if let Err(error) = on_tokio(async move { backend.send_keys(&id, &combination).await }).await {
                 let heading = gettext_f("The Keys Could Not Be Sent to “{name}”", &[("name", &guest.name)]);
                 dialogs::error(&place.window, &heading, &error.to_string());
             }

@@ -98,7 +98,9 @@ fn screen() -> Page {
             Part::Text(gettext(
                 "Text that is copied in one can be pasted in the other while the guest has the keyboard, if the package spice-vdagent is installed in the guest. “Type Clipboard as Keys” works in every guest.",
             )),
-            Part::Text(gettext("Ctrl+Shift+Delete presses Ctrl+Alt+Delete in the guest.")),
+            Part::Text(gettext(
+                "Ctrl+Shift+Delete presses Ctrl+Alt+Delete in the guest. Other keys that the desktop may keep for itself are under “Send Other Keys” in the window’s menu. With the desktop’s sticky keys, modifiers can be pressed one after the other.",
+            )),
         ],
     }
 }
