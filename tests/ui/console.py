@@ -104,6 +104,21 @@ def test(application):
     keys = re.findall(rb"key (\w+ \w+)", serial.heard[before:])
     assert keys == [b"2a down", b"20 down", b"20 up", b"2a up"], keys
 
+    # It can be only looked at.
+    application.keys("ctrl+shift+F4")
+    guest.wait_for_text("View only: keys and the pointer do not reach the guest")
+    application.screenshot("view")
+    before = serial.mark()
+    console.click()
+    application.keys("e")
+    serial.say("ping")
+    serial.wait_for("pong", before)
+    assert not re.search(rb"key|pointer|button", serial.heard[before:]), serial.heard[before:]
+    application.keys("ctrl+shift+F4")
+    console.click()
+    application.keys("e")
+    serial.wait_for("key 12 down", before)
+
     # The screen is shown on the network: with a password and TLS (VeNCrypt, 19), until that is stopped.
     port = free_port()
     application.keys("ctrl+shift+q")

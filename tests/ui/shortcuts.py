@@ -168,7 +168,8 @@ def of_the_window(keys, window):
     disc = lambda: [block.get("inserted") for block in json.loads(lodgectl("qmp", "card", "query-block")) if block["removable"]]
     keys("ctrl+shift+j")
     wait_for("the disc is out", lambda: disc() == [None])
-    for combination, entry in [("ctrl+shift+z", "Scale to Window"), ("ctrl+shift+y", "Resize Guest to Window")]:
+    for combination, entry in [("ctrl+shift+z", "Scale to Window"), ("ctrl+shift+y", "Resize Guest to Window"),
+                               ("ctrl+shift+F4", "View Only")]:
         before = is_on(keys, window, entry)
         keys(combination)
         assert is_on(keys, window, entry) != before, entry

@@ -165,6 +165,8 @@ pub enum Action {
     ResizeToWindow,
     /// The guest's screen and nothing else.
     FullScreen,
+    /// Keeps keys and the pointer from the guest.
+    ViewOnly,
     /// Shows the guest's screen.
     ShowConsole,
     /// Shows the guest's serial port.
@@ -216,7 +218,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 75] = [
+    pub const ALL: [Self; 76] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -275,6 +277,7 @@ impl Action {
         Self::ScaleToWindow,
         Self::ResizeToWindow,
         Self::FullScreen,
+        Self::ViewOnly,
         Self::ShowConsole,
         Self::ShowSerial,
         Self::ShowSnapshots,
@@ -364,6 +367,7 @@ impl Action {
             Self::ScaleToWindow => (GuestWindow, "scale", gettext("Scale to _Window"), &["<Control><Shift>z"]),
             Self::ResizeToWindow => (GuestWindow, "resize", gettext("Resi_ze Guest to Window"), &["<Control><Shift>y"]),
             Self::FullScreen => (GuestWindow, "full-screen", gettext("F_ull Screen"), &["<Control><Shift>Return"]),
+            Self::ViewOnly => (GuestWindow, "view-only", gettext("View _Only"), &["<Control><Shift>F4"]),
             Self::ShowConsole => (GuestWindow, "console", gettext("_Console"), &["<Control><Shift>g"]),
             Self::ShowSerial => (GuestWindow, "serial", gettext("Serial _Port"), &["<Control><Shift>e"]),
             Self::ShowSnapshots => (GuestWindow, "snapshots", gettext("S_napshots"), &["<Control><Shift>n"]),

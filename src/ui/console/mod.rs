@@ -101,6 +101,21 @@ impl Console {
         self.queue_draw();
     }
 
+    /// Sets whether the guest is only looked at: keys and the pointer stay here.
+    pub fn set_view_only(&self, view_only: bool) {
+        self.imp().view_only.set(view_only);
+        if view_only {
+            self.let_go();
+        } else if self.has_focus() {
+            self.capture();
+        }
+    }
+
+    /// Whether the guest is only looked at.
+    pub fn is_view_only(&self) -> bool {
+        self.imp().view_only.get()
+    }
+
     /// Sets whether the guest is asked for a screen of the console's size, now and whenever that changes.
     pub fn set_resizes_guest(&self, resizes: bool) {
         self.imp().wish.borrow_mut().set_enabled(resizes);
@@ -158,7 +173,7 @@ impl Console {
     /// Takes the keyboard to the guest.
     pub fn capture(&self) {
         let imp = self.imp();
-        if imp.captured.get() || imp.client.borrow().is_none() {
+        if imp.captured.get() || imp.view_only.get() || imp.client.borrow().is_none() {
             return;
         }
         imp.captured.set(true);
@@ -388,6 +403,7 @@ impl Console {
     fn with_pointer(&self, act: impl FnOnce(&mut pointer::Pointer, &Client, &geometry::Placement)) {
         let imp = self.imp();
         let placement = geometry::Placement::new(imp.scaling.get(), imp.size.get(), (self.width(), self.height()));
+        let placement = placement.filter(|_| !imp.view_only.get());
         if let (Some(client), Some(placement)) = (&*imp.client.borrow(), placement) {
             act(&mut imp.pointer.borrow_mut(), client, &placement);
         }
@@ -432,6 +448,7 @@ mod imp {
         pub cursor: RefCell<Option<gdk::Cursor>>,
         pub size: Cell<(u32, u32)>,
         pub scaling: Cell<Scaling>,
+        pub view_only: Cell<bool>,
         pub keyboard: RefCell<Keyboard>,
         pub pointer: RefCell<Pointer>,
         pub captured: Cell<bool>,

@@ -50,8 +50,8 @@ impl MachineActions {
             .map(|action| {
                 let activated = activated.clone();
                 let made = match action {
-                    Action::ScaleToWindow | Action::ResizeToWindow | Action::FullScreen => {
-                        let initial = (action != Action::FullScreen).to_variant();
+                    Action::ScaleToWindow | Action::ResizeToWindow | Action::FullScreen | Action::ViewOnly => {
+                        let initial = matches!(action, Action::ScaleToWindow | Action::ResizeToWindow).to_variant();
                         let made = gio::SimpleAction::new_stateful(action.entry().name, None, &initial);
                         made.connect_activate(move |_, _| activated(action));
                         group.add_action(&made);
@@ -179,7 +179,10 @@ pub fn menu() -> gio::Menu {
     towards.insert_submenu(1, Some(&gettext("Send Other _Keys")), &keys_menu());
     menu.append_section(None, &towards);
     menu.append_section(None, &section(&[Action::InsertDisc, Action::EjectDisc]));
-    menu.append_section(None, &section(&[Action::ScaleToWindow, Action::ResizeToWindow, Action::FullScreen]));
+    menu.append_section(
+        None,
+        &section(&[Action::ScaleToWindow, Action::ResizeToWindow, Action::FullScreen, Action::ViewOnly]),
+    );
     menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
     menu.append_section(
         None,

@@ -56,7 +56,9 @@ pub struct GuestWindow {
     stack: adw::ViewStack,
     captured: bool,
     scaled: bool,
+    scaled_in_full_screen: bool,
     resizes_guest: bool,
+    view_only: bool,
     full_screen: bool,
 }
 
@@ -263,7 +265,9 @@ impl Component for GuestWindow {
             stack,
             captured: false,
             scaled: preferred.scale_to_window,
+            scaled_in_full_screen: preferred.scale_full_screen,
             resizes_guest: preferred.resize_to_window,
+            view_only: false,
             full_screen: false,
         };
         model.follow_guest();
@@ -307,6 +311,7 @@ impl Component for GuestWindow {
                 self.full_screen = full;
                 self.screen.set_full_screen(full);
                 self.actions.set_on(Action::FullScreen, full);
+                self.fit_screen();
             }
             GuestWindowMsg::OnNetwork { change: true } => {
                 self.stack.set_visible_child_name(DETAILS);
@@ -381,10 +386,16 @@ impl GuestWindow {
         self.actions.enable_port(self.shows(SERIAL));
     }
 
+    /// Whether the picture is scaled where it is now: in its window, or in full screen.
+    fn scaled(&mut self) -> &mut bool {
+        if self.full_screen { &mut self.scaled_in_full_screen } else { &mut self.scaled }
+    }
+
     /// Has the picture fit the window, and the guest's screen, as it was chosen.
-    fn fit_screen(&self) {
-        self.screen.set_scaled(self.scaled);
-        self.actions.set_on(Action::ScaleToWindow, self.scaled);
+    fn fit_screen(&mut self) {
+        let scaled = *self.scaled();
+        self.screen.set_scaled(scaled);
+        self.actions.set_on(Action::ScaleToWindow, scaled);
         self.screen.set_resizes_guest(self.resizes_guest);
         self.actions.set_on(Action::ResizeToWindow, self.resizes_guest);
     }
@@ -415,12 +426,18 @@ impl GuestWindow {
             Action::Screenshot => screenshot::save(&self.backend, &self.place, &self.guest),
             Action::InsertDisc | Action::EjectDisc => self.change_disc(action == Action::EjectDisc),
             Action::ScaleToWindow => {
-                self.scaled = !self.scaled;
+                let scaled = self.scaled();
+                *scaled = !*scaled;
                 self.fit_screen();
             }
             Action::ResizeToWindow => {
                 self.resizes_guest = !self.resizes_guest;
                 self.fit_screen();
+            }
+            Action::ViewOnly => {
+                self.view_only = !self.view_only;
+                self.screen.set_view_only(self.view_only, &self.guest);
+                self.actions.set_on(Action::ViewOnly, self.view_only);
             }
             Action::FullScreen => {
                 self.stack.set_visible_child_name(CONSOLE);

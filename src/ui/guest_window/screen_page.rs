@@ -93,6 +93,12 @@ impl ScreenPage {
         self.console.set_scaling(if scaled { Scaling::Fit } else { Scaling::Original });
     }
 
+    /// Sets whether the person's keys and pointer stay here.
+    pub fn set_view_only(&mut self, view_only: bool, guest: &GuestView) {
+        self.console.set_view_only(view_only);
+        self.show_notice(guest);
+    }
+
     /// Sets whether the guest's screen is to have the size of the console.
     pub fn set_resizes_guest(&self, resizes: bool) {
         self.console.set_resizes_guest(resizes);
@@ -133,7 +139,7 @@ impl ScreenPage {
         self.show_notice(guest);
     }
 
-    /// What must be known of a guest whose picture stands still.
+    /// What must be known of a guest whose picture stands still, or that is only looked at.
     fn show_notice(&self, guest: &GuestView) {
         let text = match &guest.state {
             GuestState::Paused { reason: None } => Some(gettext("Paused")),
@@ -143,6 +149,9 @@ impl ScreenPage {
                 "The guest ran into an internal error and stands still: {reason}. Reset it, or force it off.",
                 &[("reason", reason)],
             )),
+            state if self.console.is_view_only() && state.is_active() => {
+                Some(gettext("View only: keys and the pointer do not reach the guest"))
+            }
             _ => None,
         };
         self.notice.set_visible(text.is_some());

@@ -33,6 +33,8 @@ pub struct Preferences {
     pub version: u32,
     /// Whether a guest's picture fills a new window.
     pub scale_to_window: bool,
+    /// Whether it fills the display in full screen.
+    pub scale_full_screen: bool,
     /// Whether guests are asked to have the size of a new window.
     pub resize_to_window: bool,
     /// Whether to ask before a guest is forced off.
@@ -60,6 +62,7 @@ impl Default for Preferences {
         Self {
             version: VERSION,
             scale_to_window: true,
+            scale_full_screen: true,
             resize_to_window: true,
             confirm_force_off: true,
             confirm_reset: false,

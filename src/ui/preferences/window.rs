@@ -63,6 +63,11 @@ fn groups() -> [(String, Vec<Choice>); 3] {
                     |preferences| &mut preferences.scale_to_window,
                 ),
                 (
+                    gettext("Scale in Full Screen"),
+                    gettext("It fills the display, also where it does not fill its window."),
+                    |preferences| &mut preferences.scale_full_screen,
+                ),
+                (
                     gettext("Resize Guest to Window"),
                     gettext("A guest with a virtio screen is asked for a screen of its window’s size."),
                     |preferences| &mut preferences.resize_to_window,
