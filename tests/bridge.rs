@@ -34,7 +34,7 @@ fn a_guest_in_a_bridge_reaches_its_neighbour_and_leaves_no_interface_behind() {
         let home = Home::default();
         let root = linux::copy_root(&native, home.path());
         let (kernel, network) = (native.join("vmlinux"), format!("bridge=br0,mac={MAC},queues=2"));
-        let boot = ["--kernel", kernel.to_str().unwrap(), "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
+        let boot = ["--kernel", kernel.to_str().unwrap(), "--cmdline", linux::COMMAND_LINE];
         let create = ["create", "web", "--memory", "256MiB", "--disk", root.to_str().unwrap(), "--network", &network];
 
         home.done(&[&create[..], &boot].concat());
@@ -111,7 +111,7 @@ fn users_get_into_a_bridge_that_root_has_allowed_and_outlive_it() {
         let home = Home::default();
         let root = linux::copy_root(&native, home.path());
         let kernel = native.join("vmlinux");
-        let boot = ["--kernel", kernel.to_str().unwrap(), "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
+        let boot = ["--kernel", kernel.to_str().unwrap(), "--cmdline", linux::COMMAND_LINE];
         let create =
             ["create", "web", "--memory", "256MiB", "--disk", root.to_str().unwrap(), "--network", "bridge=br0"];
         home.done(&[&create[..], &boot].concat());

@@ -121,7 +121,7 @@ fn started(native: &Path, network: &str) -> (Home, Shell) {
         "--kernel",
         kernel.to_str().unwrap(),
         "--cmdline",
-        "console=ttyS0 root=/dev/vda rw init=/init",
+        linux::COMMAND_LINE,
     ]);
     home.done(&["start", "web"]);
     let mut shell = Shell::new(&home, "web");

@@ -125,15 +125,14 @@ impl Place {
     }
 
     fn configure(&self, config: &mut MachineConfig) {
-        let command_line = "console=ttyS0 root=/dev/vda rw init=/init \
-                            run=cd~/tmp~&&~tar~-xf~/dev/vdb~&&~sh~-e~./script";
+        let script = "cd~/tmp~&&~tar~-xf~/dev/vdb~&&~sh~-e~./script";
         config.memory = 256 * MIB;
         config.memory_backing = self.backing;
         config.graphics = Graphics::Virtio;
         config.boot = Boot::Linux(LinuxBoot {
             kernel: File::open(self.native.join("vmlinux")).unwrap(),
             initrd: None,
-            command_line: command_line.to_owned(),
+            command_line: format!("{} run={script}", linux::COMMAND_LINE),
         });
         let raw = |id: &str, name: &str| disk(id, &self.path(name), Format::Raw);
         config.disks = vec![raw("root", "root.ext4"), raw("tools", "tools.tar"), raw("work", "work")];

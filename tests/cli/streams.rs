@@ -56,7 +56,7 @@ fn a_linux_guests_devices_are_reached_by_the_shell() {
     let root = linux::copy_root(&native, home.path());
     let (kernel, tools) = (native.join("vmlinux"), linux::tools(home.path(), "", &["vsock"]));
     let [kernel, root, tools] = [&kernel, &root, &tools].map(|path| path.to_str().unwrap());
-    let boot = ["--kernel", kernel, "--cmdline", "console=ttyS0 root=/dev/vda rw init=/init"];
+    let boot = ["--kernel", kernel, "--cmdline", linux::COMMAND_LINE];
     let devices = ["--disk", root, "--disk", tools, "--network", "none", "--vsock", "cid=5"];
     home.done(&[&["create", "web", "--memory", "256MiB", "--start"], &boot[..], &devices].concat());
     let type_to = |port: &[&str], text: &str| {

@@ -68,6 +68,10 @@ pub fn copy_root(native: &Path, folder: &Path) -> PathBuf {
     root
 }
 
+/// The native test kernel's command line. On a machine that does a lot else the kernel would find that one clock is not as fast as the
+/// other, and write so into the middle of what the guest says.
+pub const COMMAND_LINE: &str = "console=ttyS0 root=/dev/vda rw init=/init tsc=nowatchdog";
+
 /// Memory of a guest in a worker, in bytes.
 pub const WORKER_MEMORY: u64 = 512 << 20;
 
@@ -81,11 +85,8 @@ pub fn start_worker(change: impl FnOnce(&mut Definition)) -> Option<(Guest, temp
         definition.memory = Size(WORKER_MEMORY);
         definition.disks.clear();
         definition.add_disk(DiskDefinition::new(root, DiskFormat::Raw));
-        definition.kernel = Some(KernelDefinition {
-            path: native.join("vmlinux"),
-            initrd: None,
-            cmdline: "console=ttyS0 root=/dev/vda rw init=/init".to_owned(),
-        });
+        definition.kernel =
+            Some(KernelDefinition { path: native.join("vmlinux"), initrd: None, cmdline: COMMAND_LINE.to_owned() });
         change(definition);
     })?;
     Some((guest, folder))
@@ -106,7 +107,7 @@ impl Linux {
         let (kvm, native) = (kvm::open()?, native()?);
         let folder = tempfile::Builder::new().prefix("lodge").tempdir().unwrap();
         let root = copy_root(&native, folder.path());
-        let command_line = format!("console=ttyS0 root=/dev/vda rw init=/init run={}", commands.replace(' ', "~"));
+        let command_line = format!("{COMMAND_LINE} run={}", commands.replace(' ', "~"));
         let boot = LinuxBoot { kernel: File::open(native.join("vmlinux")).unwrap(), initrd: None, command_line };
         let guest = machine(kvm, |config| {
             config.memory = 512 << 20;
