@@ -78,10 +78,14 @@ pub fn popup(list: &impl IsA<gtk::Widget>, place: &gdk::Rectangle, model: &gio::
     menu.connect_closed(move |menu| {
         let (menu, list) = (menu.clone(), list.clone());
         glib::idle_add_local_once(move || {
-            menu.unparent();
             if let Some(list) = list.upgrade() {
                 list.remove_css_class("with-menu");
+                // GTK gives the keyboard back to the menu's parent with the next frame, when it has none any more.
+                if list.root().is_some_and(|root| root.focus().is_none()) {
+                    list.grab_focus();
+                }
             }
+            menu.unparent();
         });
     });
     // GTK puts the separators between the sections when it is idle, and gives a menu that is open no more room for them.
