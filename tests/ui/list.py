@@ -1,6 +1,7 @@
 """Guests that were made elsewhere are listed, searched, renamed to a taken name in vain, and deleted."""
 
 import os
+import re
 import subprocess
 
 from driver import Atspi, run, wait_for
@@ -83,6 +84,33 @@ def all_columns(window):
     assert edge(window) == usual, (edge(window), usual)
 
 
+def smallest(application):
+    """In the smallest window the rows have the same room at both sides, and names are not cut off to nothing."""
+    application.stop()
+    path = os.path.join(os.environ["XDG_CONFIG_HOME"], "lodge", "window.toml")
+    text = re.sub(r"(?m)^width = .*$", "width = 360", settings())
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    lodgectl("create", "card", "--testcard", "--start")
+    application.start()
+    window = application.window("Lodge")
+    card = window.find("list item", "card, Running")
+    name = card.find("label", "card")
+    extents = lambda widget: widget.accessible.get_component_iface().get_extents(Atspi.CoordType.WINDOW)
+
+    def is_even():
+        (row, whole) = (extents(card), extents(window))
+        return row.x > 12 and row.x + row.width == whole.width - row.x
+
+    wait_for("the rows are in the middle", is_even)
+    application.screenshot("smallest")
+    assert extents(window).width < 640, extents(window).width
+    assert extents(name).width > 40, extents(name).width
+    lodgectl("destroy", "card")
+    lodgectl("delete", "card")
+    return window
+
+
 def settings():
     """What is remembered of the list."""
     path = os.path.join(os.environ["XDG_CONFIG_HOME"], "lodge", "window.toml")
@@ -146,6 +174,9 @@ def test(application):
         lodgectl("delete", name)
 
     all_columns(window)
+
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        window = smallest(application)
 
     # Another program renames and deletes.
     lodgectl("rename", "post", "zebra")

@@ -24,6 +24,8 @@ use crate::ui::{
 
 /// How wide the picture of a screen is, in logical pixels.
 const SCREEN_WIDTH: i32 = 64;
+/// How many characters of the name there is room for at least.
+const NAME_WIDTH: i32 = 8;
 
 glib::wrapper! {
     /// The row.
@@ -72,6 +74,8 @@ impl GuestRow {
             label.set_xalign(0.0);
             label.set_ellipsize(pango::EllipsizeMode::End);
         }
+        // However much is shown of guests, they can be told apart.
+        imp.name.set_width_chars(NAME_WIDTH);
         imp.warning.set_icon_name(Some("dialog-warning-symbolic"));
         imp.warning.set_css_classes(&["warning"]);
         imp.warning.set_accessible_role(gtk::AccessibleRole::Img);
