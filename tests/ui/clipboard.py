@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from driver import TIMEOUT, run, wait_for
-from guests import Serial, details_of, lodgectl
+from guests import Details, Serial, lodgectl
 
 CACHE = os.environ.get("LODGE_TEST_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", ""), "lodge-test")
 KERNEL = os.path.join(CACHE, "guest-kernel")
@@ -112,12 +112,12 @@ def test(application):
 
     # It is switched off in the window while the guest runs, and then the guest gets nothing, whoever has the keyboard.
     application.keys("ctrl+shift+o")
-    details = details_of(guest)
+    details = Details(guest)
     details.find("list item", contains="Display").click()
     details.find("check box", "Shared Clipboard").press()
-    details.wait_for_text("This applies at once.")
+    details.bar.wait_for_text("This applies at once.")
     application.screenshot("details")
-    application.keys("ctrl+shift+a")
+    details.apply(application)
     wait_for("it is stored", lambda: "clipboard = false" in definition())
     application.keys("ctrl+shift+g")
     guest.find("image", "Screen of the guest").click()

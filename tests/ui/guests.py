@@ -61,12 +61,38 @@ def export(application, window):
         return list(csv.DictReader(file))
 
 
-def details_of(window):
+class Details(Widget):
     """The page of what the guest of a window consists of; what is looked for in it is found sooner."""
-    page = window.find("list", "Hardware")
-    while next(page.all("push button", "Apply"), None) is None:
-        page = Widget(page.accessible.get_parent())
-    return Widget(page.accessible.get_parent())
+
+    def __init__(self, window):
+        page = window.find("list", "Hardware")
+        while next(page.all("push button", "Close this notice"), None) is None:
+            page = Widget(page.accessible.get_parent())
+        super().__init__(page.accessible)
+        # Where toasts appear, and below that the bar that says what can be done with the changes.
+        self.toasts, self.bar = wait_for("the bar below the details", self._around)
+
+    def apply(self, application):
+        """Applies what was changed. While that is being judged once more, keys are lost."""
+        apply, revert = (self.bar.find("push button", name) for name in ("Apply", "Revert"))
+        wait_for("it can be applied", lambda: apply.sensitive)
+
+        def is_applied():
+            if apply.sensitive:
+                application.keys("ctrl+shift+a")
+            return not revert.sensitive
+
+        wait_for("it is applied", is_applied)
+
+    def _around(self):
+        inside = self
+        while inside.role not in ("frame", "window"):
+            outside = Widget(inside.accessible.get_parent())
+            for other in outside.children():
+                if other.accessible != inside.accessible and next(other.all("push button", "Apply"), None):
+                    return inside, other
+            inside = outside
+        return None
 
 
 class Serial:

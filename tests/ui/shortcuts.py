@@ -8,7 +8,7 @@ import re
 import socket
 
 from driver import Atspi, run, wait_for
-from guests import Serial, details_of, lodgectl, state
+from guests import Details, Serial, lodgectl, state
 from media import rescue_image
 
 TABLE = os.path.join(os.path.dirname(__file__), "../../src/ui/actions/mod.rs")
@@ -178,7 +178,7 @@ def of_the_window(keys, window):
     for key, page in [("g", "Console"), ("e", "Serial Port"), ("n", "Snapshots"), ("x", "Performance"), ("o", "Details")]:
         keys(f"ctrl+shift+{key}")
         wait_for(f"{page} is shown", lambda: window.find(name=page).has(Atspi.StateType.PRESSED))
-    of_the_details(keys, details_of(window))
+    of_the_details(keys, Details(window))
     of_the_port(keys, window)
     keys("ctrl+shift+h")
     wait_for("it is saved", lambda: state("card") == "saved")
@@ -199,11 +199,11 @@ def of_the_details(keys, page):
     page.find("list item", contains="Overview").click()
     description = page.find("text", "Description")
     description.enter("one")
-    wait_for("it can be reverted", lambda: page.find("push button", "Revert").sensitive)
+    wait_for("it can be reverted", lambda: page.bar.find("push button", "Revert").sensitive)
     keys("ctrl+shift+u")
     wait_for("it is forgotten", lambda: page.find("text", "Description").entered == "")
     page.find("text", "Description").enter("two")
-    wait_for("it can be applied", lambda: page.find("push button", "Apply").sensitive)
+    wait_for("it can be applied", lambda: page.bar.find("push button", "Apply").sensitive)
     keys("ctrl+shift+a")
     wait_for("it is stored", lambda: "two" in lodgectl("info", "card"))
     page.find("list item", contains="CD-ROM Drive cdrom0").click()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 from driver import TIMEOUT, Atspi, run, wait_for
-from guests import Serial, details_of, lodgectl
+from guests import Details, Serial, lodgectl
 from media import rescue_image
 from nameless import Tour
 from notifications import Notifications
@@ -71,7 +71,7 @@ def snapshots(application, tour, window):
 
 def details(application, tour, window):
     application.keys("ctrl+shift+o")
-    window = details_of(window)
+    window = Details(window)
     hardware = window.find("list", "Hardware")
     for entry in HARDWARE:
         # Down from the first one on.
@@ -110,13 +110,13 @@ def listening(application, tour, main):
     window.wait_for_text("Running")
     application.keys("ctrl+shift+q")
     dialog = application.dialog("“card” Is Shown on the Network")
-    dialog.wait_for_text("Its definition has VNC viewers let in")
+    dialog.wait_for_text("Its settings let VNC viewers in")
     address = json.loads(lodgectl("vnc", "card", "--json"))["address"]
     for fact in (f"Address: {address}", "Password: geheim", "SHA-256 fingerprint of the certificate: "):
         dialog.wait_for_text(fact)
     tour.see(dialog, "listening")
     dialog.find("push button", contains="hange…").press()
-    details_of(window).wait_for_text("Viewers on the Network")
+    Details(window).wait_for_text("Viewers on the Network")
 
 
 def test(application):

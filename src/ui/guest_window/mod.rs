@@ -201,6 +201,12 @@ impl Component for GuestWindow {
                 },
 
                 #[local_ref]
+                changes -> gtk::ActionBar {
+                    #[watch]
+                    set_visible: model.stack.visible_child_name().as_deref() == Some(DETAILS),
+                },
+
+                #[local_ref]
                 jobs -> gtk::Box {},
 
                 gtk::Label {
@@ -274,6 +280,7 @@ impl Component for GuestWindow {
         model.fit_screen();
         let (toasts, jobs) = (&toasts, model.place.jobs.widget());
         let switcher = &page_switcher(&model.stack);
+        let changes = &model.details.widgets().bar.clone();
         let widgets = view_output!();
         let input = sender.input_sender().clone();
         relm4::spawn_local(async move {

@@ -183,6 +183,7 @@ impl Component for Details {
     type CommandOutput = DetailsCommand;
 
     view! {
+        #[root]
         gtk::Box {
             set_orientation: gtk::Orientation::Vertical,
 
@@ -241,30 +242,32 @@ impl Component for Details {
                         },
                     },
                     append: &model.bin,
-                    gtk::ActionBar {
-                        #[watch]
-                        set_revealed: model.can.revert || model.busy,
-                        #[local_ref]
-                        pack_start = changes -> gtk::Label {
-                            set_width_chars: 12,
-                            #[watch]
-                            set_label: &model.state_of_changes(),
-                        },
-                        pack_end = &gtk::Button {
-                            add_css_class: "suggested-action",
-                            set_button_text: &gettext("_Apply"),
-                            set_action_name: Some(&Action::ApplyDetails.detailed_name()),
-                            set_tooltip_text: Some(&Action::ApplyDetails.tooltip()),
-                        },
-                        pack_end = &gtk::Button {
-                            set_button_text: &gettext("Re_vert"),
-                            set_action_name: Some(&Action::RevertDetails.detailed_name()),
-                            set_tooltip_text: Some(&Action::RevertDetails.tooltip()),
-                        },
-                    },
                 },
             },
-        }
+        },
+        // The window has it below the page, and below its toasts, which must not cover it.
+        #[name = "bar"]
+        gtk::ActionBar {
+            #[watch]
+            set_revealed: model.can.revert || model.busy,
+            #[local_ref]
+            pack_start = changes -> gtk::Label {
+                set_width_chars: 12,
+                #[watch]
+                set_label: &model.state_of_changes(),
+            },
+            pack_end = &gtk::Button {
+                add_css_class: "suggested-action",
+                set_button_text: &gettext("_Apply"),
+                set_action_name: Some(&Action::ApplyDetails.detailed_name()),
+                set_tooltip_text: Some(&Action::ApplyDetails.tooltip()),
+            },
+            pack_end = &gtk::Button {
+                set_button_text: &gettext("Re_vert"),
+                set_action_name: Some(&Action::RevertDetails.detailed_name()),
+                set_tooltip_text: Some(&Action::RevertDetails.tooltip()),
+            },
+        },
     }
 
     fn init(init: DetailsInit, _root: Self::Root, sender: ComponentSender<Self>) -> ComponentParts<Self> {
