@@ -9,7 +9,8 @@
 //! - [`switch`]: what they and `lodge-switch` say to each other about isolated networks.
 //! - [`qmp`]: the control protocol. [`rfb`]: the screen protocol.
 //! - [`vmm`]: the engine: machine, vCPUs, buses, devices.
-//! - [`qcow2`]: the structures of that image format. [`progress`]: how far a long operation is.
+//! - [`qcow2`]: the structures of that image format. [`progress`]: how far a long operation is. [`system_error`]: what the system
+//!   says of a failure, in words.
 //! - [`screen`], [`input`], [`clipboard`]: what a screen, what keys and pointers and what a shared clipboard are.
 //!
 //! The desktop application's own code (`src/main.rs`, `src/ui/`) belongs to the `lodge` binary, and the address translator's and
@@ -27,5 +28,6 @@ pub mod qmp;
 pub mod rfb;
 pub mod screen;
 pub mod switch;
+pub mod system_error;
 pub mod vmm;
 pub mod worker;

@@ -10,6 +10,7 @@ use crate::{
         snapshots::SnapshotError, storage::StorageError, supervisor::SupervisorError,
         virtual_networks::VirtualNetworkError,
     },
+    system_error::words,
 };
 
 /// Why a verb did not do what it was to do. Every text says what happened and how to mend it, on one line.
@@ -63,7 +64,7 @@ pub enum CliError {
     #[error(transparent)]
     Key(#[from] UnknownKey),
     /// A file or the terminal could not be read or written.
-    #[error("{what}: {source}. {mend}")]
+    #[error("{what}: {}. {mend}", words(source))]
     Io {
         /// What was read or written.
         what: String,

@@ -21,6 +21,7 @@ use crate::{
         paths::Paths,
     },
     rfb::gate::{Gate, Password, Rules},
+    system_error::{not_listening, words},
 };
 
 /// A password file is not longer, in bytes: a password and the end of its line.
@@ -116,7 +117,7 @@ impl Vnc {
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
-        let (listener, address) = bind.await.map_err(CliError::io(address, "Choose another address or port"))?;
+        let (listener, address) = bind.await.map_err(|error| CliError::Other(not_listening(address, &error)))?;
         place.address = Some(address);
         if self.json {
             context.output.json_line(&place)?;
@@ -211,7 +212,9 @@ pub(super) fn password_in(file: &Path) -> Result<(Password, String)> {
 
 fn report(trouble: ViewerTrouble) {
     match trouble {
-        ViewerTrouble::NotTaken(error) => error::say("warning", format!("a viewer could not be served: {error}")),
+        ViewerTrouble::NotTaken(error) => {
+            error::say("warning", format!("a viewer could not be served: {}", words(&error)))
+        }
         ViewerTrouble::Gone(address, error) => {
             error::say("note", format!("the viewer at {address} has gone: {error}"));
         }

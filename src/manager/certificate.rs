@@ -19,6 +19,7 @@ use tokio_rustls::{
 use uuid::Uuid;
 
 use super::{atomic_file, paths::Paths};
+use crate::system_error::words;
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,7 @@ pub enum CertificateError {
     #[error("a certificate could not be made: {0}")]
     Make(#[from] rcgen::Error),
     /// It could not be kept.
-    #[error("{}: {source}. Make room, or the folder writable", path.display())]
+    #[error("{}: {}. Make room, or the folder writable", path.display(), words(source))]
     Keep {
         /// Where.
         path: PathBuf,

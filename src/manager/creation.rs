@@ -14,6 +14,7 @@ use super::{
     storage::{Access, device},
     testcard,
 };
+use crate::system_error::words;
 
 /// A disk image to be made in the default pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub enum CreationError {
     #[error(transparent)]
     Media(#[from] MediaError),
     /// A device that was chosen cannot be opened.
-    #[error("{}: {error}. {}", path.display(), device::mend(path, error).as_deref().unwrap_or("Choose another one"))]
+    #[error("{}: {}. {}", path.display(), words(error), device::mend(path, error).as_deref().unwrap_or("Choose another one"))]
     Device {
         /// The device.
         path: PathBuf,

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::system_error::words;
 use rustix::fs::OFlags;
 use serde::Serialize;
 
@@ -91,7 +92,7 @@ pub struct Media {
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     /// It cannot be opened or read.
-    #[error("{}: {source}. Choose a file that exists and that you may read", path.display())]
+    #[error("{}: {}. Choose a file that exists and that you may read", path.display(), words(source))]
     Io {
         /// The file.
         path: PathBuf,

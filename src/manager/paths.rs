@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::system_error::words;
 use uuid::Uuid;
 
 /// The folders of one person's guests. Cheap to clone.
@@ -30,7 +31,7 @@ pub enum PathsError {
     #[error("there is no home folder for the guests. Set HOME or XDG_DATA_HOME to an absolute path")]
     NoHome,
     /// A folder could not be made or read.
-    #[error("{}: {source}. Make this folder writable for you, or choose another one with {variable}", path.display())]
+    #[error("{}: {}. Make this folder writable for you, or choose another one with {variable}", path.display(), words(source))]
     Folder {
         /// The folder.
         path: PathBuf,

@@ -22,6 +22,7 @@ pub mod repair;
 pub mod shrink;
 pub mod tables;
 
+use crate::system_error::words;
 use std::{
     fs::File,
     io::{self, Seek, SeekFrom},
@@ -37,7 +38,7 @@ pub const MAGIC: &[u8] = b"QFI\xfb";
 #[derive(Debug, thiserror::Error)]
 pub enum Qcow2Error {
     /// It could not be read or written.
-    #[error(transparent)]
+    #[error("{}", words(.0))]
     Io(#[from] io::Error),
     /// It is no qcow2 image, or its header or one of its tables makes no sense.
     #[error("{0}. Restore it from a backup, or try to save what it holds with \"lodgectl disk convert\"")]

@@ -32,7 +32,10 @@ use vm_memory::mmap::MmapRegionError;
 use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
 
 use super::encoding::row_part;
-use crate::screen::{Rect, Surface};
+use crate::{
+    screen::{Rect, Surface},
+    system_error::words,
+};
 
 /// Bytes of a pixel.
 const PIXEL: usize = 4;
@@ -43,7 +46,7 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
     /// Its descriptor cannot be asked, or it cannot be mapped.
-    #[error("the screen's memory cannot be used: {0}")]
+    #[error("the screen's memory cannot be used: {}", words(.0))]
     Io(#[from] io::Error),
     /// It could be cut off, or is no memory.
     #[error("what the server shares is not memory that keeps its size")]

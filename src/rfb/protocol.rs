@@ -6,7 +6,7 @@
 use super::clipboard::ClipboardMessage;
 use super::fence::Fence;
 use super::pixel_format::{FormatError, PixelFormat};
-use crate::screen::Rect;
+use crate::{screen::Rect, system_error::words};
 use std::io::{self, Read};
 
 /// Viewers without [`ClipboardMessage`]s may paste this many bytes of text; what is longer is read and cut off.
@@ -27,7 +27,7 @@ pub const END_OF_CONTINUOUS_UPDATES: u8 = 150;
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
     /// The connection failed or ended, perhaps within a message.
-    #[error("the connection ended: {0}")]
+    #[error("the connection ended: {}", words(.0))]
     Io(#[from] io::Error),
     /// The peer's first line is not `RFB xxx.yyy`.
     #[error("the peer does not speak RFB. connect a VNC viewer to a VNC server")]

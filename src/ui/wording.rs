@@ -3,12 +3,15 @@
 use std::{io, time::SystemTime};
 
 use gtk::glib;
-use lodge::manager::{
-    definition::{NetworkDefinition, NetworkKind},
-    guests::GuestView,
-    host::Verdict,
-    media::{MediaError, MediaKind},
-    supervisor::GuestState,
+use lodge::{
+    manager::{
+        definition::{NetworkDefinition, NetworkKind},
+        guests::GuestView,
+        host::Verdict,
+        media::{MediaError, MediaKind},
+        supervisor::GuestState,
+    },
+    system_error::words,
 };
 
 use crate::ui::i18n::{gettext, gettext_f};
@@ -163,7 +166,7 @@ pub fn media_error(error: &MediaError) -> String {
         MediaError::Io { source, .. } => match source.kind() {
             io::ErrorKind::NotFound => gettext("There is no such file."),
             io::ErrorKind::PermissionDenied => gettext("You may not read this file."),
-            _ => gettext_f("The file cannot be read: {reason}", &[("reason", &source.to_string())]),
+            _ => gettext_f("The file cannot be read: {reason}", &[("reason", &words(source))]),
         },
         MediaError::NotAFile { .. } => gettext("This is a folder or a device, not an image. Choose a file."),
         MediaError::Empty(_) => gettext("The file is empty. Download or copy it again."),

@@ -37,6 +37,7 @@ use std::{
 use crate::{
     input::InputSink,
     screen::Screen,
+    system_error::words,
     vmm::{
         block::BlockError,
         boot::{firmware::FirmwareError, linux::LinuxBootError},
@@ -100,7 +101,7 @@ pub enum MachineError {
     #[error(transparent)]
     Ram(#[from] MemoryError),
     /// Other memory could not be had.
-    #[error("{len} bytes of {what} could not be allocated: {source}. give the guest less memory")]
+    #[error("{len} bytes of {what} could not be allocated: {}. give the guest less memory", words(source))]
     Memory {
         /// What for.
         what: &'static str,
@@ -119,7 +120,7 @@ pub enum MachineError {
     #[error("the kernel's file has changed since the guest's start. force the guest off and start it again")]
     KernelChanged,
     /// A device could not be made.
-    #[error("the device {label} could not be made: {source}")]
+    #[error("the device {label} could not be made: {}", words(source))]
     Device {
         /// Its label.
         label: String,

@@ -64,6 +64,7 @@ use crate::{
         types::{BalloonInfo, RunState, ShutdownCause, TrayMoved},
     },
     rfb::server::ViewerEvent,
+    system_error::words,
     vmm::{
         block::limits::Limits,
         machine::{DiskSnapshot, MachineEvent},
@@ -436,7 +437,7 @@ impl Driver {
     fn resume(&mut self) -> Result<(), MachineFault> {
         // From now on its saved state would not fit its disks.
         if let Some(file) = self.wiring.restored.as_ref().and_then(|restored| restored.consumed.as_ref()) {
-            consume(file).map_err(|error| format!("its saved state could not be removed: {error}"))?;
+            consume(file).map_err(|error| format!("its saved state could not be removed: {}", words(&error)))?;
         }
         self.wiring.restored = None;
         self.machine.resume()?;

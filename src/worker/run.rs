@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     rfb,
+    system_error::words,
     vmm::{
         block::{self, Durability, Format, Image, errors::ErrorPolicy, ring::Ring},
         machine::{
@@ -74,7 +75,7 @@ pub unsafe fn run() -> ExitCode {
     };
     let log = match Log::new(files.log) {
         Ok(log) => log,
-        Err(error) => return refuse(&format!("the log cannot be used: {error}")),
+        Err(error) => return refuse(&format!("the log cannot be used: {}", words(&error))),
     };
     start_log(&log);
     let reporter = Arc::new(Reporter::new(files.exit_report, Some(Arc::clone(&log))));

@@ -17,6 +17,7 @@ use lodge::{
         Backend, BootServer, Forward, LAUNCH_FD, LAUNCH_VERSION, Launch, Reply, Request, State, Task, read_message,
         write_message,
     },
+    system_error::words,
     worker::{
         descriptors::{Inherited, read_launch},
         process,
@@ -103,7 +104,7 @@ fn begin(launch: &Launch, feed: OwnedFd) -> Result<Active, String> {
             io::ErrorKind::NotFound => {
                 "passt is not installed. Install it (\"apt-get install passt\"), or write backend = \"auto\"".to_owned()
             }
-            _ => format!("passt cannot be started ({error}). Mend that, or write backend = \"auto\""),
+            _ => format!("passt cannot be started ({}). Mend that, or write backend = \"auto\"", words(&error)),
         }),
     }
 }

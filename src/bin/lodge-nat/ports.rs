@@ -4,7 +4,10 @@
 
 use std::io;
 
-use lodge::nat::{Forward, Protocol};
+use lodge::{
+    nat::{Forward, Protocol},
+    system_error::words,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
 /// Looks whether the host's end of a forward can be had at this moment; an error says why not and how to mend it.
@@ -21,7 +24,7 @@ pub fn check(forward: &Forward) -> Result<(), String> {
             io::ErrorKind::PermissionDenied => {
                 format!("{protocol} port {host} is root's. Choose one from 1024 on")
             }
-            _ => format!("{protocol} port {host} cannot be had: {error}. Choose another"),
+            _ => format!("{protocol} port {host} cannot be had: {}. Choose another", words(&error)),
         }
     })
 }

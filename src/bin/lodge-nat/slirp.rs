@@ -21,6 +21,7 @@ use libslirp::{Context, Handler, PollEvents};
 use libslirp_sys::{SlirpConfig, in_addr, slirp_add_hostfwd, slirp_remove_hostfwd};
 use lodge::{
     nat::{BootServer, Carrier, Forward, Protocol, State},
+    system_error::words,
     vmm::net::stream::{self, LONGEST, PREFIX},
 };
 
@@ -278,7 +279,7 @@ impl Slirp {
         if added < 0 {
             let error = io::Error::last_os_error();
             ports::check(forward)?;
-            return Err(format!("{forward} could not be forwarded: {error}. Choose another port"));
+            return Err(format!("{forward} could not be forwarded: {}. Choose another port", words(&error)));
         }
         self.forwards.push(*forward);
         self.kept.tell(&self.forwards);

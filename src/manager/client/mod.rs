@@ -30,7 +30,10 @@ pub use disks::{DiskFile, DiskSnapshot, MergeFiles};
 pub use typing::TYPING_INTERVAL;
 
 use super::socket;
-use crate::qmp::{codec, message::Command};
+use crate::{
+    qmp::{codec, message::Command},
+    system_error::words,
+};
 
 /// How long a request may take when the caller does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,7 +84,7 @@ pub enum ClientError {
 
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {
-        Self::Connect(error.to_string())
+        Self::Connect(words(&error))
     }
 }
 

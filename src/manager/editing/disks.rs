@@ -2,15 +2,18 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::manager::{
-    creation::{self, CreationError},
-    definition::{Definition, DiskBus, DiskDefinition, DiskFormat},
-    library::{Library, LibraryError},
-    pool::{NewVolume, Pool, PoolError, Pools, PoolsError, Target},
-    storage::{
-        create::Preallocation,
-        users::{Use, users},
+use crate::{
+    manager::{
+        creation::{self, CreationError},
+        definition::{Definition, DiskBus, DiskDefinition, DiskFormat},
+        library::{Library, LibraryError},
+        pool::{NewVolume, Pool, PoolError, Pools, PoolsError, Target},
+        storage::{
+            create::Preallocation,
+            users::{Use, users},
+        },
     },
+    system_error::words,
 };
 
 /// What a new disk is.
@@ -61,7 +64,7 @@ pub enum DiskError {
         reason: String,
     },
     /// The image is still there.
-    #[error("the disk was taken out, but {} could not be deleted: {error}. Delete it by hand", path.display())]
+    #[error("the disk was taken out, but {} could not be deleted: {}. Delete it by hand", path.display(), words(error))]
     Left {
         /// The image.
         path: PathBuf,
@@ -132,7 +135,7 @@ pub fn reason_to_keep(library: &Library, pools: &Pools, definition: &Definition,
     match fs::symlink_metadata(&disk.path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Some("it is not a plain file".to_owned()),
-        Err(error) => return Some(error.to_string()),
+        Err(error) => return Some(words(&error)),
     }
     if library.is_running(name).unwrap_or(true) {
         return Some(format!("\"{name}\" runs"));

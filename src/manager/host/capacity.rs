@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 use super::Finding;
-use crate::manager::{
-    paths::Paths,
-    pool::Pool,
-    size::{GIB, MIB, Size},
+use crate::{
+    manager::{
+        paths::Paths,
+        pool::Pool,
+        size::{GIB, MIB, Size},
+    },
+    system_error::words,
 };
 
 /// Below this much room a guest with a new disk soon stops.
@@ -30,6 +33,8 @@ pub(super) fn check(paths: &Paths) -> Finding {
                 LITTLE.. => Finding::fine(id, name, detail),
             }
         }
-        Err(error) => Finding::missing(id, name, format!("{place}: {error}"), "Make this folder readable for you"),
+        Err(error) => {
+            Finding::missing(id, name, format!("{place}: {}", words(&error)), "Make this folder readable for you")
+        }
     }
 }

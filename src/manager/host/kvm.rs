@@ -12,6 +12,7 @@ use std::{
 use kvm_ioctls::{Cap, Kvm};
 
 use super::{Finding, Root};
+use crate::system_error::words;
 
 /// The only version of the interface that there has ever been since it became stable (Linux 2.6.22).
 const VERSION: i32 = 12;
@@ -47,7 +48,7 @@ pub fn refused(error: &io::Error) -> (String, String) {
             "Add yourself to the group kvm (\"sudo usermod -aG kvm $USER\") and log in again".to_owned(),
         ),
         _ => (
-            format!("/dev/kvm cannot be opened: {error}"),
+            format!("/dev/kvm cannot be opened: {}", words(error)),
             "Look at \"lodgectl host check\" and at the kernel's log (\"dmesg\")".to_owned(),
         ),
     }

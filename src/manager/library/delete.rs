@@ -5,11 +5,14 @@ use std::{fs, path::PathBuf};
 use uuid::Uuid;
 
 use super::{Entry, Library, LibraryError, trash};
-use crate::manager::{
-    atomic_file,
-    definition::{Definition, DiskDefinition},
-    snapshots::{self, Foreign, Tree},
-    storage::users,
+use crate::{
+    manager::{
+        atomic_file,
+        definition::{Definition, DiskDefinition},
+        snapshots::{self, Foreign, Tree},
+        storage::users,
+    },
+    system_error::words,
 };
 
 /// What [`Library::delete`] did with the disks.
@@ -118,6 +121,6 @@ fn why_never(disk: &DiskDefinition) -> Option<String> {
     match fs::symlink_metadata(&disk.path) {
         Ok(metadata) if metadata.is_file() => None,
         Ok(_) => Some("it is not a plain file".to_owned()),
-        Err(error) => Some(error.to_string()),
+        Err(error) => Some(words(&error)),
     }
 }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::manager::definition::{DefinitionError, Problems};
+use crate::{
+    manager::definition::{DefinitionError, Problems},
+    system_error::words,
+};
 
 /// Why the library refused.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,7 @@ pub enum LibraryError {
     #[error("\"{0}\" is running. Turn it off first")]
     Running(String),
     /// A file could not be read or written.
-    #[error("{}: {source}. {mend}", path.display())]
+    #[error("{}: {}. {mend}", path.display(), words(source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -14,7 +14,7 @@ use super::{
     host::{Root, networks},
     virtual_networks::{VirtualNetworkError, VirtualNetworks},
 };
-use crate::qmp::types::ConnectionInfo;
+use crate::{qmp::types::ConnectionInfo, system_error::words};
 use tap::{TUN, attach};
 
 /// What an interface that is made is called: the kernel puts in the first free number.
@@ -135,11 +135,14 @@ fn open_tap(network: &NetworkDefinition, root: &Root) -> Result<Tap, NetworkErro
                     let how = make_persistent(name, queues);
                     format!("{name} belongs to somebody else. Have root make one for you: \"{how}\"")
                 }
-                _ => format!("{name} cannot be opened: {error}. Look at {TUN} and at the interface"),
+                _ => format!("{name} cannot be opened: {}. Look at {TUN} and at the interface", words(&error)),
             })
         })?;
     tap::switch_on(name).map_err(|error| {
-        refused(format!("{name} is switched off ({error}). Have root switch it on: \"ip link set {name} up\""))
+        refused(format!(
+            "{name} is switched off ({}). Have root switch it on: \"ip link set {name} up\"",
+            words(&error)
+        ))
     })?;
     Ok(Tap { interface: name.to_owned(), queues: opened })
 }
@@ -193,7 +196,8 @@ fn make_in_bridge(bridge: &str, network: &NetworkDefinition, root: &Root) -> Res
         Ok(Tap { interface, queues })
     };
     make().map_err(|error| {
-        let message = format!("no interface could be made in {bridge}: {error}. Look at {TUN} and at the bridge");
+        let message =
+            format!("no interface could be made in {bridge}: {}. Look at {TUN} and at the bridge", words(&error));
         NetworkError::new("bridge", message)
     })
 }

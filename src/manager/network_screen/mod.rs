@@ -26,7 +26,10 @@ use super::{
     paths::{Paths, RunningPaths},
     socket,
 };
-use crate::rfb::gate::{Gate, GateError, Password, Rules};
+use crate::{
+    rfb::gate::{Gate, GateError, Password, Rules},
+    system_error::not_listening,
+};
 
 /// More viewers than anybody has; those that still log in count, too.
 const MAX_VIEWERS: usize = 64;
@@ -37,7 +40,7 @@ const RECOVERY: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkScreenError {
     /// The address cannot be listened at.
-    #[error("{0}: {1}. Choose another port")]
+    #[error("{}", not_listening(*.0, .1))]
     Listen(SocketAddr, io::Error),
     /// There is no certificate for TLS.
     #[error(transparent)]

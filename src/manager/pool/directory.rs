@@ -12,14 +12,17 @@ use std::{
 
 use serde::Serialize;
 
-use crate::manager::{
-    definition::DiskFormat,
-    paths::Paths,
-    size::{MIB, Size},
-    storage::{
-        create::{self, MOST, NewImage, Preallocation, SECTOR},
-        new_file::NewFile,
+use crate::{
+    manager::{
+        definition::DiskFormat,
+        paths::Paths,
+        size::{MIB, Size},
+        storage::{
+            create::{self, MOST, NewImage, Preallocation, SECTOR},
+            new_file::NewFile,
+        },
     },
+    system_error::words,
 };
 
 /// Room for an image's first tables, below which none is made.
@@ -136,7 +139,7 @@ impl Pool {
                 _ => "Look at the folder and its disk",
             };
             let path = self.path_for(stem, 0, format);
-            PoolError { path, reason: error.to_string(), mend: mend.to_owned() }
+            PoolError { path, reason: words(&error), mend: mend.to_owned() }
         })
     }
 

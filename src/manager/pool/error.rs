@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{PoolError, lvm::LvmError};
-use crate::manager::storage::StorageError;
+use crate::{manager::storage::StorageError, system_error::words};
 
 /// Every text says what happened and how to mend it, on one line.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum PoolsError {
         mend: String,
     },
     /// The list of pools, or a folder, could not be read or written.
-    #[error("{}: {source}. {mend}", path.display())]
+    #[error("{}: {}. {mend}", path.display(), words(source))]
     Io {
         /// The file or folder.
         path: PathBuf,

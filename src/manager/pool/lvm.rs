@@ -11,6 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::system_error::words;
 use serde::{Deserialize, de::DeserializeOwned};
 
 /// Where the programs are that a person's PATH may not have.
@@ -50,7 +51,7 @@ pub enum LvmError {
         message: String,
     },
     /// It could not be run.
-    #[error("{program} cannot be run: {source}. Install the package lvm2 again")]
+    #[error("{program} cannot be run: {}. Install the package lvm2 again", words(source))]
     Run {
         /// The program.
         program: &'static str,

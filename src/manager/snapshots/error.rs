@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::manager::{client::ClientError, library::LibraryError, storage::StorageError, supervisor::SupervisorError};
+use crate::{
+    manager::{client::ClientError, library::LibraryError, storage::StorageError, supervisor::SupervisorError},
+    system_error::words,
+};
 
 /// Every text says what happened to which guest and how to mend it, on one line.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +65,7 @@ pub enum SnapshotError {
         mend: String,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}. {mend}", path.display())]
+    #[error("{}: {}. {mend}", path.display(), words(source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -62,7 +62,7 @@ use super::{
         progress::Watch,
     },
 };
-use crate::worker::launch::is_complete_state;
+use crate::{system_error::words, worker::launch::is_complete_state};
 
 /// The snapshots, in the guest's folder.
 pub const FILE: &str = "snapshots.toml";
@@ -431,7 +431,7 @@ pub(in crate::manager) fn read_tree(folder: &Path) -> Result<Tree> {
     let text = match atomic_file::read_text(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tree::default()),
-        Err(error) => return Err(SnapshotError::Tree { path, reason: error.to_string() }),
+        Err(error) => return Err(SnapshotError::Tree { path, reason: words(&error) }),
     };
     Tree::from_toml(&text).map_err(|reason| SnapshotError::Tree { path, reason })
 }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use super::{ImageFormat, qcow2::Qcow2Error};
-use crate::manager::library::LibraryError;
+use crate::{manager::library::LibraryError, system_error::words};
 
 /// Every text says what happened to which image and how to mend it, on one line.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The system refused.
-    #[error("{}: {source}. {mend}", path.display())]
+    #[error("{}: {}. {mend}", path.display(), words(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -20,6 +20,7 @@ use super::launch::{self, Inherited};
 use crate::{
     manager::definition::Problem,
     nat::{Reply, read_message},
+    system_error::words,
 };
 
 /// How long one may take to be ready.
@@ -49,8 +50,10 @@ impl Companion {
     pub async fn start(self, worker: &Path, log: File) -> Result<(), Problem> {
         let (field, program) = (self.field, self.program);
         let failed = |error: io::Error| {
-            let message =
-                format!("{program} does not start: {error}. Look at the guest's log, and install Lodge again");
+            let message = format!(
+                "{program} does not start: {}. Look at the guest's log, and install Lodge again",
+                words(&error)
+            );
             Problem::new(&*field, message)
         };
         let mut command = launch::command(&worker.with_file_name(program), self.inherited).map_err(failed)?;

@@ -22,6 +22,7 @@ use crate::{
         paths::Paths,
         storage,
     },
+    system_error::words,
     worker::launch::{
         BackingImage, Cdrom, Connection, Disk, DiskBus as LaunchBus, DiskFormat as LaunchFormat, Kernel, Medium,
         Network, NetworkBoot, Port, Vsock,
@@ -31,22 +32,24 @@ use crate::{
 /// Opens the files of a kernel that is booted directly.
 pub(super) fn open_kernel(kernel: &KernelDefinition, inherited: &mut Inherited) -> Result<Kernel, Problems> {
     let mut problems = Problems::default();
-    let mut open = |field: &str, path: &Path| match File::open(path)
-        .and_then(|file| Ok((file.metadata()?.is_file(), file)))
-    {
-        Ok((true, file)) => Some(inherited.add(file)),
-        Ok((false, _)) => {
-            let message = format!("{} is no file. Choose another", path.display());
-            problems.0.push(Problem::new(field, message));
-            None
-        }
-        Err(error) => {
-            let message =
-                format!("{} cannot be opened: {error}. Correct the path, or make it readable for you", path.display());
-            problems.0.push(Problem::new(field, message));
-            None
-        }
-    };
+    let mut open =
+        |field: &str, path: &Path| match File::open(path).and_then(|file| Ok((file.metadata()?.is_file(), file))) {
+            Ok((true, file)) => Some(inherited.add(file)),
+            Ok((false, _)) => {
+                let message = format!("{} is no file. Choose another", path.display());
+                problems.0.push(Problem::new(field, message));
+                None
+            }
+            Err(error) => {
+                let message = format!(
+                    "{} cannot be opened: {}. Correct the path, or make it readable for you",
+                    path.display(),
+                    words(&error)
+                );
+                problems.0.push(Problem::new(field, message));
+                None
+            }
+        };
     let image = open("kernel.path", &kernel.path);
     let initrd = kernel.initrd.as_deref().map(|path| open("kernel.initrd", path));
     match (image, initrd) {
@@ -154,7 +157,9 @@ pub(super) fn open_networks(
                             _ => Connection::Nat { feed, control },
                         }
                     })
-                    .map_err(|error| ("kind", format!("no sockets could be made: {error}. Close other programs")))
+                    .map_err(|error| {
+                        ("kind", format!("no sockets could be made: {}. Close other programs", words(&error)))
+                    })
             }
             NetworkKind::Tap | NetworkKind::Bridge | NetworkKind::Network => network::open(network, root)
                 .map(|tap| match tap {
@@ -209,7 +214,7 @@ fn network_boot(
     };
     let path = firmware::find(root, file).ok_or_else(missing)?;
     let rom = File::open(&path)
-        .map_err(|error| format!("{} cannot be read: {error}. Install its package again", path.display()))?;
+        .map_err(|error| format!("{} cannot be read: {}. Install its package again", path.display(), words(&error)))?;
     Ok(Some(NetworkBoot { bootindex, rom: inherited.add(rom) }))
 }
 

@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::{Supervisor, SupervisorError, blocking, runtime};
 use crate::{
     manager::client::{Client, ClientError},
+    system_error::words,
     worker::exit_report::{ExitReport, Outcome},
 };
 
@@ -61,7 +62,7 @@ impl Supervisor {
             let unstoppable = |reason: String| SupervisorError::Unstoppable { name: guest.clone(), reason };
             let pid = runtime::read_pid(&running)
                 .ok_or_else(|| unstoppable("its worker's process id is not known".to_owned()))?;
-            kill(pid, &this.paths().run_lock(&guest)).map_err(|error| unstoppable(error.to_string()))?;
+            kill(pid, &this.paths().run_lock(&guest)).map_err(|error| unstoppable(words(&error)))?;
             let report = ExitReport::new(Outcome::Quit, "forced off: the worker no longer answered and was killed");
             // Without it the guest is shown as crashed, which it may have been.
             let _ = runtime::report_instead(&running, &report);

@@ -30,6 +30,7 @@ use crate::{
         network_screen::launch::{CertificateFiles, LAUNCH_VERSION, Launch},
         paths::Paths,
     },
+    system_error::{not_listening, words},
     worker::launch::ListeningScreen,
 };
 
@@ -67,12 +68,12 @@ impl Supervisor {
         // A certificate may have to be made.
         let made = spawn_blocking(move || {
             let gate = Gate::at(&paths, &name, &wanted, listener)?;
-            gate.companion(&folder).map_err(|error| failed(format!("{error}. Close other programs")))
+            gate.companion(&folder).map_err(|error| failed(format!("{}. Close other programs", words(&error))))
         });
         let (companion, control, screen) = made.await.map_err(|error| failed(format!("{error}. Try again")))??;
         let worker = self.worker_program().map_err(|(what, mend)| failed(format!("{what}. {mend}")))?;
         let log = OpenOptions::new().append(true).open(self.paths().log(&definition.name));
-        let log = log.map_err(|error| failed(format!("the log cannot be written: {error}. Make room")))?;
+        let log = log.map_err(|error| failed(format!("the log cannot be written: {}. Make room", words(&error))))?;
         companion.start(&worker, log).await?;
         Ok(Some((control, screen)))
     }
@@ -144,7 +145,7 @@ fn listen_at(wanted: &ListenDefinition) -> io::Result<TcpListener> {
 
 /// Why it cannot be taken.
 fn taken(wanted: &ListenDefinition, error: &io::Error) -> Problem {
-    Problem::new(FIELD, format!("{}: {error}. Choose another address or port", wanted.socket_address()))
+    Problem::new(FIELD, not_listening(wanted.socket_address(), error))
 }
 
 /// Opens the user's own certificate and its key.

@@ -10,13 +10,16 @@ use std::{
     path::Path,
 };
 
-use crate::manager::{
-    definition::{DiskDefinition, DiskFormat, Layer},
-    media::{self, MediaKind},
-    storage::{
-        device,
-        lock::{self, Access},
+use crate::{
+    manager::{
+        definition::{DiskDefinition, DiskFormat, Layer},
+        media::{self, MediaKind},
+        storage::{
+            device,
+            lock::{self, Access},
+        },
     },
+    system_error::words,
 };
 
 /// Opens the images of a disk, its own first, and locks them; says what is wrong and how to mend it otherwise.
@@ -58,7 +61,7 @@ fn open_layer(layer: &Layer, access: Access, based: bool, direct: bool) -> Resul
     match lock::acquire(&image, access) {
         Ok(true) => Ok(image),
         Ok(false) => Err(format!("{path} is in use by another guest or program. End that one, or use a copy")),
-        Err(error) => Err(format!("{path} cannot be locked: {error}. Look at its file system")),
+        Err(error) => Err(format!("{path} cannot be locked: {}. Look at its file system", words(&error))),
     }
 }
 
@@ -66,7 +69,7 @@ fn refused(path: &Path, direct: bool, error: &io::Error) -> String {
     if device::is_device(path)
         && let Some(mend) = device::mend(path, error)
     {
-        return format!("{}: {error}. {mend}", path.display());
+        return format!("{}: {}. {mend}", path.display(), words(error));
     }
     let mend = match error.kind() {
         io::ErrorKind::NotFound => "Put it back, or choose another one",
@@ -78,7 +81,7 @@ fn refused(path: &Path, direct: bool, error: &io::Error) -> String {
         }
         _ => "Look at the file and its disk",
     };
-    format!("{}: {error}. {mend}", path.display())
+    format!("{}: {}. {mend}", path.display(), words(error))
 }
 
 /// What would only fail later, and less clearly. A raw image is taken as it is, whatever its content looks like.

@@ -34,6 +34,7 @@ use crate::{
         paths::RunningPaths,
         run_lock::RunLock,
     },
+    system_error::words,
     worker::launch::{
         Action, Boot, Cdrom, Descriptors, Disk, Firmware, Graphics, LAUNCH_FD, LAUNCH_VERSION, LaunchDescription,
         ListeningScreen, Network, Restore,
@@ -65,7 +66,7 @@ impl Supervisor {
         let io_error = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| {
-                refused((format!("{what}: {error}"), "Make room and make the folder writable for you".into()))
+                refused((format!("{what}: {}", words(&error)), "Make room and make the folder writable for you".into()))
             }
         };
         let problems = definition.review(&host::limits()).errors;
@@ -166,7 +167,10 @@ impl Supervisor {
     fn firmware(&self, file: &str) -> Result<File, (String, String)> {
         let path = firmware::find(&self.root, file).ok_or_else(|| firmware::missing(file))?;
         File::open(&path).map_err(|error| {
-            (format!("{} cannot be read: {error}", path.display()), format!("Install \"{}\" again", firmware::PACKAGE))
+            (
+                format!("{} cannot be read: {}", path.display(), words(&error)),
+                format!("Install \"{}\" again", firmware::PACKAGE),
+            )
         })
     }
 
@@ -189,9 +193,10 @@ impl Launch {
         for companion in self.companions.drain(..) {
             let started = match self.log.try_clone() {
                 Ok(log) => companion.start(&self.worker, log).await,
-                Err(error) => {
-                    Err(Problem::new(companion.field, format!("the log cannot be written: {error}. Make room")))
-                }
+                Err(error) => Err(Problem::new(
+                    companion.field,
+                    format!("the log cannot be written: {}. Make room", words(&error)),
+                )),
             };
             let unfit = |problem| SupervisorError::Unfit { name: self.name.clone(), problems: Problems(vec![problem]) };
             started.map_err(unfit)?;
@@ -207,11 +212,11 @@ impl Launch {
             mend: "Look at what is said, and install Lodge again if it is damaged".to_owned(),
         };
         let mut worker =
-            self.command.spawn().map_err(|error| refused(format!("{}: {error}", self.worker.display())))?;
+            self.command.spawn().map_err(|error| refused(format!("{}: {}", self.worker.display(), words(&error))))?;
         let recorded = worker.id().map_or(Ok(()), |pid| runtime::write_pid(&self.running, pid));
         if let Err(error) = recorded {
             let _ = worker.start_kill();
-            return Err(refused(format!("{} cannot be written: {error}", self.running.pid().display())));
+            return Err(refused(format!("{} cannot be written: {}", self.running.pid().display(), words(&error))));
         }
         Ok(worker)
     }

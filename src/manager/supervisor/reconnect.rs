@@ -12,6 +12,7 @@ use crate::{
         network,
     },
     nat,
+    system_error::words,
 };
 
 impl Supervisor {
@@ -35,7 +36,7 @@ impl Supervisor {
                     // The driver has been told of the network at the guest's start: that may have had the usual packets only.
                     let made = carriers::prepare(this.paths(), &definition, index, &card, nat::USUAL_MTU);
                     let failed = |error: io::Error| {
-                        wrong("kind", format!("no sockets could be made: {error}. Close other programs"))
+                        wrong("kind", format!("no sockets could be made: {}. Close other programs", words(&error)))
                     };
                     let (ends, carrier) = made.map_err(failed)?;
                     Ok((HostEnd::Stream { feed: ends.feed, control: ends.control }, Some(carrier)))
@@ -51,8 +52,9 @@ impl Supervisor {
             let host = |(what, mend)| SupervisorError::Host { name: name.clone(), what, mend };
             let worker = self.worker_program().map_err(host)?;
             let log = OpenOptions::new().append(true).open(self.paths().log(&name));
-            let log =
-                log.map_err(|error| host((format!("the log cannot be written: {error}"), "Make room".to_owned())))?;
+            let log = log.map_err(|error| {
+                host((format!("the log cannot be written: {}", words(&error)), "Make room".to_owned()))
+            })?;
             carrier.start(&worker, log).await.map_err(unfit)?;
         }
         Ok(end)

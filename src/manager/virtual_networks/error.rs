@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use crate::system_error::words;
 use ipnet::Ipv4Net;
 
 /// See the module. Every text says what happened and how to mend it.
@@ -86,7 +87,7 @@ pub enum VirtualNetworkError {
         said: String,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}. Make it readable, and writable for root", path.display())]
+    #[error("{}: {}. Make it readable, and writable for root", path.display(), words(source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal};
 use serde::Deserialize;
 
 use super::{VirtualNetwork, VirtualNetworkError};
-use crate::manager::host::Root;
+use crate::{manager::host::Root, system_error::words};
 
 /// Where programs are looked for beside PATH: root's are not in everybody's.
 const FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
@@ -56,12 +56,12 @@ impl Program {
         let mut command = Command::new(self.find()?);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("LC_ALL", "C");
-        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let mut child = command.spawn().map_err(|error| failed(words(&error)))?;
         if let Some(mut stdin) = child.stdin.take() {
             // One that has ended says why.
             let _ = stdin.write_all(input.as_bytes());
         }
-        let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+        let output = child.wait_with_output().map_err(|error| failed(words(&error)))?;
         if !output.status.success() {
             return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
         }

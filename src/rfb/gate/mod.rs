@@ -23,6 +23,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::protocol::{ProtocolError, Version, security as kinds};
+use crate::system_error::words;
 use attempts::Attempts;
 pub use password::Password;
 
@@ -41,7 +42,7 @@ pub enum GateError {
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
     /// The connection failed or ended.
-    #[error("the connection ended: {0}")]
+    #[error("the connection ended: {}", words(.0))]
     Io(#[from] io::Error),
     /// It said nothing for too long.
     #[error("it did not log in within three minutes")]

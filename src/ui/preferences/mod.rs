@@ -14,7 +14,7 @@ use std::{
 };
 
 use gtk::glib;
-use lodge::manager::definition::NetworkDefinition;
+use lodge::{manager::definition::NetworkDefinition, system_error::words};
 use serde::{Deserialize, Serialize};
 
 pub use release_keys::ReleaseKeys;
@@ -81,7 +81,7 @@ impl Default for Preferences {
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// It cannot be read.
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Io(#[from] io::Error),
     /// It is damaged.
     #[error("{}", .0.message())]

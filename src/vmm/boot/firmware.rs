@@ -10,10 +10,13 @@ use super::{
     fw_cfg::{Content, FwCfg, key},
     smbios::{self, SmbiosConfig},
 };
-use crate::vmm::{
-    kvm::{KVM_RESERVED, MappedMemory, MemorySlots},
-    memory::{GuestMemory, HIGH_MEMORY, Layout},
-    pci::PciAddress,
+use crate::{
+    system_error::words,
+    vmm::{
+        kvm::{KVM_RESERVED, MappedMemory, MemorySlots},
+        memory::{GuestMemory, HIGH_MEMORY, Layout},
+        pci::PciAddress,
+    },
 };
 
 /// The BIOS's copy in RAM, where the CPU finds it in real mode, ends here.
@@ -34,7 +37,7 @@ const E820_RESERVED: u32 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum FirmwareError {
     /// The image could not be read.
-    #[error("the {what} image could not be read: {source}")]
+    #[error("the {what} image could not be read: {}", words(source))]
     Read {
         /// Which image.
         what: &'static str,

@@ -3,16 +3,19 @@
 use std::io;
 
 use super::container::VERSION;
-use crate::vmm::{cpu::VcpuRestoreError, device::StateError, kvm::KvmError};
+use crate::{
+    system_error::words,
+    vmm::{cpu::VcpuRestoreError, device::StateError, kvm::KvmError},
+};
 
 /// Why a state could not be saved or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// It could not be written.
-    #[error("the guest's state could not be written: {0}. make room for it and save it again")]
+    #[error("the guest's state could not be written: {}. make room for it and save it again", words(.0))]
     Write(io::Error),
     /// It could not be read.
-    #[error("the saved state could not be read: {0}. try again, or start the guest without its state")]
+    #[error("the saved state could not be read: {}. try again, or start the guest without its state", words(.0))]
     Read(io::Error),
     /// It is something else.
     #[error("this is no saved state of a guest. start the guest without it")]

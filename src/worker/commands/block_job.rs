@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::{Driver, Error, Session, answer, no_arguments, nothing};
 use crate::{
     qmp::{arguments, message::ErrorClass},
+    system_error::words,
     vmm::block::{Format, Image},
     worker::{driver::LowerImages, launch::DiskFormat},
 };
@@ -75,7 +76,7 @@ pub(super) fn block_commit(session: &mut Session, arguments: Map<String, Value>)
             desc: format!("Cannot find device='{device}' nor node-name='{device}'"),
         })?;
         let now = driver.disk_now(known);
-        let failed = |error: std::io::Error| Error::generic(error.to_string());
+        let failed = |error: std::io::Error| Error::generic(words(&error));
         let own = now.image.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|file| file.try_clone());
         let own = own.ok_or_else(|| Error::generic(format!("the image of {device} is not known")))?.map_err(failed)?;
         let upper = Image { file: own, format: format_of(now.format) };

@@ -12,6 +12,7 @@ use super::{Error, Session, nothing};
 use crate::{
     qmp::{arguments, message::ErrorClass},
     screen::{Screen, Surface},
+    system_error::words,
 };
 
 #[derive(Deserialize)]
@@ -42,7 +43,8 @@ pub(super) fn screendump(session: &mut Session, arguments: Map<String, Value>) -
     let mut file = session.fd_sets().open(&filename, "take the picture with lodgectl screenshot")?;
     let picture = picture(session.screen(), format.unwrap_or(Format::Ppm))?;
     // Written after the screen was let go: the file may be a pipe that nobody reads.
-    file.write_all(&picture).map_err(|error| Error::generic(format!("failed to write '{filename}': {error}")))?;
+    file.write_all(&picture)
+        .map_err(|error| Error::generic(format!("failed to write '{filename}': {}", words(&error))))?;
     nothing()
 }
 

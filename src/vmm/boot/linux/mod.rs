@@ -21,6 +21,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, ReadVolatile};
 pub use entry::CpuEntry;
 
 use super::{Tables, mp, smbios};
+use crate::system_error::words;
 
 /// Where things lie below 1 MiB; nothing else is there when no firmware runs.
 pub(super) mod layout {
@@ -97,7 +98,7 @@ pub enum LinuxBootError {
     #[error("the kernel's command line holds a zero byte. remove it")]
     ZeroByte,
     /// A file could not be read.
-    #[error("the {0} cannot be read: {1}. check the file")]
+    #[error("the {what} cannot be read: {}. check the file", words(.1), what = .0)]
     Read(&'static str, std::io::Error),
     /// Guest memory does not hold what has to be written there.
     #[error("guest memory: {0}. give the guest more memory")]
