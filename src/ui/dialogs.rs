@@ -45,8 +45,8 @@ pub async fn confirm(parent: &impl IsA<gtk::Window>, heading: &str, message: &st
 /// What is said before so many guests go to the trash.
 pub fn kept_for_a_week(count: u32) -> String {
     ngettext_f(
-        "It can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu.",
-        "They can be brought back for a week: at once by “Undo”, later from “Deleted Guests” in the main menu.",
+        "It can be brought back for a week, by “Undo” or from “Deleted Guests”.",
+        "They can be brought back for a week, by “Undo” or from “Deleted Guests”.",
         count,
         &[],
     )

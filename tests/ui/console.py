@@ -124,7 +124,7 @@ def test(application):
     application.keys("ctrl+shift+q")
     dialog = application.dialog("Show “testcard” on the Network?")
     dialog.find("text", "Port").enter("99999")
-    dialog.wait_for_text("Write a number from 1 to 65535.")
+    dialog.wait_for_text("Write a number from 0 to 65535. 0 chooses a free port.")
     dialog.find("text", "Port").enter(str(port))
     dialog.find("text", "Password").enter("much too long")
     dialog.wait_for_text("Write one to eight letters or digits.")

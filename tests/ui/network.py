@@ -54,6 +54,19 @@ def test(application):
     with open(path) as file:
         definition = file.read()
     assert "sockets = 2" in definition and 'bridge = "br0"' in definition, definition
+    guest.find("list item", contains="Bridge br0").click()
+    guest.find("text", "Address (MAC)")
+    application.screenshot("card")
+    application.keys("ctrl+shift+w")
+    wait_for("the guest's window is closed", lambda: application.window_of("testcard") is None)
+    window.find("list item", "testcard, Running").click()
+    application.keys("ctrl+e")
+    host = application.window("Host")
+    bridge = host.find("list item", contains="Bridge br0")
+    assert "testcard" in bridge.name, bridge.name
+    application.screenshot("bridge")
+    application.keys("Escape")
+    application.wait_closed("Host")
     subprocess.run([os.environ["LODGECTL"], "destroy", "testcard"], check=True)
     window.find("list item", "testcard, Off")
     wait_for("the interface is gone", lambda: not glob.glob("/sys/class/net/lodge*"))

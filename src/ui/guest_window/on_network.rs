@@ -115,8 +115,7 @@ impl OnNetwork {
 /// Tells where viewers find a screen that is shown because the definition says so. Whether that is to be changed.
 async fn tell_of_definition(place: &Place, guest: &GuestView, listening: Listening) -> bool {
     let heading = gettext_f("“{name}” Is Shown on the Network", &[("name", &guest.name)]);
-    let message =
-        gettext("Its definition has VNC viewers let in whenever it runs, whether this window is open or not.");
+    let message = gettext("Its settings let VNC viewers in whenever it runs, whether this window is open or not.");
     let change = gettext("C_hange…");
     let dialog = dialogs::question(&place.window, &heading, &message, &change, adw::ResponseAppearance::Default);
     dialog.set_response_label(dialogs::CANCEL, &gettext("_Close"));
@@ -149,7 +148,7 @@ async fn ask_how(place: &Place, guest: &GuestView) -> Option<(Showing, String)> 
     form.judge(move || {
         let wrong_port = port_in(&judged_port)
             .is_none()
-            .then(|| (judged_port.clone().upcast(), gettext("Write a number from 1 to 65535.")));
+            .then(|| (judged_port.clone().upcast(), gettext("Write a number from 0 to 65535. 0 chooses a free port.")));
         wrong_port.or_else(|| {
             let complaint =
                 Password::new(&judged_password.text()).err().map(|_| gettext("Write one to eight letters or digits."));
@@ -165,7 +164,7 @@ async fn ask_how(place: &Place, guest: &GuestView) -> Option<(Showing, String)> 
 }
 
 fn port_in(entry: &adw::EntryRow) -> Option<u16> {
-    entry.text().trim().parse().ok().filter(|port| *port > 0)
+    entry.text().trim().parse().ok()
 }
 
 /// Where viewers find an address: by this computer's name when they may come from others.

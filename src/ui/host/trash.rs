@@ -71,7 +71,7 @@ impl TrashPage {
         empty.set_button_text(&gettext("_Remove All…"));
         let group = adw::PreferencesGroup::builder()
             .title(gettext("Deleted Guests"))
-            .description(gettext("They are kept for a week, with the disks that were deleted with them."))
+            .description(gettext("They are kept for a week, with their deleted disks."))
             .header_suffix(&empty)
             .build();
         let page = adw::PreferencesPage::new();

@@ -222,7 +222,7 @@ impl StoragePage {
         let mut leader: Option<gtk::CheckButton> = None;
         let checks = STORAGES.map(|storage| {
             let (title, subtitle, icon) = match storage {
-                Storage::New => (gettext("Create a disk"), gettext("Empty, in a pool"), "list-add-symbolic"),
+                Storage::New => (gettext("Create a disk"), gettext("A new, empty one"), "list-add-symbolic"),
                 Storage::Existing => (
                     gettext("Choose a disk image"),
                     gettext("A raw or qcow2 image that is there already"),

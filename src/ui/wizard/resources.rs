@@ -100,7 +100,7 @@ impl ResourcesPage {
                 }
             }
         });
-        network.set_subtitle(&gettext("What the guest’s network card is connected with"));
+        network.set_subtitle(&gettext("What the guest’s network card is connected to"));
         let root = page_of(&[&group, &network_group]);
         let page = Self {
             root,

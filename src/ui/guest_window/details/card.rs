@@ -90,7 +90,7 @@ fn connection(form: &mut Form, context: &Context<'_>, card: &NetworkDefinition, 
     let around = context.around.clone();
     form.choice(
         &field("kind"),
-        [&gettext("Connected With"), ""],
+        [&gettext("Connected To"), ""],
         &[
             (NetworkKind::Nat, gettext("The host (NAT)")),
             (NetworkKind::Isolated, gettext("An isolated network")),
@@ -122,7 +122,7 @@ fn connection(form: &mut Form, context: &Context<'_>, card: &NetworkDefinition, 
     ];
     let backend = form.choice(
         &field("backend"),
-        [&gettext("Translated By"), ""],
+        [&gettext("Address Translation"), ""],
         &backends,
         &card.backend,
         of_card(index, |card, backend| card.backend = backend),

@@ -22,7 +22,7 @@ const CID: u32 = 3;
 pub fn display(context: &Context<'_>, definition: &Definition) -> Page {
     let mut form = Form::new(context.on_edit);
     form.applies(&gettext(
-        "The clipboard and viewers on the network change at once, everything else at the guest’s next start.",
+        "Viewers on the network change at once, and so does the clipboard if the guest was started with one; everything else at its next start.",
     ));
     form.group(&gettext("Display"));
     form.choice(
@@ -41,10 +41,7 @@ pub fn display(context: &Context<'_>, definition: &Definition) -> Page {
     );
     form.switch(
         "devices.tablet",
-        [
-            &gettext("Tablet"),
-            &gettext("The guest’s pointer is where the window’s is; systems without a driver use a mouse"),
-        ],
+        [&gettext("Tablet"), &gettext("Its pointer follows the window’s; systems without a driver get a mouse")],
         definition.devices.tablet,
         |definition, on| definition.devices.tablet = on,
     );
@@ -52,7 +49,7 @@ pub fn display(context: &Context<'_>, definition: &Definition) -> Page {
         "devices.clipboard",
         [
             &gettext("Shared Clipboard"),
-            &gettext("Text copied in one can be pasted in the other, if the guest has the package spice-vdagent"),
+            &gettext("Copied text can be pasted in the other, with spice-vdagent in the guest"),
         ],
         definition.devices.clipboard,
         |definition, on| definition.devices.clipboard = on,
@@ -83,7 +80,7 @@ pub fn ports(context: &Context<'_>, definition: &Definition) -> Page {
     );
     form.switch(
         "devices.agent",
-        [&gettext("Port of the Guest Agent"), "org.qemu.guest_agent.0"],
+        [&gettext("Guest Agent"), &gettext("A port for qemu-guest-agent in the guest: org.qemu.guest_agent.0")],
         definition.devices.agent,
         |definition, on| definition.devices.agent = on,
     );

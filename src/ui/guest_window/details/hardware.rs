@@ -139,7 +139,7 @@ impl DiskFields {
         let root = gtk::Box::builder().orientation(gtk::Orientation::Vertical).spacing(18).width_request(420).build();
         let kinds = adw::PreferencesGroup::new();
         let (new_row, new_check) =
-            field::radio_row(&gettext("Create a disk"), &gettext("Empty, in a pool"), "list-add-symbolic", None);
+            field::radio_row(&gettext("Create a disk"), &gettext("A new, empty one"), "list-add-symbolic", None);
         let (file_row, file_check) = field::radio_row(
             &gettext("Choose a disk image"),
             &gettext("A raw or qcow2 image that is there already"),

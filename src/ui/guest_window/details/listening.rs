@@ -35,6 +35,10 @@ pub fn add(form: &mut Form, definition: &Definition) {
     viewers.set_selected(selected as u32);
     let adjustment = gtk::Adjustment::new(shown.port.into(), 0.0, u16::MAX.into(), 1.0, 10.0, 0.0);
     let (port_row, port) = field::number_row(&gettext("Port"), None, &adjustment, 0);
+    // Translators: “Show on the Network” is the item of the menu.
+    let chosen = gettext("0 chooses a free one at each start: “Show on the Network” in the window’s menu tells which.");
+    port_row.set_subtitle(&chosen);
+    port_row.set_subtitle_lines(0);
     let password =
         adw::EntryRow::builder().title(gettext("Password")).text(shown.password.clone().unwrap_or_default()).build();
     let (tls_row, tls) = switch_row(

@@ -145,6 +145,9 @@ impl Details {
                 "Connections, limits, ports, the clipboard and viewers on the network apply at once, the rest at the guest’s next start.",
             ),
             (_, _, true) => gettext("This applies at the guest’s next start."),
+            (_, _, false) if effects.clipboard == Some(true) => gettext(
+                "The clipboard is shared at once, or from the next start on if the guest was started without one.",
+            ),
             (_, _, false) => gettext("This applies at once."),
         }
     }

@@ -1,5 +1,7 @@
 //! What is asked before something is done with a snapshot.
 
+use std::path::Path;
+
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk};
 use lodge::manager::definition::NAME_MAX_CHARACTERS;
@@ -178,9 +180,11 @@ pub async fn confirm_delete(parent: &gtk::Window, snapshot: &Snapshot, preview: 
 
 /// The files that are touched, in words.
 fn words_about(preview: &Preview) -> Vec<String> {
-    let path = |path: &std::path::Path| path.display().to_string();
+    let path = |path: &Path| path.display().to_string();
     let merged = preview.merge.iter().map(|merging| {
-        let (from, into) = (path(&merging.from), path(&merging.into));
+        // Beside it, its name is enough.
+        let beside = merging.into.file_name().filter(|_| merging.from.parent() == merging.into.parent());
+        let (from, into) = (path(&merging.from), path(beside.map_or(&*merging.into, Path::new)));
         gettext_f("{from} is merged into {into}", &[("from", &from), ("into", &into)])
     });
     // What was merged is removed then; said once is enough.
@@ -190,8 +194,8 @@ fn words_about(preview: &Preview) -> Vec<String> {
         .keep
         .iter()
         .map(|kept| gettext_f("{path} is kept: {reason}", &[("path", &path(&kept.path)), ("reason", &kept.reason)]));
-    let is_definition = |file: &std::path::Path| file.extension().is_some_and(|ending| ending == "toml");
-    let merged_into = |file: &std::path::Path| preview.merge.iter().any(|merging| merging.into == file);
+    let is_definition = |file: &Path| file.extension().is_some_and(|ending| ending == "toml");
+    let merged_into = |file: &Path| preview.merge.iter().any(|merging| merging.into == file);
     let changed = preview.change.iter().filter(|file| !is_definition(file) && !merged_into(file));
     let changed = changed.map(|file| gettext_f("{path} is changed", &[("path", &path(file))]));
     removed.chain(merged).chain(changed).chain(kept).collect()
@@ -233,7 +237,7 @@ mod tests {
             words_about(&preview),
             [
                 "/g/picture.png is removed",
-                "/d/above.qcow2 is merged into /d/base.qcow2",
+                "/d/above.qcow2 is merged into base.qcow2",
                 "/d/other.qcow2 is kept: \"copy\" uses it",
             ]
         );

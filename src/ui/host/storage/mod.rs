@@ -60,7 +60,7 @@ impl StoragePage {
         });
         let head = adw::PreferencesGroup::builder()
             .title(gettext("Storage"))
-            .description(gettext("Where the disks of guests lie"))
+            .description(gettext("Where the disks of guests are kept"))
             .header_suffix(&add)
             .build();
         page.0.page.add(&head);
