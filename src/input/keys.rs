@@ -27,6 +27,9 @@ pub const LEFT_META: Key = Key(125);
 pub const RIGHT_META: Key = Key(126);
 /// Right alt (AltGr).
 pub const RIGHT_ALT: Key = Key(100);
+/// The keys that make others mean something else.
+pub const MODIFIERS: [Key; 8] =
+    [LEFT_SHIFT, RIGHT_SHIFT, LEFT_CTRL, RIGHT_CTRL, LEFT_ALT, RIGHT_ALT, LEFT_META, RIGHT_META];
 /// Caps lock.
 pub const CAPS_LOCK: Key = Key(58);
 /// Return.

@@ -41,7 +41,8 @@ pub async fn choose_new_file(parent: &impl IsA<gtk::Window>, title: &str, name: 
     (response == gtk::ResponseType::Accept).then(|| chooser.file()).flatten()
 }
 
-fn chooser(
+/// A chooser over `parent` that is not shown yet.
+pub fn chooser(
     parent: &impl IsA<gtk::Window>,
     title: &str,
     accept: Option<&str>,

@@ -51,6 +51,8 @@ def test(application):
     dialog.find("check box", "Copy Disks").click()
     dialog.find("push button", contains="Clone").press()
     window.find("list item", "linked, Off")
+    # Nothing of all this was worth telling.
+    assert not application.notifications.count, application.notifications.shown
     info = json.loads(lodgectl("info", "linked", "--json"))
     assert any(layer["path"] == original for layer in info["disk"][0]["backing"])
 

@@ -12,7 +12,6 @@ from gi.repository import Atspi, Gio, GLib
 
 from driver import run, wait_for
 from guests import lodgectl
-from notifications import Notifications
 
 # By their names, the keys that turn to them.
 PAGES = {"Performance": "ctrl+shift+x", "Details": "ctrl+shift+o", "Snapshots": "ctrl+shift+n", "Serial Port": "ctrl+shift+e",
@@ -116,8 +115,6 @@ def run_beside(*kinds):
     Atspi.set_timeout(60_000, 60_000)
     os.environ["LODGE_TRACE_STALLS"] = TRACE
     workers = []
-    # What crashes is told of.
-    notifications = Notifications()
     try:
         workers += map(start, kinds)
         run(lambda application: test(application, kinds, workers))
@@ -125,4 +122,3 @@ def run_beside(*kinds):
         for left in workers:
             left.kill()
             left.wait()
-        del notifications

@@ -7,7 +7,6 @@ import sys
 
 from driver import Application, run, wait_for
 from guests import Serial
-from notifications import Notifications
 
 RUNTIME = os.path.join(os.environ["XDG_RUNTIME_DIR"], "lodge")
 
@@ -20,7 +19,7 @@ def worker():
 
 
 def test(application):
-    notifications = Notifications()
+    notifications = application.notifications
     window = application.window("Lodge")
     window.find("push button", "Try the Test Card").press()
     window.find("list item", "testcard, Running")

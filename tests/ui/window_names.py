@@ -11,7 +11,6 @@ from driver import TIMEOUT, Atspi, run, wait_for
 from guests import Details, Serial, lodgectl
 from media import rescue_image
 from nameless import Tour
-from notifications import Notifications
 
 PAGES = [("e", "Serial Port"), ("n", "Snapshots"), ("x", "Performance"), ("o", "Details"), ("g", "Console")]
 HARDWARE = ["Overview", "Processors", "Memory", "Boot, ", "Disk disk0, ", "Disk disk1, ", "CD-ROM Drive cdrom0, ", "Network Card 1, ", "Display",
@@ -120,8 +119,6 @@ def listening(application, tour, main):
 
 
 def test(application):
-    # Somebody is told that the guest crashes.
-    _notifications = Notifications()
     tour = Tour(application)
     lodgectl("create", "card", "--testcard", "--cdrom", rescue_image(), "--disk", "size=1GiB", "--network", "nat", "--start")
     Serial().wait_for("ready")

@@ -17,8 +17,6 @@ use crate::{
 const HOLD: u64 = 20;
 /// The time from one typed stroke to the next.
 pub const TYPING_INTERVAL: Duration = Duration::from_millis(30);
-/// The keys that make others mean something else, by QEMU's names.
-const MODIFIERS: [&str; 8] = ["shift", "shift_r", "ctrl", "ctrl_r", "alt", "alt_r", "meta_l", "meta_r"];
 
 impl Client {
     /// Presses keys together and lets them go (`send-key`).
@@ -50,7 +48,7 @@ impl Client {
     pub async fn lift_modifiers(&self) -> Result<(), ClientError> {
         let key =
             |name: &str| json!({ "type": "key", "data": { "down": false, "key": { "type": "qcode", "data": name } } });
-        let events: Vec<Value> = MODIFIERS.into_iter().map(key).collect();
+        let events: Vec<Value> = keys::MODIFIERS.into_iter().filter_map(keys::qcode).map(key).collect();
         self.execute("input-send-event", json!({ "events": events })).await.map(drop)
     }
 

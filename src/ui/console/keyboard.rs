@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use gtk::gdk::ModifierType;
 use lodge::input::{
     Key,
-    keys::{LEFT_ALT, LEFT_CTRL, LEFT_META, LEFT_SHIFT, RIGHT_ALT, RIGHT_CTRL, RIGHT_META, RIGHT_SHIFT},
+    keys::{LEFT_ALT, LEFT_CTRL, LEFT_META, LEFT_SHIFT, MODIFIERS},
 };
 
 /// The modifiers that the desktop may hold down, with the keys that the guest sees for them.
@@ -21,9 +21,6 @@ const STICKY: [(ModifierType, Key); 4] = [
     (ModifierType::ALT_MASK, LEFT_ALT),
     (ModifierType::SUPER_MASK, LEFT_META),
 ];
-/// Keys that the desktop may hold down itself.
-const MODIFIERS: [Key; 8] =
-    [LEFT_SHIFT, RIGHT_SHIFT, LEFT_CTRL, RIGHT_CTRL, LEFT_ALT, RIGHT_ALT, LEFT_META, RIGHT_META];
 
 /// What to do for a key of the person's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +95,8 @@ impl Keyboard {
 
 #[cfg(test)]
 mod tests {
+    use lodge::input::keys::RIGHT_CTRL;
+
     use super::*;
 
     const A: Key = Key(30);

@@ -58,7 +58,6 @@ pub struct GuestWindow {
     scaled: bool,
     scaled_in_full_screen: bool,
     resizes_guest: bool,
-    view_only: bool,
     full_screen: bool,
 }
 
@@ -273,7 +272,6 @@ impl Component for GuestWindow {
             scaled: preferred.scale_to_window,
             scaled_in_full_screen: preferred.scale_full_screen,
             resizes_guest: preferred.resize_to_window,
-            view_only: false,
             full_screen: false,
         };
         model.follow_guest();
@@ -442,9 +440,8 @@ impl GuestWindow {
                 self.fit_screen();
             }
             Action::ViewOnly => {
-                self.view_only = !self.view_only;
-                self.screen.set_view_only(self.view_only, &self.guest);
-                self.actions.set_on(Action::ViewOnly, self.view_only);
+                let view_only = self.screen.toggle_view_only(&self.guest);
+                self.actions.set_on(Action::ViewOnly, view_only);
             }
             Action::FullScreen => {
                 self.stack.set_visible_child_name(CONSOLE);

@@ -93,10 +93,12 @@ impl ScreenPage {
         self.console.set_scaling(if scaled { Scaling::Fit } else { Scaling::Original });
     }
 
-    /// Sets whether the person's keys and pointer stay here.
-    pub fn set_view_only(&mut self, view_only: bool, guest: &GuestView) {
+    /// Keeps the person's keys and pointer here, or no longer; returns which.
+    pub fn toggle_view_only(&self, guest: &GuestView) -> bool {
+        let view_only = !self.console.is_view_only();
         self.console.set_view_only(view_only);
         self.show_notice(guest);
+        view_only
     }
 
     /// Sets whether the guest's screen is to have the size of the console.

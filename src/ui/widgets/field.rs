@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, gio, glib};
 
-use crate::ui::i18n::gettext;
+use crate::ui::{choosers, i18n::gettext};
 
 /// How much a note weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,16 +167,8 @@ pub fn accept_drops(target: &impl IsA<gtk::Widget>, rows: &[&adw::EntryRow]) {
 }
 
 fn choose_file(row: &adw::EntryRow, filter: &gtk::FileFilter) {
-    let window = row.root().and_downcast::<gtk::Window>();
-    let dialog = gtk::FileChooserNative::new(
-        Some(&row.title()),
-        window.as_ref(),
-        gtk::FileChooserAction::Open,
-        Some(&gettext("_Open")),
-        Some(&gettext("_Cancel")),
-    );
-    dialog.set_modal(true);
-    super::list_hidden_windows_first();
+    let Some(window) = row.root().and_downcast::<gtk::Window>() else { return };
+    let dialog = choosers::chooser(&window, &row.title(), Some(&gettext("_Open")), gtk::FileChooserAction::Open);
     dialog.add_filter(filter);
     let all = gtk::FileFilter::new();
     all.set_name(Some(&gettext("All Files")));
