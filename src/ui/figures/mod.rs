@@ -106,6 +106,8 @@ impl<S: Sample + 'static> Figures<S> {
             .column_spacing(12)
             .row_spacing(12)
             .valign(gtk::Align::Start)
+            // As high as its graphs, however much room there is.
+            .vexpand(false)
             .css_classes(["charts"])
             .build();
         flow.update_property(&[Property::Label(&gettext("Graphs"))]);
@@ -263,7 +265,44 @@ pub const LONGEST: u64 = RANGES[RANGES.len() - 1];
 
 #[cfg(test)]
 mod tests {
+    use lodge::manager::statistics::host::HostPoint;
+
     use super::*;
+    use crate::ui::testing::with_gtk;
+
+    /// Nothing was ever measured.
+    struct Nothing;
+
+    impl Source<HostPoint> for Nothing {
+        fn since(&self, _: u64, _: u64) -> Vec<Vec<HostPoint>> {
+            Vec::new()
+        }
+
+        fn latest(&self) -> Option<HostPoint> {
+            None
+        }
+
+        fn export(&self, _: Vec<HostPoint>) -> (String, String) {
+            Default::default()
+        }
+    }
+
+    #[test]
+    fn graphs_take_no_room_that_they_do_not_fill() {
+        with_gtk(|| {
+            let place = Place::new(&gtk::Window::new(), &adw::ToastOverlay::new());
+            let figures = Figures::new(&place, Nothing);
+            figures.set_figures(vec![Figure {
+                title: "CPU".into(),
+                unit: Unit::Percent,
+                top: 1.0,
+                series: Vec::new(),
+            }]);
+
+            // What is below them in a high window would else be far away.
+            assert!(!figures.widget().compute_expand(gtk::Orientation::Vertical));
+        });
+    }
 
     #[test]
     fn the_last_graph_stands_alone_only_when_it_must() {
