@@ -27,9 +27,9 @@ const FILES_SHOWN: usize = 6;
 /// How high a list of files is that is scrolled, in logical pixels.
 const FILES_HIGH: i32 = 200;
 
-/// Says that something failed.
+/// Says that something failed, and why.
 pub fn error(parent: &impl IsA<gtk::Window>, heading: &str, message: &str) {
-    let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(message));
+    let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(&wording::sentence(message)));
     dialog.add_response(CANCEL, &gettext("_Close"));
     dialog.present();
 }

@@ -168,13 +168,16 @@ fn hardware(form: &mut Form, card: &NetworkDefinition, index: usize) {
         card.mac.as_deref().unwrap_or_default(),
         of_card(index, |card, text: String| card.mac = Some(text)),
     );
-    form.number(
+    let queues = form.number(
         &field("queues"),
         &gettext("Pairs of Queues"),
         None,
         (card.queues.into(), 1.0, 0),
         of_card(index, |card, count: f64| card.queues = count as u32),
     );
+    if let Some(row) = queues.ancestor(adw::ActionRow::static_type()).and_downcast::<adw::ActionRow>() {
+        row.set_subtitle(&gettext("With several, vCPUs send and receive at the same time"));
+    }
 }
 
 fn limits(form: &mut Form, card: &NetworkDefinition, index: usize) {

@@ -171,6 +171,7 @@ impl DiskFields {
         let path_note = NoteLine::below(&path, &file);
         let attachment = adw::PreferencesGroup::new();
         let bus = combo(gettext("Bus"), &["virtio", "IDE"]);
+        bus.set_subtitle(&gettext("IDE is slower, for systems without a driver for virtio"));
         attachment.add(&bus);
         name_list(&bus, &gettext("Attachment"));
         [&kinds, &new, &file, &attachment].into_iter().for_each(|group| root.append(group));

@@ -22,6 +22,7 @@ use crate::ui::{
     judgement::{judge, lacks_kernel},
     pump,
     widgets::info_bar::{InfoBarMsg, Notice},
+    wording,
 };
 
 impl Details {
@@ -115,7 +116,7 @@ impl Details {
     pub(super) fn hindrance(&self) -> Option<String> {
         let draft = self.draft.as_ref()?;
         if let Some(problem) = draft.problem_with_text() {
-            return Some(problem.to_owned());
+            return Some(wording::sentence(problem));
         }
         if draft.is_stale() {
             return Some(gettext("Reload the definition first."));
