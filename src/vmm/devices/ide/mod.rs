@@ -26,6 +26,8 @@ mod identify;
 mod protocol;
 mod state;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod tray;
 mod worker;

@@ -2,7 +2,7 @@
 
 use crate::vmm::devices::ide::{
     drive::{DATA_REQUEST, ERROR},
-    tests::{Bench, medium, pattern},
+    testing::{Bench, medium, pattern},
 };
 
 /// Sends a packet and takes the whole answer through the data register, in blocks of `limit`; `Err` is the sense key and codes.
