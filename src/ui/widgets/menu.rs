@@ -80,8 +80,11 @@ pub fn popup(list: &impl IsA<gtk::Widget>, place: &gdk::Rectangle, model: &gio::
         glib::idle_add_local_once(move || {
             if let Some(list) = list.upgrade() {
                 list.remove_css_class("with-menu");
-                // GTK gives the keyboard back to the menu's parent with the next frame, when it has none any more.
-                if list.root().is_some_and(|root| root.focus().is_none()) {
+                // GTK gives the keyboard back to the menu's parent with the next frame, when it has none any more, and now and then
+                // to the first button of the window.
+                let focus = list.root().and_then(|root| root.focus());
+                if list.is_mapped() && !focus.is_some_and(|focus| focus.is_ancestor(&list) && !focus.is_ancestor(&menu))
+                {
                     list.grab_focus();
                 }
             }
