@@ -39,6 +39,10 @@ def height(widget):
     return widget.accessible.get_component_iface().get_extents(Atspi.CoordType.WINDOW).height
 
 
+def width(widget):
+    return widget.accessible.get_component_iface().get_extents(Atspi.CoordType.WINDOW).width
+
+
 def switch(window, name):
     """Turns a switch over, which takes its time."""
     found = window.find("check box", name)
@@ -295,6 +299,28 @@ def showing(application, window):
     wait_for("nobody comes in any more", lambda: shown() is None)
 
 
+def narrow(application, window):
+    """Where the entries and a page do not fit side by side, a press turns to the page, and there is a way back."""
+    (number,) = subprocess.run(["xdotool", "search", "--name", "^mail$"], check=True, capture_output=True, text=True).stdout.split()
+    wide = width(window)
+    subprocess.run(["xdotool", "windowsize", number, "360", "640"], check=True)
+    wait_for("the window is narrow", lambda: width(window) < wide)
+    has_focus = lambda widget: widget.has(Atspi.StateType.FOCUSED)
+    back = window.find("push button", "Back")
+    are_entries_there = lambda: any(has_focus(entry) for entry in window.find("list", "Hardware").children())
+    back.press()
+    for press in (lambda: choose(window, "Processors"), lambda: application.keys("Down", "Return")):
+        wait_for("the entries are there", are_entries_there)
+        press()
+        wait_for("the page is turned to", lambda: has_focus(back))
+        application.screenshot("narrow")
+        application.keys("space")
+    memory = window.find("list", "Hardware").find("list item", contains="Memory, ")
+    wait_for("the keyboard is where it was", lambda: has_focus(memory) and memory.has(Atspi.StateType.SELECTED))
+    subprocess.run(["xdotool", "windowsize", number, str(wide), "720"], check=True)
+    wait_for("the way back is of no use any more", lambda: next(window.all("push button", "Back"), None) is None)
+
+
 def names(window):
     """Every control of the pages has a name."""
     faults = nameless(window.find("list", "Hardware"))
@@ -325,6 +351,7 @@ def test(application):
         boot(application, page)
         showing(application, page)
         lodgectl("destroy", "mail")
+    narrow(application, page)
     names(page)
 
 

@@ -42,7 +42,7 @@ fn window(topic: Topic) -> (adw::Window, Option<gtk::ListBoxRow>) {
     let topics = gtk::ScrolledWindow::builder()
         .child(&list)
         .hscrollbar_policy(gtk::PolicyType::Never)
-        .width_request(230)
+        .width_request(250)
         .build();
     stack.set_width_request(340);
     let leaflet = adw::Leaflet::builder().can_navigate_back(true).vexpand(true).build();

@@ -131,9 +131,13 @@ pub enum DetailsMsg {
     Seen,
     /// The page is shown.
     Focus,
-    /// An entry was chosen.
+    /// An entry was chosen in the list.
+    Choose(Item),
+    /// Turn to the page of the chosen entry, where that and the list do not fit side by side.
+    Open,
+    /// Choose an entry and turn to its page.
     Select(Item),
-    /// Back to the list of entries, where that and a page do not fit side by side.
+    /// Back to the list of entries.
     Back,
     /// Something was changed.
     Edit(Edit),
@@ -228,6 +232,7 @@ impl Component for Details {
                         add_css_class: "toolbar",
                         #[watch]
                         set_visible: model.leaflet.is_folded(),
+                        #[name = "back"]
                         gtk::Button {
                             set_icon_name: "go-previous-symbolic",
                             set_tooltip_text: Some(&gettext("Back")),
@@ -274,8 +279,9 @@ impl Component for Details {
         let DetailsInit { backend, guest, place } = init;
         let input = sender.input_sender().clone();
         let on_edit: OnEdit = std::rc::Rc::new(move |edit| input.emit(DetailsMsg::Edit(edit)));
-        let input = sender.input_sender().clone();
-        let sidebar = Sidebar::new(move |item| input.emit(DetailsMsg::Select(item)));
+        let (chosen, opened) = (sender.input_sender().clone(), sender.input_sender().clone());
+        let sidebar =
+            Sidebar::new(move |item| chosen.emit(DetailsMsg::Choose(item)), move || opened.emit(DetailsMsg::Open));
         let notice = InfoBar::builder().launch(()).forward(sender.input_sender(), |output| match output {
             InfoBarOutput::Pressed => DetailsMsg::Revert,
         });
@@ -337,16 +343,13 @@ impl Component for Details {
             }
             DetailsMsg::Focus => {
                 self.look_around(&sender);
-                self.sidebar.focus();
+                self.focus(widgets);
             }
+            DetailsMsg::Choose(item) => self.choose(item, &sender),
+            DetailsMsg::Open => self.open(widgets),
             DetailsMsg::Select(item) => {
-                if item != self.item {
-                    self.item = item;
-                    self.build_page(&sender);
-                }
-                if let Some(content) = self.leaflet.last_child() {
-                    self.leaflet.set_visible_child(&content);
-                }
+                self.choose(item, &sender);
+                self.open(widgets);
             }
             DetailsMsg::Back => {
                 self.leaflet.navigate(adw::NavigationDirection::Back);

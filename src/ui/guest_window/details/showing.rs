@@ -6,7 +6,7 @@ use adw::prelude::*;
 use relm4::prelude::*;
 
 use super::{
-    Can, Context, Details, DetailsMsg, DetailsOutput, Shape, boot, card, devices, disk,
+    Can, Context, Details, DetailsMsg, DetailsOutput, DetailsWidgets, Shape, boot, card, devices, disk,
     draft::Draft,
     drive,
     form::Shown,
@@ -55,6 +55,31 @@ impl Details {
         self.put_in(page.root().clone());
         self.page = Some(page);
         self.judge(sender);
+    }
+
+    /// Shows the page of an entry.
+    pub(super) fn choose(&mut self, item: Item, sender: &ComponentSender<Self>) {
+        if item != self.item {
+            self.item = item;
+            self.build_page(sender);
+        }
+    }
+
+    /// Turns to the page where that and the entries do not fit side by side.
+    pub(super) fn open(&self, widgets: &DetailsWidgets) {
+        self.leaflet.set_visible_child(&widgets.content);
+        if self.leaflet.is_folded() {
+            self.focus(widgets);
+        }
+    }
+
+    /// Gives the keyboard to the entries, or to the page if only that can be seen.
+    pub(super) fn focus(&self, widgets: &DetailsWidgets) {
+        let is_open = self.leaflet.visible_child().is_some_and(|child| child == widgets.content);
+        match self.leaflet.is_folded() && is_open {
+            true => _ = widgets.back.grab_focus(),
+            false => self.sidebar.focus(),
+        }
     }
 
     fn put_in(&self, page: gtk::Widget) {

@@ -14,8 +14,8 @@ pub struct Sidebar {
 }
 
 impl Sidebar {
-    /// An empty list; `chosen` is called with what a person chooses.
-    pub fn new(chosen: impl Fn(Item) + 'static) -> Self {
+    /// An empty list; `chosen` is called with what a person chooses, `opened` when one is pressed.
+    pub fn new(chosen: impl Fn(Item) + 'static, opened: impl Fn() + 'static) -> Self {
         let list = gtk::ListBox::builder().css_classes(["navigation-sidebar"]).build();
         list.update_property(&[Property::Label(&gettext("Hardware"))]);
         let shown: Rc<RefCell<Vec<(Item, Label)>>> = Rc::default();
@@ -30,6 +30,7 @@ impl Sidebar {
                 chosen(item);
             }
         });
+        list.connect_row_activated(move |_, _| opened());
         Self { list, shown }
     }
 
