@@ -303,12 +303,14 @@ def narrow(application, window):
     """Where the entries and a page do not fit side by side, a press turns to the page, and there is a way back."""
     (number,) = subprocess.run(["xdotool", "search", "--name", "^mail$"], check=True, capture_output=True, text=True).stdout.split()
     wide = width(window)
+    has_focus = lambda widget: widget.has(Atspi.StateType.FOCUSED)
+    are_entries_there = lambda: any(has_focus(entry) for entry in window.find("list", "Hardware").children())
+    choose(window, "Processors")
+    window.find("spin button", "vCPUs")
+    wait_for("the entries have kept the keyboard", are_entries_there)
     subprocess.run(["xdotool", "windowsize", number, "360", "640"], check=True)
     wait_for("the window is narrow", lambda: width(window) < wide)
-    has_focus = lambda widget: widget.has(Atspi.StateType.FOCUSED)
     back = window.find("push button", "Back")
-    are_entries_there = lambda: any(has_focus(entry) for entry in window.find("list", "Hardware").children())
-    back.press()
     for press in (lambda: choose(window, "Processors"), lambda: application.keys("Down", "Return")):
         wait_for("the entries are there", are_entries_there)
         press()

@@ -67,8 +67,9 @@ impl Details {
 
     /// Turns to the page where that and the entries do not fit side by side.
     pub(super) fn open(&self, widgets: &DetailsWidgets) {
-        self.leaflet.set_visible_child(&widgets.content);
+        // Beside it the entries keep the keyboard, which the leaflet would give to the page.
         if self.leaflet.is_folded() {
+            self.leaflet.set_visible_child(&widgets.content);
             self.focus(widgets);
         }
     }
