@@ -9,6 +9,7 @@ use crate::ui::{
     backend::Backend,
     i18n::gettext,
     settings::Style,
+    widgets::field,
 };
 
 /// Something that can be on or off: its title and subtitle, and where it is.
@@ -126,6 +127,7 @@ pub(super) fn choice(
 ) -> adw::ComboRow {
     let labels: Vec<_> = labels.iter().map(String::as_str).collect();
     let row = adw::ComboRow::builder().title(title).model(&gtk::StringList::new(&labels)).build();
+    field::show_chosen(&row);
     row.set_selected(selected.and_then(|place| u32::try_from(place).ok()).unwrap_or(0));
     row.connect_selected_notify(move |row| chosen(row.selected() as usize));
     row

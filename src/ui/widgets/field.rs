@@ -8,6 +8,9 @@ use gtk::{accessible::Property, gdk, gio, glib};
 
 use crate::ui::{choosers, i18n::gettext};
 
+/// How many characters of what is chosen there is room for at least.
+const CHOSEN_WIDTH: usize = 20;
+
 /// How much a note weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
@@ -90,6 +93,30 @@ pub fn radio_row(
     image.set_accessible_role(gtk::AccessibleRole::Presentation);
     row.add_suffix(&image);
     (row, check)
+}
+
+/// Has a row show what is chosen, for which libadwaita leaves whatever room the subtitle does not take.
+pub fn show_chosen(row: &adw::ComboRow) {
+    // The list of choices has its marks from there.
+    let Some(usual) = row.factory() else { return };
+    let factory = gtk::SignalListItemFactory::new();
+    factory.connect_setup(|_, item| {
+        if let Some(item) = item.downcast_ref::<gtk::ListItem>() {
+            let label = gtk::Label::builder().ellipsize(gtk::pango::EllipsizeMode::End).xalign(1.0).build();
+            item.set_child(Some(&label));
+        }
+    });
+    factory.connect_bind(|_, item| {
+        let Some(item) = item.downcast_ref::<gtk::ListItem>() else { return };
+        let label = item.child().and_downcast::<gtk::Label>();
+        if let Some((label, chosen)) = label.zip(item.item().and_downcast::<gtk::StringObject>()) {
+            let text = chosen.string();
+            label.set_width_chars(text.chars().count().min(CHOSEN_WIDTH) as i32);
+            label.set_label(&text);
+        }
+    });
+    row.set_factory(Some(&factory));
+    row.set_list_factory(Some(&usual));
 }
 
 /// A row with a number. What is typed is never silently corrected: the range is wider than what makes sense, and a note

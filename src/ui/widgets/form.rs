@@ -8,7 +8,7 @@ use adw::prelude::*;
 use crate::ui::{
     dialogs::{self, ACCEPT},
     i18n::gettext,
-    widgets::names::name_list,
+    widgets::{field, names::name_list},
 };
 
 /// The least width of a form, in logical pixels.
@@ -75,6 +75,7 @@ impl Form {
     pub fn choice(&self, title: &str, choices: &[String]) -> adw::ComboRow {
         let choices: Vec<_> = choices.iter().map(String::as_str).collect();
         let row = adw::ComboRow::builder().title(title).model(&gtk::StringList::new(&choices)).build();
+        field::show_chosen(&row);
         self.add(&row, &row);
         let form = self.weak();
         row.connect_selected_notify(move |_| form());

@@ -87,6 +87,7 @@ impl ResourcesPage {
 
         let network_group = adw::PreferencesGroup::new();
         let network = adw::ComboRow::builder().title(gettext("Network")).build();
+        field::show_chosen(&network);
         network_group.add(&network);
         name_list(&network, &gettext("Network"));
         let networks = Rc::new(RefCell::new(Vec::new()));

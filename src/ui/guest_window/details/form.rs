@@ -277,6 +277,7 @@ impl Form {
     ) -> adw::ComboRow {
         let words: Vec<_> = options.iter().map(|(_, words)| words.as_str()).collect();
         let row = adw::ComboRow::builder().title(title).subtitle(subtitle).build();
+        field::show_chosen(&row);
         row.set_model(Some(&gtk::StringList::new(&words)));
         let selected = options.iter().position(|(option, _)| option == value);
         row.set_selected(selected.map_or(gtk::INVALID_LIST_POSITION, |index| index as u32));

@@ -28,6 +28,7 @@ pub fn add(form: &mut Form, definition: &Definition) {
 
     let places = places(now.as_ref());
     let viewers = adw::ComboRow::builder().title(gettext("Viewers")).build();
+    field::show_chosen(&viewers);
     let words: Vec<_> = places.iter().map(|(_, words)| words.as_str()).collect();
     viewers.set_model(Some(&gtk::StringList::new(&words)));
     let place = now.as_ref().map(|listen| listen.address);

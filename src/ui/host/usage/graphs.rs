@@ -67,7 +67,7 @@ pub fn all(memory: u64) -> Vec<Figure<HostPoint>> {
             title: gettext("Memory Saved by KSM"),
             unit: Unit::Bytes,
             top: 0.0,
-            series: vec![bytes(gettext("Saved"), |point| point.saved)],
+            series: vec![bytes(gettext("Memory saved"), |point| point.saved)],
         },
     ]
 }
