@@ -289,9 +289,20 @@ class Application:
             self.process.wait(TIMEOUT)
 
 
-def run(test):
-    """Runs `test(application)`, says what went wrong and ends the script."""
+def prefer(line):
+    """Writes a preference before the application starts for the first time."""
+    folder = os.path.join(os.environ["XDG_CONFIG_HOME"], "lodge")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "preferences.toml"), "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def run(test, shortcuts_act=True):
+    """Runs `test(application)`, says what went wrong and ends the script. Unless the guest is to get every key (`shortcuts_act`), the
+    shortcuts of its window act whenever they are pressed, also when it takes the keyboard meanwhile."""
     try:
+        if shortcuts_act:
+            prefer("window_shortcuts = true")
         with Application() as application:
             test(application)
             complaints = application.complaints()

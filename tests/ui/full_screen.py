@@ -64,6 +64,18 @@ def is_captured(application):
     return application.window_of("card").name.startswith("card — ")
 
 
+def click(application):
+    """Clicks into the guest's screen."""
+    point_to(800, 500)
+    subprocess.run(["xdotool", "click", "1"], check=True)
+    wait_for("the guest has the keyboard", lambda: is_captured(application))
+
+
+def let_go(application):
+    application.keys("Control_L+Alt_L")
+    wait_for("the keyboard is let go", lambda: not is_captured(application))
+
+
 def test(application):
     begin_window_manager()
     lodgectl("create", "card", "--testcard", "--start")
@@ -77,6 +89,13 @@ def test(application):
     if Screen().fills():
         raise Failure("it fills the display before it is asked to")
 
+    # While the guest has the keyboard it gets every key: it is not reset, which it would tell of.
+    before = serial.mark()
+    application.keys("ctrl+shift+t")
+    serial.wait_for("key 14 up", before)
+    assert b"TESTCARD" not in serial.heard[before:], serial.heard[before:]
+    let_go(application)
+
     # The bar, which greets, is gone after a moment. The picture fills the display, also where it does not fill its window.
     application.keys("ctrl+shift+z")
     application.keys("ctrl+shift+Return")
@@ -89,23 +108,22 @@ def test(application):
     point_to(800, 600)
     wait_for_bar(shown=False)
 
-    # The keyboard is the guest's until the release keys are pressed, and again after a click.
+    # The keyboard is the guest's from a click until the release keys are pressed, and again after a click.
+    click(application)
     before = serial.mark()
     application.keys("ctrl+q", "F1", "a")
     serial.wait_for("key 1e up", before)
     assert b"key 10 down" in serial.heard[before:] and b"key 3b down" in serial.heard[before:], serial.heard[before:]
-    application.keys("Control_L+Alt_L")
-    wait_for("the keyboard is let go", lambda: not is_captured(application))
+    let_go(application)
     before = serial.mark()
     application.keys("b")
-    point_to(800, 500)
-    subprocess.run(["xdotool", "click", "1"], check=True)
-    wait_for("the guest has the keyboard again", lambda: is_captured(application))
+    click(application)
     application.keys("c")
     serial.wait_for("key 2e up", before)
     assert b"key 30" not in serial.heard[before:], "the guest has got a key that was not for it"
 
     # Its menu is in the bar, which stays for it.
+    let_go(application)
     application.keys("ctrl+shift+m")
     window.find("menu item", "Save Screenshot…")
     application.screenshot("menu")
@@ -117,6 +135,8 @@ def test(application):
     wait_for_bar(shown=True)
     window.find("push button", "Leave Full Screen").click()
     wait_for("the window is as it was", lambda: not Screen().fills())
+    click(application)
+    let_go(application)
     application.keys("ctrl+shift+Return")
     wait_for("it fills the display", lambda: Screen().fills())
     application.keys("ctrl+shift+Return")
@@ -126,4 +146,4 @@ def test(application):
     lodgectl("destroy", "card")
 
 
-run(test)
+run(test, shortcuts_act=False)

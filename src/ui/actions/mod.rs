@@ -20,7 +20,8 @@ pub enum Scope {
     MainWindow,
     /// On the guest that is selected in the list.
     Guest,
-    /// On the guest of a guest window. These shortcuts carry Shift, so that the guest keeps the plain ones.
+    /// On the guest of a guest window. These shortcuts carry Shift: where it is preferred they act while the guest has the keyboard,
+    /// which then keeps the plain ones.
     GuestWindow,
 }
 

@@ -1,5 +1,5 @@
-//! The actions of a guest's window, and its menu. They work whatever has the focus: their shortcuts carry Control and Shift, so
-//! that the guest keeps all others.
+//! The actions of a guest's window, and its menu. Their shortcuts carry Control and Shift, and work whatever has the focus; while the
+//! guest has the keyboard they are the guest's, unless it is preferred otherwise.
 
 use gtk::{gio, glib, prelude::*};
 
@@ -35,6 +35,7 @@ const SEND_KEYS: &str = "send-keys";
 pub struct MachineActions {
     actions: Vec<(Action, gio::SimpleAction)>,
     send_keys: gio::SimpleAction,
+    shortcuts: gtk::ShortcutController,
 }
 
 impl MachineActions {
@@ -67,12 +68,18 @@ impl MachineActions {
         group.add_action(&send_keys);
         window.insert_action_group(Scope::GuestWindow.prefix(), Some(&group));
         let shortcuts = actions::shortcut_controller(Scope::GuestWindow);
-        // Before the console, which would take them for the guest's.
-        shortcuts.set_propagation_phase(gtk::PropagationPhase::Capture);
-        window.add_controller(shortcuts);
-        let made = Self { actions, send_keys };
+        window.add_controller(shortcuts.clone());
+        let made = Self { actions, send_keys, shortcuts };
+        made.enable_shortcuts(true);
         made.enable_changes(Can::default());
         made
+    }
+
+    /// Has the shortcuts act, or leaves them to the guest like every other key.
+    pub fn enable_shortcuts(&self, act: bool) {
+        // Before the console, which would take them for the guest's.
+        let phase = if act { gtk::PropagationPhase::Capture } else { gtk::PropagationPhase::None };
+        self.shortcuts.set_propagation_phase(phase);
     }
 
     /// Enables what makes sense for this guest.

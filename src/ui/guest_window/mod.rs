@@ -228,8 +228,8 @@ impl Component for GuestWindow {
         let place = Place::new(&root, &toasts);
         let input = sender.input_sender().clone();
         let screen = ScreenPage::new(move |captured| input.emit(GuestWindowMsg::Captured(captured)));
-        // What is added last sees keys first: the window's own shortcuts come before the guest, and that before the application's, so
-        // that Ctrl+Q is the guest's as long as it has the keyboard.
+        // What is added last sees keys first: the window's own shortcuts, where they act, come before the guest, and that before
+        // the application's.
         relm4::main_application().add_window(&root);
         screen.take_keys_of(&root);
         let (input, keys) = (sender.input_sender().clone(), sender.input_sender().clone());
@@ -311,7 +311,10 @@ impl Component for GuestWindow {
                 self.performance.sampled();
                 self.details.emit(DetailsMsg::Sampled);
             }
-            GuestWindowMsg::Captured(captured) => self.captured = captured,
+            GuestWindowMsg::Captured(captured) => {
+                self.captured = captured;
+                self.actions.enable_shortcuts(!captured || preferences::get().window_shortcuts);
+            }
             GuestWindowMsg::FullScreen(full) => {
                 self.full_screen = full;
                 self.screen.set_full_screen(full);

@@ -87,7 +87,7 @@ fn screen() -> Page {
                 "Click into the guest’s screen to give it the keyboard: now it gets every key, those of the desktop too. The line below the screen says which keys let the keyboard go. They are left Ctrl and left Alt together, unless you prefer others.",
             )),
             Part::Text(gettext(
-                "Shortcuts of a guest’s window carry Ctrl+Shift, so that the guest keeps all others. Once the keyboard is let go, Ctrl+? lists them.",
+                "Shortcuts of a guest’s window carry Ctrl+Shift and act once the keyboard is let go; Ctrl+? lists them. The preferences can have them act at any time.",
             )),
             Part::Text(gettext(
                 "Full screen (Ctrl+Shift+Enter) gives the guest all of the display. Move the pointer to the top edge for the menu and the way back.",

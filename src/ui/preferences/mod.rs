@@ -37,6 +37,8 @@ pub struct Preferences {
     pub scale_full_screen: bool,
     /// Whether guests are asked to have the size of a new window.
     pub resize_to_window: bool,
+    /// Whether the shortcuts of a guest's window act while the guest has the keyboard, and not in the guest.
+    pub window_shortcuts: bool,
     /// Whether to ask before a guest is forced off.
     pub confirm_force_off: bool,
     /// Whether to ask before a guest is reset.
@@ -64,6 +66,7 @@ impl Default for Preferences {
             scale_to_window: true,
             scale_full_screen: true,
             resize_to_window: true,
+            window_shortcuts: false,
             confirm_force_off: true,
             confirm_reset: false,
             notify: true,

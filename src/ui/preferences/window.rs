@@ -73,6 +73,11 @@ fn groups() -> [(String, Vec<Choice>); 3] {
                     gettext("A guest with a virtio screen is asked for a screen of its window’s size."),
                     |preferences| &mut preferences.resize_to_window,
                 ),
+                (
+                    gettext("Shortcuts While the Guest Has the Keyboard"),
+                    gettext("Those of its window, with Ctrl+Shift, act there, and the guest does not get them."),
+                    |preferences| &mut preferences.window_shortcuts,
+                ),
             ],
         ),
         (
