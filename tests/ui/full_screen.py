@@ -108,6 +108,11 @@ def test(application):
     point_to(800, 600)
     wait_for_bar(shown=False)
 
+    # Its pointer, which began elsewhere and is moved like a mouse, reaches the edge with the person's.
+    before = serial.mark()
+    point_to(1279, 500)
+    serial.wait_for("pointer 799 ", before)
+
     # The keyboard is the guest's from a click until the release keys are pressed, and again after a click.
     click(application)
     before = serial.mark()

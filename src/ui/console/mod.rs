@@ -361,6 +361,7 @@ impl Console {
         let console = self.downgrade();
         motion.connect_leave(move |_| {
             if let Some(console) = console.upgrade() {
+                console.with_pointer(|pointer, client, placement| pointer.leave(client, placement));
                 console.imp().pointer.borrow_mut().forget_place();
             }
         });
