@@ -1,10 +1,11 @@
-//! What the application remembers between runs: the main window's size, how the list is shown and the chosen style. It lies in
+//! What the application remembers between runs: the windows' sizes, how the list is shown and the chosen style. It lies in
 //! `$XDG_CONFIG_HOME/lodge/window.toml`; when it cannot be read or written, the application works without.
 
-use std::{fs, io, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use gtk::glib;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{guest_list::View, saver::Saver};
 
@@ -22,11 +23,31 @@ pub struct Settings {
     pub maximized: bool,
     /// How the guest list is shown.
     pub list: View,
+    /// The sizes that guests' windows had last.
+    pub guest_windows: BTreeMap<Uuid, WindowSize>,
+}
+
+/// The size of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Width in logical pixels, when it is not maximized.
+    pub width: i32,
+    /// Height in logical pixels, when it is not maximized.
+    pub height: i32,
+    /// Whether it is maximized.
+    pub maximized: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { style: Style::System, width: 840, height: 640, maximized: false, list: View::default() }
+        Self {
+            style: Style::System,
+            width: 840,
+            height: 640,
+            maximized: false,
+            list: View::default(),
+            guest_windows: BTreeMap::new(),
+        }
     }
 }
 
@@ -117,8 +138,9 @@ mod tests {
 
     #[test]
     fn settings_survive_being_written() {
-        let settings =
-            Settings { style: Style::Dark, width: 1000, height: 700, maximized: true, list: View::default() };
+        let size = WindowSize { width: 900, height: 600, maximized: false };
+        let guest_windows = [(Uuid::from_u128(1), size)].into();
+        let settings = Settings { style: Style::Dark, maximized: true, guest_windows, ..Settings::default() };
 
         let text = toml::to_string(&settings).unwrap();
 

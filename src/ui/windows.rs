@@ -1,25 +1,33 @@
-//! The guest windows that are open: at most one a guest. They are told what happens to their guests.
+//! The guest windows that are open: at most one a guest. They are told what happens to their guests, and each comes again as large as it
+//! was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gtk::prelude::*;
 use relm4::prelude::*;
+use uuid::Uuid;
 
 use crate::ui::{
     backend::{Backend, GuestChange, GuestId, GuestView},
     guest_window::{GuestWindow, GuestWindowInit, GuestWindowMsg, GuestWindowOutput},
+    settings::WindowSize,
 };
+
+/// No window is larger, in logical pixels.
+const LARGEST: i32 = 10_000;
 
 /// The registry of guest windows.
 pub struct GuestWindows {
     backend: Backend,
     open: HashMap<GuestId, Controller<GuestWindow>>,
+    /// What those had that were closed.
+    sizes: BTreeMap<Uuid, WindowSize>,
 }
 
 impl GuestWindows {
-    /// A registry without any window.
-    pub fn new(backend: Backend) -> Self {
-        Self { backend, open: HashMap::new() }
+    /// A registry without any window; these are the sizes that they had last.
+    pub fn new(backend: Backend, sizes: BTreeMap<Uuid, WindowSize>) -> Self {
+        Self { backend, open: HashMap::new(), sizes }
     }
 
     /// Opens the guest's window, or brings it to the front. `told` is called with what the window tells.
@@ -32,12 +40,29 @@ impl GuestWindows {
         let window = GuestWindow::builder()
             .launch(GuestWindowInit { backend: self.backend.clone(), guest })
             .connect_receiver(move |_, output| told(output));
+        if let GuestId::Known(uuid) = &id
+            && let Some(size) = self.sizes.get(uuid)
+        {
+            window.widget().set_default_size(size.width.clamp(1, LARGEST), size.height.clamp(1, LARGEST));
+            window.widget().set_maximized(size.maximized);
+        }
         self.open.insert(id, window);
     }
 
-    /// Forgets a window that was closed.
+    /// Forgets a window that was closed, but for its size.
     pub fn closed(&mut self, id: &GuestId) {
+        self.sizes = self.sizes();
         self.open.remove(id);
+    }
+
+    /// The sizes of all windows that are open or were.
+    pub fn sizes(&self) -> BTreeMap<Uuid, WindowSize> {
+        let open = self.open.iter().filter_map(|(id, window)| {
+            let GuestId::Known(uuid) = id else { return None };
+            let (width, height) = window.widget().default_size();
+            Some((*uuid, WindowSize { width, height, maximized: window.widget().is_maximized() }))
+        });
+        self.sizes.clone().into_iter().chain(open).collect()
     }
 
     /// Whether no guest window is open.

@@ -1,10 +1,11 @@
 """A guest's screen fills the display and comes back: with a window manager, which grants that."""
 
 import atexit
+import json
 import subprocess
 
 from driver import SCALE, Failure, run, wait_for
-from guests import Serial, display, guest_screen, lodgectl
+from guests import Serial, display, guest_screen, lodgectl, open_window
 
 WIDTH, HEIGHT = 1600 * SCALE, 1000 * SCALE
 # The upper part of the display, where the bar comes.
@@ -74,6 +75,37 @@ def click(application):
 def let_go(application):
     application.keys("Control_L+Alt_L")
     wait_for("the keyboard is let go", lambda: not is_captured(application))
+
+
+def x_window(name):
+    """The number of the only X window of that name."""
+    found = subprocess.run(["xdotool", "search", "--onlyvisible", "--name", f"^{name}"], capture_output=True, text=True, check=False)
+    return found.stdout.split()[-1] if found.stdout else None
+
+
+def size(number):
+    shell = subprocess.run(["xdotool", "getwindowgeometry", "--shell", number], capture_output=True, text=True, check=False).stdout
+    facts = dict(line.split("=") for line in shell.split())
+    return int(facts.get("WIDTH", 0)), int(facts.get("HEIGHT", 0))
+
+
+def comes_back(application):
+    """The window has its size again when it is opened anew, also by the next application."""
+    number = wait_for("the X window", lambda: x_window("card"))
+    subprocess.run(["xdotool", "windowsize", "--sync", number, "1010", "650"], check=True)
+    # What is remembered is what GTK made of it.
+    wait_for("it has another size", lambda: size(number)[0] == 1010)
+    click(application)
+    let_go(application)
+    application.keys("ctrl+shift+w")
+    wait_for("the window is closed", lambda: not application.window_of("card"))
+    application.keys("ctrl+q")
+    application.process.wait()
+    application.start()
+    application.window("Lodge").find("list item", "card, Running")
+    open_window(json.loads(lodgectl("info", "card", "--json"))["uuid"])
+    number = wait_for("the X window again", lambda: x_window("card"))
+    wait_for("it is as large as it was", lambda: size(number) == (1010, 650))
 
 
 def test(application):
@@ -148,6 +180,7 @@ def test(application):
     wait_for("the window is as it was", lambda: not Screen().fills())
     window.find("push button", "Full Screen")
     application.screenshot("window")
+    comes_back(application)
     lodgectl("destroy", "card")
 
 

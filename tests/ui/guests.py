@@ -13,7 +13,7 @@ import subprocess
 import gi
 
 gi.require_version("GdkPixbuf", "2.0")
-from gi.repository import GdkPixbuf  # noqa: E402
+from gi.repository import GdkPixbuf, Gio, GLib  # noqa: E402
 
 from driver import TIMEOUT, Widget, wait_for  # noqa: E402
 
@@ -40,6 +40,13 @@ def state(name):
     """The guest's state in a word."""
     listed = json.loads(lodgectl("list", "--all", "--json"))
     return next((guest["state"] for guest in listed if guest["name"] == name), None)
+
+
+def open_window(uuid):
+    """Opens the guest's window as a click on a notification does: the list may be covered."""
+    target = GLib.Variant("(sava{sv})", ("open-guest", [GLib.Variant("s", uuid)], {}))
+    bus = Gio.bus_get_sync(Gio.BusType.SESSION)
+    bus.call_sync("org.lodgevm.Lodge", "/org/lodgevm/Lodge", "org.gtk.Actions", "Activate", target, None, 0, -1, None)
 
 
 # Every exported file is another one.

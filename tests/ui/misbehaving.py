@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 
-from gi.repository import Atspi, Gio, GLib
+from gi.repository import Atspi
 
 from driver import run, wait_for
-from guests import lodgectl
+from guests import lodgectl, open_window
 
 # By their names, the keys that turn to them.
 PAGES = {"Performance": "ctrl+shift+x", "Details": "ctrl+shift+o", "Snapshots": "ctrl+shift+n", "Serial Port": "ctrl+shift+e",
@@ -40,13 +40,6 @@ def start(kind):
     return worker
 
 
-def open_window(name):
-    """Opens the guest's window as a click on a notification does: the list may be covered."""
-    target = GLib.Variant("(sava{sv})", ("open-guest", [GLib.Variant("s", UUIDS[name])], {}))
-    bus = Gio.bus_get_sync(Gio.BusType.SESSION)
-    bus.call_sync("org.lodgevm.Lodge", "/org/lodgevm/Lodge", "org.gtk.Actions", "Activate", target, None, 0, -1, None)
-
-
 def memory(process):
     """What a process has in memory, in bytes."""
     with open(f"/proc/{process.pid}/statm", encoding="ascii") as file:
@@ -67,7 +60,7 @@ def mark(what):
 def look_at_pages(application, kind):
     """Opens the guest's window, and turns its pages."""
     mark(f"opening {kind}")
-    open_window(kind)
+    open_window(UUIDS[kind])
     window = wait_for(f"the window of {kind}", lambda: application.window_of(kind))
     time.sleep(LOOK)
     for page in [*PAGES, OPEN[kind]]:

@@ -233,7 +233,7 @@ impl Component for App {
             host_bar: InfoBar::builder()
                 .launch(())
                 .forward(sender.input_sender(), |InfoBarOutput::Pressed| AppMsg::Action(Action::HostCheck)),
-            windows: GuestWindows::new(backend.clone()),
+            windows: GuestWindows::new(backend.clone(), settings.guest_windows.clone()),
             wizard: None,
             host: None,
             place: Place::new(&root, &toasts),
@@ -285,6 +285,8 @@ impl Component for App {
             }
             AppMsg::GuestWindow(GuestWindowOutput::Closed(id)) => {
                 self.windows.closed(&id);
+                self.settings.guest_windows = self.windows.sizes();
+                self.settings.save_soon();
                 self.choose_watch_level(root);
                 self.quit_without_windows(root);
             }
@@ -350,6 +352,7 @@ impl Component for App {
 
     fn shutdown(&mut self, _widgets: &mut Self::Widgets, _output: relm4::Sender<()>) {
         // The windows are gone by now, so nothing waits for the disk.
+        self.settings.guest_windows = self.windows.sizes();
         if let Err(error) = self.settings.save() {
             tracing::warn!("the window's settings cannot be saved: {error}");
         }
