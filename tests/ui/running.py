@@ -56,7 +56,10 @@ def test(application):
     number = wait_for("a notification", lambda: notifications.titled("testcard: Crashed"))
     assert "killed" in notifications.shown[number][1], notifications.shown
     notifications.click(number)
-    wait_for("the guest's window", lambda: application.window_of("testcard"))
+    guest = wait_for("the guest's window", lambda: application.window_of("testcard"))
+    application.keys("ctrl+shift+e")
+    guest.wait_for_text("The Guest Is Off")
+    application.screenshot("silent")
     application.keys("ctrl+shift+w")
     wait_for("it is closed", lambda: not application.window_of("testcard"))
     window.find("push button", "Run testcard").press()

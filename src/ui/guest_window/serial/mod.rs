@@ -28,6 +28,8 @@ struct Inner {
     ports: [RefCell<Port>; PORTS],
     buttons: [gtk::ToggleButton; PORTS],
     stack: gtk::Stack,
+    /// Covers the terminals until there is a guest.
+    silent: adw::StatusPage,
     search: Search,
     chosen: Cell<usize>,
     sockets: RefCell<Option<RunningPaths>>,
@@ -62,14 +64,30 @@ impl SerialPage {
         let widget = gtk::Box::builder().orientation(gtk::Orientation::Vertical).build();
         widget.append(&bar);
         widget.append(search.widget());
-        widget.append(&stack);
+        let silent = adw::StatusPage::builder()
+            .icon_name("utilities-terminal-symbolic")
+            .title(gettext("The Guest Is Off"))
+            .description(gettext("What its ports say is shown here while it runs."))
+            .css_classes(["background"])
+            .build();
+        let covered = gtk::Overlay::builder().child(&stack).build();
+        covered.add_overlay(&silent);
+        widget.append(&covered);
         for port in &ports {
             stack.add_child(port.widget());
             add_menu(port.terminal());
         }
         let (chosen, sockets) = (Cell::new(0), RefCell::default());
-        let page =
-            Self(Rc::new(Inner { widget, ports: ports.map(RefCell::new), buttons, stack, search, chosen, sockets }));
+        let page = Self(Rc::new(Inner {
+            widget,
+            ports: ports.map(RefCell::new),
+            buttons,
+            stack,
+            silent,
+            search,
+            chosen,
+            sockets,
+        }));
         for (index, button) in page.0.buttons.iter().enumerate() {
             let weak = Rc::downgrade(&page.0);
             button.connect_clicked(move |_| {
@@ -102,6 +120,7 @@ impl SerialPage {
         }
         self.0.sockets.replace(paths);
         self.choose(if has_console { self.0.chosen.get() } else { 0 });
+        self.0.silent.set_visible(!self.0.ports.iter().any(|port| port.borrow().was_linked()));
     }
 
     /// Searches what the port has said.

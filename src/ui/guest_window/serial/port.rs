@@ -35,6 +35,7 @@ pub struct Port {
     widget: gtk::ScrolledWindow,
     events: mpsc::Sender<Event>,
     link: Option<Link>,
+    was_linked: bool,
 }
 
 /// A connection; it ends when this is dropped.
@@ -59,7 +60,7 @@ impl Port {
         let widget = gtk::ScrolledWindow::builder().child(&terminal).hscrollbar_policy(gtk::PolicyType::Never).build();
         let (events, said) = mpsc::channel(4);
         relm4::spawn_local(show(terminal.clone(), said));
-        Self { terminal, widget, events, link: None }
+        Self { terminal, widget, events, link: None, was_linked: false }
     }
 
     /// The terminal with its scroll bar.
@@ -72,11 +73,17 @@ impl Port {
         &self.terminal
     }
 
+    /// Whether anything can have been said.
+    pub fn was_linked(&self) -> bool {
+        self.was_linked
+    }
+
     /// Shows what is said behind the socket at `path`. `None`: the guest is off, and what it has said stays.
     pub fn connect_to(&mut self, path: Option<&Path>) {
         match path {
             Some(path) if self.link.is_none() => {
                 self.link = Some(Link::new(path.to_owned(), &self.terminal, self.events.clone()));
+                self.was_linked = true;
             }
             Some(_) => {}
             None => self.link = None,
