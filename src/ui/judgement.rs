@@ -55,7 +55,11 @@ pub fn judge_disk(inspected: &Inspected) -> (Weight, String) {
             }
             None => note(Weight::Fact, facts),
         },
-        MediaKind::Vmdk | MediaKind::Vdi | MediaKind::Vhdx => {
+        MediaKind::Vmdk => {
+            let mend = gettext("Make a disk of it first: “Storage” in the main menu, “Import Image…”");
+            note(Weight::Wrong, format!("{facts}. {mend}"))
+        }
+        MediaKind::Vdi | MediaKind::Vhdx => {
             let mend = gettext("Convert it first: qemu-img convert -O qcow2 OLD NEW.qcow2");
             note(Weight::Wrong, format!("{facts}. {mend}"))
         }

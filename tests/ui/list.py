@@ -45,6 +45,12 @@ def in_groups(application, window):
     wait_for("it is found in its group", lambda: rows(window) == ["Group shop, 1 guest", "web-10"])
     application.keys("Escape")
     wait_for("the group is collapsed again", lambda: rows(window) == [shop, untagged, "post", "x-1", "x-2"])
+    # Typing in the list searches, too.
+    window.find("list item", "x-1, Off").click()
+    application.type("post")
+    wait_for("what was typed is found", lambda: rows(window)[1:] == ["post"])
+    application.keys("Escape")
+    wait_for("all are there again", lambda: rows(window) == [shop, untagged, "post", "x-1", "x-2"])
     window.find("list item", shop).click()
     application.keys("Right")
     wait_for("the group is expanded", lambda: len(rows(window)) == 7)

@@ -245,6 +245,8 @@ impl Component for GuestList {
         });
         let widgets = view_output!();
         widgets.search_bar.connect_entry(&widgets.search_entry);
+        // Whoever types in the list searches.
+        widgets.search_bar.set_key_capture_widget(Some(&widgets.view));
         widgets.view.add_controller(actions::shortcut_controller(Scope::Guest));
         widgets.view.add_controller(folding::keys(&widgets.view, sender.input_sender()));
         let input = sender.input_sender().clone();

@@ -248,11 +248,13 @@ mod tests {
 
     #[test]
     fn a_foreign_format_says_how_to_convert_it() {
-        let vmdk = Inspected { media: Media { kind: MediaKind::Vmdk, ..disk().media }, users: Vec::new() };
+        for (kind, mend) in [(MediaKind::Vmdk, "Import Image"), (MediaKind::Vdi, "qemu-img convert")] {
+            let foreign = Inspected { media: Media { kind, ..disk().media }, users: Vec::new() };
 
-        let note = said_of_media(Method::DiskImage, Ok(vmdk));
+            let note = said_of_media(Method::DiskImage, Ok(foreign));
 
-        assert!(note.stops() && note.text.contains("qemu-img convert"), "{}", note.text);
+            assert!(note.stops() && note.text.contains(mend), "{}", note.text);
+        }
     }
 
     #[test]
