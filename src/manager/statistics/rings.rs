@@ -63,7 +63,7 @@ impl<S: Sample> Rings<S> {
         self.rings[0].samples.back()
     }
 
-    /// Adds a sample, and drops the oldest ones.
+    /// Adds a sample, and drops the oldest ones, and those that are later: the host's clock was put back.
     pub fn push(&mut self, sample: S) {
         for ring in &mut self.rings {
             ring.push(sample.clone());
@@ -105,6 +105,11 @@ impl<S: Sample> Rings<S> {
 impl<S: Sample> Ring<S> {
     fn push(&mut self, sample: S) {
         let step = self.level.step;
+        let is_later = |kept: &S| kept.time() > sample.time();
+        while self.samples.back().is_some_and(is_later) {
+            self.samples.pop_back();
+        }
+        self.gathered.retain(|kept| !is_later(kept));
         if step == 1 {
             return self.keep(sample);
         }
@@ -171,6 +176,20 @@ mod tests {
             rings.push(Number(time, if time % 2 == 0 { 100.0 } else { 0.0 }));
         }
         rings
+    }
+
+    #[test]
+    fn what_was_measured_before_the_clock_was_put_back_gives_way() {
+        let mut rings = of_days(1);
+        let now = 12 * 60 * 60 + 30;
+
+        rings.push(Number(now, 7.0));
+
+        for step in [1, 10, 60] {
+            let times: Vec<u64> = rings.since(0, step).concat().iter().map(Sample::time).collect();
+            assert!(times.is_sorted(), "by {step} seconds");
+            assert_eq!(times.last(), Some(&now));
+        }
     }
 
     #[test]

@@ -180,7 +180,8 @@ impl<S: Sample + 'static> Figures<S> {
         if !inner.widget.is_mapped() || inner.toolbar.is_paused() {
             return;
         }
-        if wording::now().saturating_sub(inner.until.get()) >= (inner.toolbar.range() / MOVED).max(1) {
+        // The clock may have been put back.
+        if wording::now().abs_diff(inner.until.get()) >= (inner.toolbar.range() / MOVED).max(1) {
             self.refresh();
         } else {
             self.show_values();
