@@ -9,7 +9,10 @@ use super::{
     CliError, Result,
     context::{Context, Guest},
 };
-use crate::manager::size::Size;
+use crate::manager::{
+    definition::{Definition, NetworkDefinition},
+    size::Size,
+};
 
 /// Bytes of a page of the balloon.
 const PAGE: u64 = 4096;
@@ -35,17 +38,44 @@ enum Link {
 impl SetLink {
     pub async fn run(self, context: &Context) -> Result {
         let guest = context.attach(&self.name).await?;
-        let cards = guest.told(guest.client.statistics().await)?.networks;
-        let card = cards.iter().find(|card| card.id == self.card || card.mac.eq_ignore_ascii_case(&self.card));
-        let Some(card) = card else {
-            let known: Vec<_> = cards.iter().map(|card| card.id.as_str()).collect();
-            let known = if known.is_empty() { "no card at all".to_owned() } else { known.join(", ") };
+        let definition = context.library().load(&guest.name)?.definition;
+        let running = context.library().running(&definition)?.unwrap_or_else(|| definition.clone());
+        let is_named = |(index, card): (usize, &NetworkDefinition)| {
+            let is_its_address = card.mac.as_ref().is_some_and(|mac| mac.eq_ignore_ascii_case(&self.card));
+            (is_its_address || self.card == format!("net{index}")).then(|| card.clone())
+        };
+        let stored = definition.networks.iter().enumerate().find_map(is_named);
+        let place = match &stored {
+            Some(card) => running.place_of_card(card),
+            None => self.address(&guest, &running).await?,
+        };
+        let Some(place) = place else {
             let (name, wanted) = (guest.name, self.card);
+            if stored.is_some() {
+                let mend = "Shut it down and start it";
+                return Err(CliError::Other(format!("\"{name}\" has {wanted} from its next start only. {mend}")));
+            }
+            let known: Vec<_> = (0..definition.networks.len()).map(|index| format!("net{index}")).collect();
+            let known = if known.is_empty() { "no card at all".to_owned() } else { known.join(", ") };
             return Err(CliError::Other(format!("\"{name}\" has no network card {wanted}. It has {known}")));
         };
-        guest.told(guest.client.set_link(&card.id, matches!(self.link, Link::Up)).await)?;
+        let id = format!("net{place}");
+        guest.told(guest.client.set_link(&id, matches!(self.link, Link::Up)).await)?;
         let word = if matches!(self.link, Link::Up) { "Plugged in" } else { "Unplugged" };
-        context.output.line(format!("{word} {} of \"{}\"", card.id, guest.name))
+        let card = definition.name_of_card(&running, &id);
+        context.output.line(format!("{word} {card} of \"{}\"", guest.name))
+    }
+
+    /// The number of the running guest's card with the address that was written: one that was taken out, or has another address in the
+    /// guest.
+    async fn address(&self, guest: &Guest, running: &Definition) -> Result<Option<usize>> {
+        let is_it = |mac: &str| mac.eq_ignore_ascii_case(&self.card);
+        if let Some(place) = running.networks.iter().position(|card| card.mac.as_deref().is_some_and(is_it)) {
+            return Ok(Some(place));
+        }
+        let cards = guest.told(guest.client.statistics().await)?.networks;
+        let card = cards.iter().find(|card| is_it(&card.mac));
+        Ok(card.and_then(|card| card.id.strip_prefix("net")?.parse().ok()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, Result, context::Context};
-use crate::manager::drives::{self, Change};
+use crate::manager::drives::{self, Change, Changed};
 
 #[derive(Debug, Args)]
 pub(super) struct ChangeMedia {
@@ -35,8 +35,9 @@ impl ChangeMedia {
         let medium = medium.map_err(CliError::io("the path of the image", "Write a shorter or an absolute one"))?;
         let word = medium.as_ref().map(|path| format!("Put {} into", path.display()));
         let change = Change { drive: self.drive, medium, force: self.force, live_only: self.live };
-        let drive = drives::change(&context.supervisor, &name, &change).await?;
+        let Changed { drive, at_next_start } = drives::change(&context.supervisor, &name, &change).await?;
         let word = word.unwrap_or_else(|| "Ejected what was in".to_owned());
-        context.output.line(format!("{word} {drive} of \"{name}\""))
+        let when = if at_next_start { super::FROM_NEXT_START } else { "" };
+        context.output.line(format!("{word} {drive} of \"{name}\"{when}"))
     }
 }

@@ -38,11 +38,12 @@ impl Edit {
                 return context.output.line(format!("\"{name}\" is unchanged"));
             }
             let before = context.library().load(&name).ok().map(|stored| stored.definition);
+            let runs = before.as_ref().and_then(|before| context.library().running(before).ok()?);
             match save(context, &name, text, &revision).await {
                 Ok(saved) => {
                     draft.discard();
                     let running = context.library().is_running(&name)?;
-                    let when = if running { applies(before.as_ref(), &saved) } else { "" };
+                    let when = if running { applies(runs.as_ref().zip(before.as_ref()), &saved) } else { "" };
                     return context.output.line(format!("Changed \"{name}\"{when}"));
                 }
                 Err(error) if again(&error) => {}
@@ -64,8 +65,8 @@ async fn save(context: &Context, name: &str, text: String, revision: &Revision) 
 }
 
 /// When a change of a running guest applies.
-fn applies(before: Option<&Definition>, saved: &Saved) -> &'static str {
-    let effects = before.map(|before| Effects::of(before, &saved.stored.definition));
+fn applies(before: Option<(&Definition, &Definition)>, saved: &Saved) -> &'static str {
+    let effects = before.map(|(running, before)| Effects::of(running, before, &saved.stored.definition));
     let next_start = effects.as_ref().is_none_or(|effects| effects.next_start)
         || saved.applied.no_clipboard
         || saved.applied.not_shown;

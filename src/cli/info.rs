@@ -10,6 +10,7 @@ use super::{Result, context::Context, stats};
 use crate::{
     manager::{
         definition::{Definition, DevicesDefinition, DiskBus, NetworkDefinition, NetworkKind, NetworkModel},
+        editing,
         paths::RunningPaths,
         size::Size,
         supervisor::ExitReport,
@@ -19,6 +20,9 @@ use crate::{
 
 /// How long a running guest may take to tell its figures.
 const FIGURES_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is said of hardware that a running guest does not have yet.
+const NOT_YET: &str = ", from its next start";
 
 #[derive(Debug, Args)]
 pub(super) struct Info {
@@ -35,8 +39,13 @@ struct Details<'a> {
     name: &'a str,
     #[serde(flatten)]
     definition: &'a Definition,
-    /// In bytes; in the definition's text it has a unit.
+    #[serde(skip)]
+    runs: Option<&'a Definition>,
+    /// In bytes; in the definition's text it has a unit. Of a guest that runs this and `vcpus` are what it runs with.
     memory: u64,
+    vcpus: u32,
+    /// What it has from its next start, where what is stored is not what it runs with.
+    next_start: Option<NextStart>,
     state: &'static str,
     /// For people.
     #[serde(skip)]
@@ -49,6 +58,14 @@ struct Details<'a> {
     /// Who translates addresses for its network cards.
     connections: &'a [ConnectionInfo],
     last_exit: Option<&'a ExitReport>,
+}
+
+/// What a running guest has from its next start.
+#[derive(Debug, Serialize)]
+struct NextStart {
+    /// In bytes.
+    memory: u64,
+    vcpus: u32,
 }
 
 /// Where a running guest is reached.
@@ -87,16 +104,27 @@ impl Info {
         let last_exit = context.supervisor.last_exit(&name).await;
         let active = state.is_active();
         let running = context.paths().running(definition.uuid);
-        let (statistics, connections) = if active { figures(context, &name).await } else { Default::default() };
+        let (mut statistics, mut connections) = if active { figures(context, &name).await } else { Default::default() };
+        let runs = if active { context.library().running(&definition)? } else { None };
+        let hardware = runs.as_ref().unwrap_or(&definition);
+        // By the names that the definition has for them.
+        let figures = statistics.iter_mut().flat_map(|statistics| &mut statistics.networks).map(|card| &mut card.id);
+        for id in figures.chain(connections.iter_mut().map(|card| &mut card.id)) {
+            *id = definition.name_of_card(hardware, id);
+        }
+        let next_start = NextStart { memory: definition.memory.bytes(), vcpus: definition.vcpus };
         let details = Details {
             name: &name,
             definition: &definition,
-            memory: definition.memory.bytes(),
+            memory: hardware.memory.bytes(),
+            vcpus: hardware.vcpus,
+            next_start: Some(next_start).filter(|_| editing::waits(hardware, &definition)),
+            runs: runs.as_ref(),
             state: state.id(),
             word: state.word(),
             reason: state.reason(),
             pid: context.supervisor.pid(definition.uuid).filter(|_| active),
-            sockets: active.then(|| Sockets::new(&running, &definition.devices)),
+            sockets: active.then(|| Sockets::new(&running, &hardware.devices)),
             statistics: statistics.as_ref(),
             connections: &connections,
             last_exit: last_exit.as_ref(),
@@ -118,17 +146,33 @@ async fn figures(context: &Context, name: &str) -> (Option<Statistics>, Vec<Conn
     (statistics, connections.ok().and_then(|told| told.ok()).unwrap_or_default())
 }
 
+/// What of the definition waits for the next start of a guest that runs with `runs`.
+fn next_start(runs: &Definition, definition: &Definition) -> Option<String> {
+    let mut rest = runs.clone();
+    (rest.memory, rest.vcpus) = (definition.memory, definition.vcpus);
+    let parts = [
+        (runs.memory != definition.memory).then(|| format!("memory {}", definition.memory)),
+        (runs.vcpus != definition.vcpus).then(|| format!("vCPUs {}", definition.vcpus)),
+        editing::waits(&rest, definition).then(|| "other changes".to_owned()),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    Some(parts.join(", ")).filter(|text| !text.is_empty())
+}
+
 fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     let definition = details.definition;
     let mut pairs = vec![
         ("Name", details.name.to_owned()),
         ("UUID", definition.uuid.to_string()),
         ("State", details.word.to_owned()),
-        ("Memory", definition.memory.to_string()),
-        ("vCPUs", definition.vcpus.to_string()),
+        ("Memory", Size(details.memory).to_string()),
+        ("vCPUs", details.vcpus.to_string()),
     ];
     if let Some(reason) = details.reason {
         pairs.insert(3, ("Reason", reason.to_owned()));
+    }
+    if let Some(text) = details.runs.and_then(|runs| next_start(runs, definition)) {
+        pairs.push(("At next start", text));
     }
     if !definition.tags.is_empty() {
         pairs.push(("Tags", definition.tags.join(", ")));
@@ -144,9 +188,11 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
         let bus =
             if disk.bus == DiskBus::default() || disk.cdrom { String::new() } else { format!(", {}", disk.bus.name()) };
         let path = disk.path.display();
+        let waits = details.runs.is_some_and(|runs| !runs.disks.iter().any(|other| other.is_same(disk)));
+        let when = if waits { NOT_YET } else { "" };
         let value = match disk.has_medium() {
-            true => format!("{path} ({}, {}{bus}{access})", disk.id, disk.format.name()),
-            false => format!("empty ({})", disk.id),
+            true => format!("{path} ({}, {}{bus}{access}{when})", disk.id, disk.format.name()),
+            false => format!("empty ({}{when})", disk.id),
         };
         pairs.push((if disk.cdrom { "CD-ROM" } else { "Disk" }, value));
     }
@@ -155,7 +201,15 @@ fn pairs(details: &Details) -> Vec<(&'static str, String)> {
     }
     let figures = details.statistics.map(|statistics| statistics.networks.as_slice()).unwrap_or_default();
     for (index, network) in definition.networks.iter().enumerate() {
-        pairs.push(("Network", card(index, network, figures, details.connections)));
+        let waits = details.runs.is_some_and(|runs| runs.place_of_card(network).is_none());
+        let when = if waits { NOT_YET } else { "" };
+        pairs.push(("Network", card(index, network, when, figures, details.connections)));
+    }
+    for network in details.runs.iter().flat_map(|runs| &runs.networks) {
+        if definition.place_of_card(network).is_none() {
+            let mac = network.mac.as_deref().unwrap_or("-");
+            pairs.push(("Network", format!("{mac} ({}, removed from its next start)", network.source())));
+        }
     }
     if let Some(statistics) = details.statistics {
         let memory = &statistics.memory;
@@ -202,6 +256,7 @@ fn isolated(network: &NetworkDefinition, info: Option<&ConnectionInfo>) -> Strin
 fn card(
     index: usize,
     network: &NetworkDefinition,
+    when: &str,
     figures: &[NetworkStatistics],
     connections: &[ConnectionInfo],
 ) -> String {
@@ -224,7 +279,7 @@ fn card(
         NetworkModel::Virtio => "",
         NetworkModel::E1000 => "e1000, ",
     };
-    let mut text = format!("{id} ({model}{mac}, {place}");
+    let mut text = format!("{id} ({model}{mac}, {place}{when}");
     if let Some(problem) = info.and_then(|info| info.problem.as_ref()) {
         text += &format!(", {problem}");
     }

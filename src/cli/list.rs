@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{Result, context::Context};
 use crate::manager::{
+    definition::Definition,
     library::Entry,
     size::Size,
     supervisor::{GuestState, Supervisor},
@@ -59,18 +60,21 @@ struct Row {
 #[derive(Debug, Clone, Default)]
 struct Seen {
     state: GuestState,
+    /// What it runs with.
+    running: Option<Definition>,
     network_problems: Vec<String>,
 }
 
 impl Seen {
-    async fn look(supervisor: &Supervisor, name: &str) -> Option<Self> {
+    async fn look(supervisor: &Supervisor, name: &str, stored: &Definition) -> Option<Self> {
         let state = supervisor.state(name).await.ok()?;
         let problems = async { supervisor.attach(name).await.ok()?.network_problems().await.ok() };
         let network_problems = match state.is_active() {
             true => time::timeout(NETWORK_WITHIN, problems).await.ok().flatten().unwrap_or_default(),
             false => Vec::new(),
         };
-        Some(Self { state, network_problems })
+        let running = supervisor.library().running(stored).ok().flatten();
+        Some(Self { state, running, network_problems })
     }
 }
 
@@ -78,7 +82,8 @@ impl Row {
     fn new(entry: Entry, seen: Option<Seen>) -> Self {
         match entry.definition {
             Ok(stored) => {
-                let Seen { state, network_problems } = seen.unwrap_or_default();
+                let Seen { state, running, network_problems } = seen.unwrap_or_default();
+                let hardware = running.as_ref().unwrap_or(&stored.definition);
                 Self {
                     name: entry.name,
                     uuid: Some(stored.definition.uuid),
@@ -86,8 +91,8 @@ impl Row {
                     word: state.word(),
                     reason: state.reason().map(str::to_owned),
                     network_problems,
-                    memory: Some(stored.definition.memory.bytes()),
-                    vcpus: Some(stored.definition.vcpus),
+                    memory: Some(hardware.memory.bytes()),
+                    vcpus: Some(hardware.vcpus),
                     tags: stored.definition.tags,
                     autostart: stored.definition.autostart,
                 }
@@ -129,9 +134,10 @@ impl List {
         // All at once, so that workers that hang cost the time of one.
         let mut asked = JoinSet::new();
         for (index, entry) in entries.iter().enumerate() {
-            if entry.definition.is_ok() {
+            if let Ok(stored) = &entry.definition {
                 let (supervisor, name) = (context.supervisor.clone(), entry.name.clone());
-                asked.spawn(async move { (index, Seen::look(&supervisor, &name).await) });
+                let definition = stored.definition.clone();
+                asked.spawn(async move { (index, Seen::look(&supervisor, &name, &definition).await) });
             }
         }
         let mut all: Vec<Option<Seen>> = vec![None; entries.len()];

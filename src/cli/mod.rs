@@ -44,6 +44,9 @@ pub use error::CliError;
 use context::Context;
 use output::Output;
 
+/// What is said of a change of hardware that a running guest does not have yet.
+const FROM_NEXT_START: &str = " from its next start";
+
 /// What every verb returns.
 type Result<T = ()> = std::result::Result<T, CliError>;
 

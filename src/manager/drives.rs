@@ -69,6 +69,14 @@ pub enum DriveError {
         /// How to mend it.
         mend: String,
     },
+    /// The guest that runs does not have the drive yet.
+    #[error("\"{name}\" has {drive} from its next start only. Leave --live out, or shut it down and start it")]
+    NotYet {
+        /// The guest.
+        name: String,
+        /// The drive.
+        drive: String,
+    },
     /// The medium cannot be opened, or is being written to.
     #[error("{0}")]
     Open(String),
@@ -106,10 +114,20 @@ fn find(definition: &Definition, id: Option<&str>) -> Result<usize, DriveError> 
     })
 }
 
-/// Changes the medium of a drive of the guest `name`; returns the drive's id.
-pub async fn change(supervisor: &Supervisor, name: &str, change: &Change) -> Result<String, DriveError> {
+/// A drive whose medium was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The drive's id.
+    pub drive: String,
+    /// Whether the guest runs, and has this drive from its next start only.
+    pub at_next_start: bool,
+}
+
+/// Changes the medium of a drive of the guest `name`.
+pub async fn change(supervisor: &Supervisor, name: &str, change: &Change) -> Result<Changed, DriveError> {
     let library = supervisor.library();
     let stored = library.load(name)?;
+    let running = library.running(&stored.definition)?;
     let mut definition = stored.definition;
     let index = find(&definition, change.drive.as_deref())?;
     let disk = &mut definition.disks[index];
@@ -119,15 +137,28 @@ pub async fn change(supervisor: &Supervisor, name: &str, change: &Change) -> Res
         Some(medium) => (disk.path, disk.format) = (medium.path.clone(), medium.format),
         None => disk.path = PathBuf::new(),
     }
-    if library.is_running(name)? {
+    let now = disk.clone();
+    let is_running = running.is_some();
+    let running = running.filter(|running| running.disks.iter().any(|disk| disk.cdrom && disk.id == id));
+    let at_next_start = is_running && running.is_none();
+    if let Some(mut running) = running {
         change_live(supervisor, name, &id, medium.as_ref(), change.force).await?;
+        let drive = running.disks.iter_mut().find(|disk| disk.cdrom && disk.id == id);
+        if let Some(drive) = drive.filter(|_| !change.live_only) {
+            (drive.path, drive.format) = (now.path, now.format);
+            library.record(&running)?;
+        }
     } else if change.live_only {
-        return Err(SupervisorError::NotRunning { name: name.to_owned() }.into());
+        let name = name.to_owned();
+        return Err(match is_running {
+            true => DriveError::NotYet { name, drive: id },
+            false => SupervisorError::NotRunning { name }.into(),
+        });
     }
     if !change.live_only {
         library.save(&definition, &stored.revision)?;
     }
-    Ok(id)
+    Ok(Changed { drive: id, at_next_start })
 }
 
 async fn change_live(
@@ -199,7 +230,7 @@ mod tests {
         assert!(refused.unwrap_err().to_string().contains("Choose an ISO image"));
         assert!(live.unwrap_err().to_string().contains("not running"));
         assert!(before.disks[0].has_medium());
-        assert_eq!(drive, "cdrom0");
+        assert_eq!(drive, Changed { drive: "cdrom0".into(), at_next_start: false });
         assert!(!supervisor.library().load("web").unwrap().definition.disks[0].has_medium());
     }
 }

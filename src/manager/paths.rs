@@ -216,6 +216,11 @@ impl RunningPaths {
         self.folder.join("vsock.sock")
     }
 
+    /// What the guest runs with: its definition at its start, with what was changed in it since then.
+    pub fn definition(&self) -> PathBuf {
+        self.folder.join("definition.toml")
+    }
+
     /// The worker's process id, in decimal.
     pub fn pid(&self) -> PathBuf {
         self.folder.join("worker.pid")

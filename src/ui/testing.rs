@@ -86,6 +86,7 @@ pub fn guest_view(name: &str) -> GuestView {
         id: GuestId::Known(definition.uuid),
         name: name.to_owned(),
         definition: Ok(definition),
+        running: None,
         state: GuestState::Off,
         last_used: None,
         network_problems: Vec::new(),

@@ -299,6 +299,24 @@ def showing(application, window):
     wait_for("nobody comes in any more", lambda: shown() is None)
 
 
+def added(application, window):
+    """What is added while the guest runs is there from its next start: nothing of it can be seen or done now, and that is said."""
+    application.keys("ctrl+shift+b")
+    window.find("menu item", "Network Card").press()
+    choose(window, "Network Card 2")
+    window.wait_for_text("The guest has it from its next start.")
+    window.find("text", "Address (MAC)")
+    assert next(window.all("check box", "Cable Plugged In"), None) is None
+    window.find("spin button", "Packets Sent").set_value(9)
+    window.bar.wait_for_text("This applies at the guest’s next start.")
+    window.apply(application)
+    wait_for("the limit is stored", lambda: "outbound_packets_sec = 9" in definition())
+    application.screenshot("added")
+    choose(window, "Overview")
+    window.wait_for_text("At the Next Start")
+    application.screenshot("waits")
+
+
 def narrow(application, window):
     """Where the entries and a page do not fit side by side, a press turns to the page, and there is a way back."""
     (number,) = subprocess.run(["xdotool", "search", "--name", "^mail$"], check=True, capture_output=True, text=True).stdout.split()
@@ -352,6 +370,7 @@ def test(application):
         card(application, page)
         boot(application, page)
         showing(application, page)
+        added(application, page)
         lodgectl("destroy", "mail")
     narrow(application, page)
     names(page)

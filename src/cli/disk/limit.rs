@@ -4,9 +4,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    cli::{CliError, Result, context::Context},
+    cli::{CliError, FROM_NEXT_START, Result, context::Context, error},
     manager::{
         definition::{Definition, DiskDefinition, LimitsDefinition},
+        editing::EditError,
         size::Size,
     },
 };
@@ -135,6 +136,7 @@ impl Limit {
     pub async fn run(self, context: &Context) -> Result {
         let name = context.library().resolve(&self.name)?;
         let mut stored = context.library().load(&name)?;
+        let mut running = context.library().running(&stored.definition)?;
         let index = find(&stored.definition, &name, &self.disk)?;
         let disk = &mut stored.definition.disks[index];
         let before = disk.limits;
@@ -142,16 +144,29 @@ impl Limit {
             disk.limits = LimitsDefinition::default();
         }
         self.changes.apply(&mut disk.limits);
-        let (id, limits) = (disk.id.clone(), disk.limits);
+        let (id, path, limits) = (disk.id.clone(), disk.path.clone(), disk.limits);
         if self.none || limits != before || self.live {
             limits.limits().check().map_err(|error| CliError::Other(error.to_string()))?;
+            let is_it = |other: &DiskDefinition| !other.cdrom && other.id == id && other.path == path;
+            let is_running = running.is_some();
+            let mut place = running.as_mut().and_then(|running| running.disks.iter_mut().find(|disk| is_it(disk)));
+            if self.live && is_running && place.is_none() {
+                return Err(EditError::NotYet { name, device: id }.into());
+            }
             if !self.live {
                 context.library().save(&stored.definition, &stored.revision)?;
             }
-            let runs = context.library().is_running(&name)?;
-            if self.live || runs && !self.config {
+            if self.live || place.is_some() && !self.config {
                 let guest = context.attach(&name).await?;
                 guest.told(guest.client.limit_disk(&id, &limits.limits()).await)?;
+                if let Some(disk) = place.as_mut().filter(|_| !self.live) {
+                    disk.limits = limits;
+                }
+            } else if is_running && !self.config {
+                error::say("note", format!("\"{name}\" has {id}{FROM_NEXT_START}"));
+            }
+            if let Some(running) = running {
+                context.library().record(&running)?;
             }
         }
         if self.json {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::{
-    cli::{CliError, Result, context::Context, create::NetworkArgument},
+    cli::{CliError, FROM_NEXT_START, Result, context::Context, create::NetworkArgument},
     manager::editing,
 };
 
@@ -27,7 +27,8 @@ impl Attach {
         let unknown = || CliError::Other(format!("\"{}\" is no network card. Write net0 for the first one", self.card));
         let (number, NetworkArgument(network)) = (number.ok_or_else(unknown)?, self.network);
         let source = network.source();
-        editing::attach(&context.supervisor, &name, number, network, self.live).await?;
-        context.output.line(format!("net{number} of \"{name}\" is connected to {source}"))
+        let is_done = editing::attach(&context.supervisor, &name, number, network, self.live).await?;
+        let when = if is_done { "" } else { FROM_NEXT_START };
+        context.output.line(format!("net{number} of \"{name}\" is connected to {source}{when}"))
     }
 }

@@ -4,11 +4,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::super::{
-    CliError, Result,
+    CliError, FROM_NEXT_START, Result,
     context::{Context, Guest},
 };
 use crate::{
-    manager::definition::{Forward, NetworkDefinition, NetworkKind},
+    manager::{
+        definition::{Definition, Forward, NetworkDefinition, NetworkKind},
+        editing::EditError,
+    },
     qmp::types::ConnectionInfo,
 };
 
@@ -76,27 +79,43 @@ impl Change {
         if self.live && !is_running {
             return Err(CliError::Other(format!("\"{name}\" is not running. Leave --live out")));
         }
+        let place = |running: &Definition| {
+            let place = running.place_of_card(definition.networks.get(index)?)?;
+            running.networks.get(place).filter(|card| card.kind == NetworkKind::Nat).map(|_| place)
+        };
+        let running = context.library().running(&definition)?;
+        let place = running.as_ref().and_then(place);
+        if self.live && place.is_none() {
+            return Err(EditError::NotYet { name, device: format!("net{index}") }.into());
+        }
         if !self.live {
             // Looked at before anything is done.
-            self.apply(&name, &mut definition.networks, index, add, is_running)?;
+            self.apply(&name, &mut definition.networks, index, add, place.is_some())?;
             definition.validate().map_err(|problems| CliError::Other(format!("\"{name}\": {problems}")))?;
         }
-        if is_running {
+        if let Some((place, mut running)) = place.zip(running) {
             let guest = context.attach(&name).await?;
-            let info = guest.told(guest.client.forward(&format!("net{index}"), &self.forward, add).await)?;
+            let info = guest.told(guest.client.forward(&format!("net{place}"), &self.forward, add).await)?;
             if info.restarted {
                 let note = "passt begins anew for other ports: connections that the guest had are cut";
                 crate::cli::error::say("warning", note);
+            }
+            if let Some((card, now)) = running.networks.get_mut(place).zip(definition.networks.get(index))
+                && !self.live
+            {
+                card.forwards.clone_from(&now.forwards);
+                context.library().record(&running)?;
             }
         }
         if !self.live {
             context.library().save(&definition, &stored.revision)?;
         }
+        let when = if is_running && place.is_none() { FROM_NEXT_START } else { "" };
         let Forward { guest_port, .. } = self.forward;
         let (protocol, host) = (self.forward.protocol.name(), self.forward.host());
         context.output.line(match add {
-            true => format!("{protocol} port {host} leads to port {guest_port} of \"{name}\""),
-            false => format!("{protocol} port {host} no longer leads to \"{name}\""),
+            true => format!("{protocol} port {host} leads to port {guest_port} of \"{name}\"{when}"),
+            false => format!("{protocol} port {host} no longer leads to \"{name}\"{when}"),
         })
     }
 
@@ -146,17 +165,19 @@ impl Change {
 impl List {
     async fn run(self, context: &Context) -> Result {
         let name = context.library().resolve(&self.name)?;
-        let rows = if context.library().is_running(&name)? {
-            let guest = context.attach(&name).await?;
-            running(&guest).await?
-        } else {
-            let networks = context.library().load(&name)?.definition.networks;
-            let of_card = |(index, network): (usize, NetworkDefinition)| {
-                let row = move |forward| Row { card: format!("net{index}"), forward, backend: None };
-                network.forwards.into_iter().map(row)
-            };
-            networks.into_iter().enumerate().flat_map(of_card).collect()
+        let definition = context.library().load(&name)?.definition;
+        let runs = context.library().running(&definition)?;
+        let mut rows = match &runs {
+            Some(runs) => running(&context.attach(&name).await?, runs, &definition).await?,
+            None => Vec::new(),
         };
+        // Of a guest that is off, or of a card that it has from its next start.
+        let cards = definition.networks.into_iter().enumerate();
+        let waiting = cards.filter(|(_, card)| runs.as_ref().is_none_or(|runs| runs.place_of_card(card).is_none()));
+        rows.extend(waiting.flat_map(|(index, card)| {
+            let row = move |forward| Row { card: format!("net{index}"), forward, backend: None };
+            card.forwards.into_iter().map(row)
+        }));
         if self.json {
             return context.output.json(&rows);
         }
@@ -176,10 +197,11 @@ impl List {
     }
 }
 
-/// What is forwarded at this moment.
-async fn running(guest: &Guest) -> Result<Vec<Row>> {
+/// What is forwarded at this moment, by the names that the definition has for the cards.
+async fn running(guest: &Guest, runs: &Definition, definition: &Definition) -> Result<Vec<Row>> {
     let infos = guest.told(guest.client.connections().await)?;
-    Ok(infos.into_iter().flat_map(rows).collect())
+    let named = |info: ConnectionInfo| ConnectionInfo { id: definition.name_of_card(runs, &info.id), ..info };
+    Ok(infos.into_iter().map(named).flat_map(rows).collect())
 }
 
 fn rows(info: ConnectionInfo) -> impl Iterator<Item = Row> {

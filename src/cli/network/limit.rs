@@ -3,8 +3,8 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::super::{CliError, Result, context::Context};
-use crate::manager::{definition::NetworkLimitsDefinition, size::Size};
+use super::super::{CliError, FROM_NEXT_START, Result, context::Context, error};
+use crate::manager::{definition::NetworkLimitsDefinition, editing::EditError, size::Size};
 
 #[derive(Debug, Args)]
 pub struct Limit {
@@ -88,6 +88,7 @@ impl Limit {
     pub async fn run(self, context: &Context) -> Result {
         let name = context.library().resolve(&self.name)?;
         let mut stored = context.library().load(&name)?;
+        let running = context.library().running(&stored.definition)?;
         let mut cards = stored.definition.networks.iter_mut().enumerate();
         let found = cards.find(|(index, _)| format!("net{index}") == self.card);
         let (_, card) = found.ok_or_else(|| {
@@ -102,16 +103,32 @@ impl Limit {
         }
         self.changes.apply(&mut card.limits);
         let limits = card.limits;
+        let place = running.as_ref().and_then(|running| running.place_of_card(card));
+        let waits = running.is_some() && place.is_none();
         if self.none || limits != before || self.live {
             if let Some(problem) = limits.problem() {
                 return Err(CliError::Other(problem));
             }
+            if self.live && waits {
+                return Err(EditError::NotYet { name, device: self.card }.into());
+            }
             if !self.live {
                 context.library().save(&stored.definition, &stored.revision)?;
             }
-            if self.live || context.library().is_running(&name)? {
+            if self.live || place.is_some() {
                 let guest = context.attach(&name).await?;
-                guest.told(guest.client.limit_card(&self.card, &limits.limits()).await)?;
+                let id = place.map_or_else(|| self.card.clone(), |place| format!("net{place}"));
+                guest.told(guest.client.limit_card(&id, &limits.limits()).await)?;
+            }
+            if let Some((place, mut running)) = place.zip(running)
+                && !self.live
+                && let Some(card) = running.networks.get_mut(place)
+            {
+                card.limits = limits;
+                context.library().record(&running)?;
+            }
+            if waits {
+                error::say("note", format!("\"{name}\" has {}{FROM_NEXT_START}", self.card));
             }
         }
         if self.json {

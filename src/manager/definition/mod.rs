@@ -384,6 +384,11 @@ impl Definition {
 }
 
 impl DiskDefinition {
+    /// Whether `other`, of the same guest, is this disk or drive. One that has its name and another image is another one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.cdrom == other.cdrom && (self.cdrom || self.path == other.path)
+    }
+
     /// A writable disk.
     pub fn new(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
         Self {

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::broadcast::error::RecvError,
+    task::spawn_blocking,
     time::{self, Instant},
 };
 
@@ -65,6 +66,12 @@ async fn listen(supervisor: &Supervisor, table: &Table, id: &GuestId, name: &str
     // After the subscription, so that nothing is missed between them.
     table.set_state(id, supervisor.state_of(name, &client).await);
     table.set_client(id, Some(client.clone()));
+    // The scan that has found the guest may have come before this was written.
+    let (library, guest) = (supervisor.library().clone(), name.to_owned());
+    let running = spawn_blocking(move || library.running(&library.load(&guest)?.definition)).await;
+    if let Ok(Ok(running)) = running {
+        table.set_running(id, running);
+    }
     let mut rested = Instant::now();
     let mut is_asked_to = false;
     loop {

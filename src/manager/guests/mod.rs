@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::{
     client::Client,
     definition::Definition,
+    editing,
     statistics::{History, host::HostPoint, rings::Rings, store::Store},
     supervisor::{GuestState, Supervisor},
 };
@@ -47,6 +48,8 @@ pub struct GuestView {
     pub name: String,
     /// Its definition, or why that cannot be read.
     pub definition: Result<Definition, String>,
+    /// What it runs with, while it runs: its definition as it was at its start, with what was changed in it since then.
+    pub running: Option<Definition>,
     /// What it is doing.
     pub state: GuestState,
     /// When it has last done something, in seconds since 1970 (UTC), as far as the last look at the library saw; nothing when it has
@@ -55,6 +58,31 @@ pub struct GuestView {
     /// What keeps the network cards of a running guest from working, each with the card's name before it; as far as figures are taken
     /// ([`WatchLevel::Statistics`]).
     pub network_problems: Vec<String>,
+}
+
+impl GuestView {
+    /// What hardware it has: that which it runs with, and else that of its definition.
+    pub fn hardware(&self) -> Option<&Definition> {
+        let running = self.running.as_ref().filter(|_| self.state.is_active());
+        running.or(self.definition.as_ref().ok())
+    }
+
+    /// The number that the card which its definition has as number `index` has in its hardware.
+    pub fn place_of_card(&self, index: usize) -> Option<usize> {
+        self.hardware()?.place_of_card(self.definition.as_ref().ok()?.networks.get(index)?)
+    }
+
+    /// Whether it has this disk or drive already.
+    pub fn has_disk(&self, id: &str) -> bool {
+        let stored = self.definition.as_ref().ok().and_then(|stored| stored.disks.iter().find(|disk| disk.id == id));
+        let has = |hardware: &Definition| stored.is_some_and(|disk| hardware.disks.iter().any(|has| has.is_same(disk)));
+        self.hardware().is_some_and(has)
+    }
+
+    /// Whether it runs, and something of its definition waits for its next start.
+    pub fn waits(&self) -> bool {
+        self.hardware().zip(self.definition.as_ref().ok()).is_some_and(|(has, stored)| editing::waits(has, stored))
+    }
 }
 
 /// What has changed.

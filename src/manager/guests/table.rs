@@ -13,6 +13,7 @@ use super::{GuestChange, GuestId, GuestView};
 use crate::{
     manager::{
         client::Client,
+        definition::Definition,
         statistics::{
             History, Point, Reading,
             host::{GuestsUse, HostPoint},
@@ -107,6 +108,16 @@ impl Table {
         row.unanswered = 0;
         if row.view.state != state {
             row.view.state = state;
+            self.tell(GuestChange::Changed(row.view.clone()));
+        }
+    }
+
+    /// What a guest runs with.
+    pub fn set_running(&self, id: &GuestId, running: Option<Definition>) {
+        if let Some(row) = self.rows().get_mut(id)
+            && row.view.running != running
+        {
+            row.view.running = running;
             self.tell(GuestChange::Changed(row.view.clone()));
         }
     }

@@ -205,9 +205,11 @@ fn look(library: &Library, paths: &Paths) -> Vec<Found> {
             Err(error) => (GuestId::Broken(entry.name.clone()), Err(error.to_string())),
         };
         let runs = running && definition.is_ok();
+        let has = definition.as_ref().ok().filter(|_| running).and_then(|stored| library.running(stored).ok()?);
         let last_used = last_used(paths, &entry.name);
         let (name, network_problems) = (entry.name, Vec::new());
-        let view = GuestView { id, name, definition, state: GuestState::Off, last_used, network_problems };
+        let view =
+            GuestView { id, name, definition, running: has, state: GuestState::Off, last_used, network_problems };
         Found { view, running: runs }
     });
     found.collect()

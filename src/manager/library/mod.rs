@@ -13,6 +13,7 @@ mod addresses;
 mod autostart;
 mod delete;
 mod error;
+mod running;
 mod trash;
 
 use std::{

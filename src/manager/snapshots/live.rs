@@ -179,7 +179,9 @@ impl Snapshots {
         let pair = guest.live_pair(&guest.tree, &guest.stored.definition).map(|live| live.pair);
         let pair = pair.filter(|pair| pair == merged).ok_or_else(|| LibraryError::Changed(guest.name.clone()))?;
         let change = guest.merged(&pair);
-        self.carry_out(&guest, change)
+        self.carry_out(&guest, change)?;
+        self.library.record_images(&guest.name);
+        Ok(())
     }
 }
 

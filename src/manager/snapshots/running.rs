@@ -188,7 +188,9 @@ impl Snapshots {
                         tracing::warn!("a frozen image of {:?} is still locked by somebody who writes", guest.name);
                     }
                 }
-                journal.redo(&guest.folder).map_err(SnapshotError::io(&guest.folder))
+                journal.redo(&guest.folder).map_err(SnapshotError::io(&guest.folder))?;
+                self.library.record_images(&guest.name);
+                Ok(())
             }
             Err(error) => {
                 journal::settle_locked(&guest.folder).map_err(SnapshotError::io(&guest.folder))?;

@@ -21,8 +21,8 @@ impl Supervisor {
             for name in this.library.names()? {
                 // One that cannot be read is told of elsewhere.
                 let Ok(stored) = this.library.load(&name) else { continue };
-                if this.library.is_running(&name)? {
-                    guests.push((stored.definition.memory.bytes(), this.resident(&stored.definition)));
+                if let Some(running) = this.library.running(&stored.definition)? {
+                    guests.push((running.memory.bytes(), this.resident(&running)));
                 }
             }
             Ok(Demand::of(guests, Counters::read(&this.root).memory_available))

@@ -79,6 +79,7 @@ impl Supervisor {
         // Until then its snapshots could change, and with them its disks.
         self.library().settled(name)?;
         let mut definition = self.library().load(name)?.definition;
+        let stored = definition.clone();
         // Where it goes on, its drives have what they had.
         if matches!(options.begin, Begin::Saved)
             && let Some(media) = saved::media(self.paths(), name)?
@@ -118,6 +119,7 @@ impl Supervisor {
         let mut prepared = runtime::prepare(self.paths(), name, definition.uuid, devices::wanted(&definition))
             .map_err(io_error("the runtime folder cannot be made"))?
             .map_err(|other| LibraryError::SameUuid { name: name.to_owned(), other })?;
+        self.library().record(&stored)?;
         let its_log = log.try_clone().map_err(io_error("the log cannot be written"))?;
         let sockets = devices::hand_over_sockets(&definition, &mut prepared, &mut inherited);
         let running = self.paths().running(definition.uuid);

@@ -15,6 +15,9 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::{Backend, GuestId, blocking};
 
+/// Why there is nothing to see of hardware, or to do with it.
+const NOT_YET: &str = "the running guest does not have this card yet";
+
 /// A definition as it lies in the library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
@@ -120,12 +123,12 @@ impl Backend {
         Ok(self.client(id)?.set_balloon(bytes).await?)
     }
 
-    /// What the running guest's card number `index` is like.
+    /// What the running guest's card, which its definition has as number `index`, is like.
     pub async fn card(&self, id: &GuestId, index: usize) -> Result<CardFacts> {
-        let (client, name) = (self.client(id)?, format!("net{index}"));
+        let (client, name) = (self.client(id)?, self.name_of_card(id, index)?);
         let cards = client.statistics().await?.networks;
         let card = cards.into_iter().find(|card| card.id == name);
-        let card = card.ok_or_else(|| anyhow!("the running guest does not have this card yet"))?;
+        let card = card.ok_or_else(|| anyhow!(NOT_YET))?;
         let connection = client.connections().await?.into_iter().find(|connection| connection.id == name);
         let isolated = connection.as_ref().and_then(|connection| connection.isolated.as_ref());
         Ok(CardFacts {
@@ -138,9 +141,15 @@ impl Backend {
         })
     }
 
-    /// Plugs the cable of the running guest's card number `index` in or out.
+    /// Plugs the cable of the running guest's card, which its definition has as number `index`, in or out.
     pub async fn plug(&self, id: &GuestId, index: usize, up: bool) -> Result<()> {
-        Ok(self.client(id)?.set_link(&format!("net{index}"), up).await?)
+        Ok(self.client(id)?.set_link(&self.name_of_card(id, index)?, up).await?)
+    }
+
+    /// What the guest's worker calls the card that the definition has as number `index`.
+    fn name_of_card(&self, id: &GuestId, index: usize) -> Result<String> {
+        let place = self.guests.get(id).and_then(|guest| guest.place_of_card(index));
+        place.map(|place| format!("net{place}")).ok_or_else(|| anyhow!(NOT_YET))
     }
 
     /// Whether the host's port that `forward` begins at can be had; why not.

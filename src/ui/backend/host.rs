@@ -142,7 +142,7 @@ impl Backend {
     pub async fn memory_demand(&self, started: &[GuestView]) -> Result<Demand> {
         let used =
             |id: &GuestId| self.guests.with_history(id, |history| history.latest().map(|point| point.memory)).flatten();
-        let memory = |guest: &GuestView| guest.definition.as_ref().ok().map(|definition| definition.memory.bytes());
+        let memory = |guest: &GuestView| guest.hardware().map(|hardware| hardware.memory.bytes());
         let running = self.guests.all().into_iter().filter(|guest| guest.state.is_active());
         let running = running.filter_map(|guest| Some((memory(&guest)?, used(&guest.id).unwrap_or_default())));
         let starting = started.iter().filter_map(|guest| Some((memory(guest)?, 0)));

@@ -206,9 +206,8 @@ impl Backend {
     }
 
     /// Puts an ISO image into a CD-ROM drive of the guest, or takes out what is in it.
-    pub async fn change_medium(&self, name: &str, change: &drives::Change) -> Result<()> {
-        drives::change(self.guests.supervisor(), name, change).await?;
-        Ok(())
+    pub async fn change_medium(&self, name: &str, change: &drives::Change) -> Result<drives::Changed> {
+        Ok(drives::change(self.guests.supervisor(), name, change).await?)
     }
 
     fn client(&self, id: &GuestId) -> Result<Client> {

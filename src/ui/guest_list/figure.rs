@@ -81,7 +81,7 @@ impl Figure {
     fn value(&self, view: &GuestView, point: &Point) -> f32 {
         match self.column {
             Column::Cpu => {
-                let vcpus = view.definition.as_ref().map_or(1, |definition| definition.vcpus.max(1));
+                let vcpus = view.hardware().map_or(1, |hardware| hardware.vcpus.max(1));
                 point.cpu / 100.0 / vcpus as f32
             }
             Column::Memory => point.memory as f32,
@@ -124,7 +124,7 @@ impl Figure {
 }
 
 fn memory(view: &GuestView) -> Option<u64> {
-    view.definition.as_ref().ok().map(|definition| definition.memory.bytes())
+    view.hardware().map(|hardware| hardware.memory.bytes())
 }
 
 #[cfg(test)]

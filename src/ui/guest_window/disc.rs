@@ -8,7 +8,7 @@ use crate::ui::{
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
 };
-use lodge::manager::drives::{Change, DriveError};
+use lodge::manager::drives::{Change, Changed, DriveError};
 
 /// Asks for an ISO image and puts it into the drive, or into the first one.
 pub fn insert(backend: &Backend, place: &Place, guest: &GuestView, drive: Option<String>) {
@@ -16,8 +16,10 @@ pub fn insert(backend: &Backend, place: &Place, guest: &GuestView, drive: Option
     relm4::spawn_local(async move {
         let Some(path) = choose_image(&place).await else { return };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if change(&backend, &place, &guest, drive, Some(path)).await {
-            place.toast(&gettext_f("“{disc}” was inserted", &[("disc", &name)]));
+        match change(&backend, &place, &guest, drive, Some(path)).await {
+            Some(Changed { at_next_start: true, .. }) => place.toast(&gettext("The guest has it from its next start")),
+            Some(_) => place.toast(&gettext_f("“{disc}” was inserted", &[("disc", &name)])),
+            None => {}
         }
     });
 }
@@ -26,20 +28,20 @@ pub fn insert(backend: &Backend, place: &Place, guest: &GuestView, drive: Option
 pub fn eject(backend: &Backend, place: &Place, guest: &GuestView, drive: Option<String>) {
     let (backend, place, guest) = (backend.clone(), place.clone(), guest.clone());
     relm4::spawn_local(async move {
-        if change(&backend, &place, &guest, drive, None).await {
+        if change(&backend, &place, &guest, drive, None).await.is_some() {
             place.toast(&gettext("The disc was ejected"));
         }
     });
 }
 
-/// Changes the disc; by force only after a question. Whether it was done.
+/// Changes the disc; by force only after a question. Nothing where it was not done.
 async fn change(
     backend: &Backend,
     place: &Place,
     guest: &GuestView,
     drive: Option<String>,
     medium: Option<PathBuf>,
-) -> bool {
+) -> Option<Changed> {
     let attempt = |force| {
         let (backend, name) = (backend.clone(), guest.name.clone());
         let change = Change { drive: drive.clone(), medium: medium.clone(), force, live_only: false };
@@ -51,7 +53,7 @@ async fn change(
         let heading = gettext_f("“{name}” Uses the Disc", &[("name", &guest.name)]);
         let message = gettext("The guest has locked the drive. Programs in it that read from the disc will fail.");
         if !dialogs::confirm(&place.window, &heading, &message, &gettext("_Eject Anyway")).await {
-            return false;
+            return None;
         }
         done = attempt(true).await;
     }
@@ -59,7 +61,7 @@ async fn change(
         let heading = gettext_f("The Disc of “{name}” Could Not Be Changed", &[("name", &guest.name)]);
         dialogs::error(&place.window, &heading, &error.to_string());
     }
-    done.is_ok()
+    done.ok()
 }
 
 async fn choose_image(place: &Place) -> Option<PathBuf> {

@@ -329,6 +329,21 @@ impl Definition {
         self.address_networks();
     }
 
+    /// The number of the card that `card` is: the one with its address, whatever it is connected to.
+    pub fn place_of_card(&self, card: &NetworkDefinition) -> Option<usize> {
+        let mac = card.mac_bytes()?;
+        self.networks.iter().position(|other| other.mac_bytes() == Some(mac))
+    }
+
+    /// What this definition calls the card that the worker of a guest that runs with `running` calls `id`: by its number, and by its
+    /// address when the card was taken out meanwhile.
+    pub fn name_of_card(&self, running: &Self, id: &str) -> String {
+        let number = id.strip_prefix("net").and_then(|number| number.parse::<usize>().ok());
+        let Some(card) = number.and_then(|number| running.networks.get(number)) else { return id.to_owned() };
+        let removed = || card.mac.clone().unwrap_or_default();
+        self.place_of_card(card).map_or_else(removed, |place| format!("net{place}"))
+    }
+
     /// Gives an address to the cards that have none: always the same ones to the same guest, so that a card keeps its address
     /// even when nobody writes it down.
     pub fn address_networks(&mut self) {

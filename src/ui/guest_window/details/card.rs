@@ -36,9 +36,9 @@ pub fn page(context: &Context<'_>, definition: &Definition, index: usize) -> Pag
     let mut form = Form::new(context.on_edit);
     let Some(card) = definition.networks.get(index) else { return form.finish() };
     now(&mut form, context, index);
-    form.applies(&gettext(
-        "The connection, limits and forwarded ports apply at once, everything else at the guest’s next start.",
-    ));
+    let words =
+        gettext("The connection, limits and forwarded ports apply at once, everything else at the guest’s next start.");
+    form.applies_to(&words, move |guest| guest.place_of_card(index).is_some());
     connection(&mut form, context, card, index);
     hardware(&mut form, card, index);
     limits(&mut form, card, index);
@@ -258,7 +258,7 @@ fn now(form: &mut Form, context: &Context<'_>, index: usize) {
     });
     let was_active = Cell::new(false);
     form.watch(move |shown| {
-        let active = shown.guest.state.is_active();
+        let active = shown.guest.state.is_active() && shown.guest.place_of_card(index).is_some();
         group.set_visible(active);
         if active && !was_active.replace(active) {
             looking.look();

@@ -26,7 +26,9 @@ pub fn page(context: &Context<'_>, definition: &Definition, id: &str) -> Page {
     let mut form = Form::new(context.on_edit);
     let Some(index) = item::place(definition, id) else { return form.finish() };
     let disk = &definition.disks[index];
-    form.applies(&gettext("Limits apply at once, everything else at the guest’s next start."));
+    let own = disk.id.clone();
+    let words = gettext("Limits apply at once, everything else at the guest’s next start.");
+    form.applies_to(&words, move |guest| guest.has_disk(&own));
     image(&mut form, context, disk, index);
     attachment(&mut form, disk, index);
     failures(&mut form, disk, index);

@@ -114,9 +114,10 @@ impl Draft {
         self.theirs.is_some()
     }
 
-    /// What applying it does to the guest while it runs.
-    pub fn effects(&self) -> Effects {
-        self.stored().zip(self.definition()).map_or_else(Effects::default, |(before, after)| Effects::of(before, after))
+    /// What applying it does to the guest while it runs, with this hardware.
+    pub fn effects(&self, hardware: Option<&Definition>) -> Effects {
+        let Some((before, after)) = self.stored().zip(self.definition()) else { return Effects::default() };
+        Effects::of(hardware.unwrap_or(before), before, after)
     }
 
     /// What the library is to store.
@@ -184,7 +185,7 @@ mod tests {
         draft.edit(|guest| guest.vcpus = 1);
 
         assert!(changed && !draft.is_changed());
-        assert_eq!(draft.effects(), Effects::default());
+        assert_eq!(draft.effects(None), Effects::default());
     }
 
     #[test]

@@ -17,7 +17,15 @@ pub fn page(context: &Context<'_>, definition: &Definition, id: &str) -> Page {
         return form.finish();
     };
     let group = form.group(&gettext("Disc"));
-    group.set_description(Some(&gettext("It is changed at once, and stays so at the guest’s next start.")));
+    let (at_once, later) = (
+        gettext("It is changed at once, and stays so at the guest’s next start."),
+        gettext("The guest has it from its next start."),
+    );
+    let (id, words) = (drive.id.clone(), group.clone());
+    form.watch(move |shown| {
+        let waits = shown.guest.state.is_active() && !shown.guest.has_disk(&id);
+        words.set_description(Some(if waits { &later } else { &at_once }));
+    });
     let medium = if drive.has_medium() { drive.path.display().to_string() } else { gettext("Empty") };
     let row = form.fact(&gettext("In the Drive"), &medium);
     let insert = row_button(&gettext("_Insert…"));

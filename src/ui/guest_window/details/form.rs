@@ -141,11 +141,23 @@ impl Form {
 
     /// Says when changes apply, for as long as the guest runs.
     pub fn applies(&mut self, text: &str) {
-        let label = gtk::Label::builder().label(text).xalign(0.0).wrap(true).css_classes(["dim-label"]).build();
+        self.applies_to(text, |_| true);
+    }
+
+    /// [`Form::applies`] for hardware that the running guest may have (`has`) or not have yet.
+    pub fn applies_to(&mut self, text: &str, has: impl Fn(&GuestView) -> bool + 'static) {
+        let (text, later) = (text.to_owned(), gettext("The guest has it from its next start."));
+        let label = gtk::Label::builder().xalign(0.0).wrap(true).css_classes(["dim-label"]).build();
         let group = adw::PreferencesGroup::new();
         group.add(&label);
         self.groups.push(group.clone());
-        self.watch(move |shown| group.set_visible(shown.guest.state.is_active()));
+        self.watch(move |shown| {
+            let words = if has(shown.guest) { &text } else { &later };
+            if label.text() != *words {
+                label.set_text(words);
+            }
+            group.set_visible(shown.guest.state.is_active());
+        });
     }
 
     /// The button that takes the hardware of the page out.

@@ -8,15 +8,16 @@ use lodge::manager::{
 
 use super::form::{Form, OnEdit, Page, row_button, set_fact};
 use crate::ui::{
+    backend::GuestView,
     i18n::{gettext, gettext_f},
     widgets::field,
     wording,
 };
 
 /// The page for this definition. `keep` is called with how many bytes the running guest is to keep.
-pub fn page(definition: &Definition, on_edit: &OnEdit, keep: impl Fn(u64) + 'static) -> Page {
+pub fn page(guest: &GuestView, definition: &Definition, on_edit: &OnEdit, keep: impl Fn(u64) + 'static) -> Page {
     let mut form = Form::new(on_edit);
-    balloon(&mut form, definition, keep);
+    balloon(&mut form, guest.hardware().unwrap_or(definition), keep);
     form.applies(&gettext("What is changed here applies at the guest’s next start."));
     let group = form.group(&gettext("Memory"));
     form.watch(move |shown| {
@@ -68,12 +69,12 @@ fn backing(form: &mut Form, definition: &Definition) {
 }
 
 /// What the running guest keeps of its memory.
-fn balloon(form: &mut Form, definition: &Definition, keep: impl Fn(u64) + 'static) {
+fn balloon(form: &mut Form, hardware: &Definition, keep: impl Fn(u64) + 'static) {
     let group = form.group(&gettext("Now"));
     group.set_description(Some(&gettext("Applies at once. At its next start the guest has all of its memory again.")));
     let used = form.fact(&gettext("Memory in Use"), "");
     let left = form.fact(&gettext("Left by the Balloon"), "");
-    let mib = definition.memory.bytes() as f64 / MIB as f64;
+    let mib = hardware.memory.bytes() as f64 / MIB as f64;
     let adjustment = gtk::Adjustment::new(mib, 1.0, mib, 64.0, 256.0, 0.0);
     let (row, spin) = field::number_row(&gettext("The Guest Keeps"), Some(&gettext("MiB")), &adjustment, 0);
     let button = row_button(&gettext("_Set"));
@@ -81,7 +82,14 @@ fn balloon(form: &mut Form, definition: &Definition, keep: impl Fn(u64) + 'stati
     row.add_suffix(&button);
     group.add(&row);
     form.watch(move |shown| {
-        group.set_visible(shown.guest.state.is_active() && shown.definition.devices.balloon);
+        let hardware = shown.guest.hardware().unwrap_or(shown.definition);
+        group.set_visible(shown.guest.state.is_active() && hardware.devices.balloon);
+        let most = hardware.memory.bytes() as f64 / MIB as f64;
+        // It has been started with another memory since the page was made.
+        if adjustment.upper() != most {
+            adjustment.set_upper(most);
+            adjustment.set_value(most);
+        }
         let text = shown.backend.guests().with_history(&shown.guest.id, |history| {
             let latest = history.latest()?;
             let resident = wording::bytes(latest.memory);
@@ -97,7 +105,7 @@ fn balloon(form: &mut Form, definition: &Definition, keep: impl Fn(u64) + 'stati
         set_fact(&used, &text.flatten().unwrap_or_default());
         let kept = shown.backend.guests().with_history(&shown.guest.id, |history| history.balloon()).flatten();
         left.set_visible(kept.is_some());
-        let (kept, total) = (wording::bytes(kept.unwrap_or(0)), wording::bytes(shown.definition.memory.bytes()));
+        let (kept, total) = (wording::bytes(kept.unwrap_or(0)), wording::bytes(hardware.memory.bytes()));
         set_fact(&left, &gettext_f("{used} of {total}", &[("used", &kept), ("total", &total)]));
     });
 }

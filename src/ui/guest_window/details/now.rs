@@ -17,6 +17,7 @@ const STATE_LINES: i32 = 4;
 pub struct Now {
     group: adw::PreferencesGroup,
     state: adw::ActionRow,
+    waits: adw::ActionRow,
     cpu: adw::ActionRow,
     graph: Graph,
     memory: adw::ActionRow,
@@ -31,6 +32,8 @@ impl Now {
         let state = row(gettext("State"));
         // Why a guest stands still can be long, and text that wraps is costly to lay out.
         state.set_subtitle_lines(STATE_LINES);
+        let waits = row(gettext("At the Next Start"));
+        set_fact(&waits, &gettext("What was changed and cannot be changed while it runs"));
         let cpu = row(gettext("CPU"));
         let graph = Graph::new(160, 0);
         graph.set_drawn(true);
@@ -41,8 +44,8 @@ impl Now {
         let inside = row(gettext("Memory in Use Inside the Guest"));
         let network = row(gettext("Network"));
         let group = adw::PreferencesGroup::builder().title(gettext("Now")).build();
-        [&state, &cpu, &memory, &inside, &network].into_iter().for_each(|row| group.add(row));
-        Self { group, state, cpu, graph, memory, inside, network }
+        [&state, &waits, &cpu, &memory, &inside, &network].into_iter().for_each(|row| group.add(row));
+        Self { group, state, waits, cpu, graph, memory, inside, network }
     }
 
     /// The widget.
@@ -57,7 +60,8 @@ impl Now {
         // For what does not fit.
         set_tooltip(&self.state, guest.state.reason().map(|_| status.as_str()));
         let active = guest.state.is_active();
-        let definition = guest.definition.as_ref().ok();
+        let definition = guest.hardware();
+        self.waits.set_visible(active && guest.waits());
         self.cpu.set_visible(active);
         self.memory.set_visible(active);
         self.network.set_visible(active && definition.is_some_and(|definition| !definition.networks.is_empty()));

@@ -41,7 +41,7 @@ impl Details {
             (Item::Processors, Some(definition)) => Shape::Form(processors::page(definition, &self.on_edit)),
             (Item::Memory, Some(definition)) => {
                 let keep = move |bytes| input.emit(DetailsMsg::Keep(bytes));
-                Shape::Form(memory::page(definition, &self.on_edit, keep))
+                Shape::Form(memory::page(guest, definition, &self.on_edit, keep))
             }
             (Item::Disk(id), Some(definition)) => Shape::Form(disk::page(&context, definition, id)),
             (Item::Drive(id), Some(definition)) => Shape::Form(drive::page(&context, definition, id)),
@@ -164,7 +164,7 @@ impl Details {
         if let Some(hindrance) = self.hindrance() {
             return hindrance;
         }
-        let effects = draft.effects();
+        let effects = draft.effects(self.guest.hardware());
         match (&self.guest.state, effects.at_once(), effects.next_start) {
             (GuestState::Saved, _, true) => gettext("The guest may not be able to go on from its saved state then."),
             (state, ..) if !state.is_active() => String::new(),

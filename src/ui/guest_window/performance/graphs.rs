@@ -23,7 +23,7 @@ pub struct Shape {
 impl Shape {
     /// That of this guest, which was measured last so.
     pub fn of(guest: &GuestView, latest: Option<&Point>) -> Self {
-        let definition = guest.definition.as_ref().ok();
+        let definition = guest.hardware();
         let defined = definition.map_or(0, |definition| definition.vcpus as usize);
         let measured = latest.map(|point| point.vcpu_loads().len());
         Self {

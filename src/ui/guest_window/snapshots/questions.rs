@@ -77,7 +77,7 @@ pub async fn ask_new(parent: &gtk::Window, guest: &GuestView, tree: &Tree) -> Op
 }
 
 fn memory_switch(guest: &GuestView, form: &Form) -> gtk::Switch {
-    let memory = guest.definition.as_ref().map_or(0, |definition| definition.memory.bytes());
+    let memory = guest.hardware().map_or(0, |hardware| hardware.memory.bytes());
     let subtitle = gettext_f(
         "Reverting, the guest goes on where it was. Takes up to {size}, and the guest stands still meanwhile.",
         &[("size", &wording::bytes(memory))],

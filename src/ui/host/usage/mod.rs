@@ -132,7 +132,7 @@ impl UsagePage {
         let host = *inner.host.borrow();
         let running: Vec<GuestView> =
             inner.backend.guests().all().into_iter().filter(|guest| guest.state.is_active()).collect();
-        let definitions = running.iter().filter_map(|guest| guest.definition.as_ref().ok());
+        let definitions = running.iter().filter_map(GuestView::hardware);
         let commitment = Commitment::of(definitions, &host);
         inner.warning.set_visible(commitment.exceeds_memory());
         set_label(&inner.warning, &warning(&commitment));

@@ -72,7 +72,7 @@ impl Share {
         let history =
             |history: &lodge::manager::statistics::History| history.latest().map(|point| (point.cpu, point.memory));
         let (cpu, memory) = backend.guests().with_history(&guest.id, history).flatten().unwrap_or_default();
-        let total = guest.definition.as_ref().map_or(0, |definition| definition.memory.bytes());
+        let total = guest.hardware().map_or(0, |hardware| hardware.memory.bytes());
         Self { name: guest.name.clone(), cpu: cpu / 100.0 / host.cpus.max(1) as f32, memory: (memory, total) }
     }
 
