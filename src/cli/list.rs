@@ -74,6 +74,9 @@ impl Seen {
             false => Vec::new(),
         };
         let running = supervisor.library().running(stored).ok().flatten();
+        let has = running.as_ref().unwrap_or(stored);
+        let network_problems: Vec<_> =
+            network_problems.iter().map(|problem| stored.name_problem(has, problem)).collect();
         Some(Self { state, running, network_problems })
     }
 }

@@ -143,6 +143,10 @@ impl Table {
         if let Some(row) = self.rows().get_mut(id)
             && row.client.is_some()
         {
+            let problems = match (row.view.hardware(), &row.view.definition) {
+                (Some(has), Ok(stored)) => problems.iter().map(|problem| stored.name_problem(has, problem)).collect(),
+                _ => problems,
+            };
             self.set_row_network(row, problems);
         }
     }

@@ -344,6 +344,12 @@ impl Definition {
         self.place_of_card(card).map_or_else(removed, |place| format!("net{place}"))
     }
 
+    /// `problem`, which begins with what the worker of a guest that runs with `running` calls a card, by the name of that card here.
+    pub fn name_problem(&self, running: &Self, problem: &str) -> String {
+        let Some((id, what)) = problem.split_once(": ") else { return problem.to_owned() };
+        format!("{}: {what}", self.name_of_card(running, id))
+    }
+
     /// Gives an address to the cards that have none: always the same ones to the same guest, so that a card keeps its address
     /// even when nobody writes it down.
     pub fn address_networks(&mut self) {

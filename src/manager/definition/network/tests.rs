@@ -107,3 +107,16 @@ fn what_two_cards_cannot_share_is_named() {
 
     assert_eq!(complaints([card.clone(), card]), ["network[1].mac", "network[1].tap"]);
 }
+
+#[test]
+fn what_a_running_guests_card_suffers_from_is_told_by_the_definitions_name_for_it() {
+    let mut running = Definition::new("web");
+    running.add_network(NetworkDefinition::nat());
+    running.add_network(NetworkDefinition::isolated("lab"));
+    let mut stored = running.clone();
+    let removed = stored.networks.remove(0).mac.unwrap();
+
+    assert_eq!(stored.name_problem(&running, "net1: the switch has ended"), "net0: the switch has ended");
+    assert_eq!(stored.name_problem(&running, "net0: passt: gone"), format!("{removed}: passt: gone"));
+    assert_eq!(running.name_problem(&running, "net0: passt has ended"), "net0: passt has ended");
+}
