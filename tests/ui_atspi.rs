@@ -286,6 +286,11 @@ fn a_guests_hardware_is_edited_in_its_window() {
 }
 
 #[test]
+fn what_would_be_lost_with_a_window_or_the_application_is_asked_about() {
+    run("leaving.py");
+}
+
+#[test]
 fn what_guests_and_the_host_use_is_drawn_exported_and_kept() {
     if kvm::open().is_some() {
         run("performance.py");

@@ -27,9 +27,21 @@ const FILES_SHOWN: usize = 6;
 /// How high a list of files is that is scrolled, in logical pixels.
 const FILES_HIGH: i32 = 200;
 
+/// Closes what is asked over `window`, which is to go: nothing else would.
+pub fn close_over(window: &impl IsA<gtk::Window>) {
+    for toplevel in
+        gtk::Window::list_toplevels().into_iter().filter_map(|toplevel| toplevel.downcast::<gtk::Window>().ok())
+    {
+        if toplevel.is_modal() && toplevel.transient_for().as_ref() == Some(window.upcast_ref()) {
+            close_over(&toplevel);
+            toplevel.close();
+        }
+    }
+}
+
 /// Says that something failed, and why.
 pub fn error(parent: &impl IsA<gtk::Window>, heading: &str, message: &str) {
-    let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(&wording::sentence(message)));
+    let dialog = blank(parent, heading, &wording::sentence(message));
     dialog.add_response(CANCEL, &gettext("_Close"));
     dialog.present();
 }
@@ -198,9 +210,15 @@ pub fn question(
     accept: &str,
     appearance: adw::ResponseAppearance,
 ) -> adw::MessageDialog {
-    let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(message));
+    let dialog = blank(parent, heading, message);
     dialog.add_responses(&[(CANCEL, &gettext("_Cancel")), (ACCEPT, accept)]);
     dialog.set_response_appearance(ACCEPT, appearance);
+    dialog
+}
+
+/// A dialog without responses yet. It is closed with [`CANCEL`].
+pub fn blank(parent: &impl IsA<gtk::Window>, heading: &str, message: &str) -> adw::MessageDialog {
+    let dialog = adw::MessageDialog::new(Some(parent), Some(heading), Some(message));
     dialog.set_close_response(CANCEL);
     dialog
 }

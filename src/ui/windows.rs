@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use gtk::prelude::*;
 use relm4::prelude::*;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::ui::{
@@ -63,6 +64,22 @@ impl GuestWindows {
             Some((*uuid, WindowSize { width, height, maximized: window.widget().is_maximized() }))
         });
         self.sizes.clone().into_iter().chain(open).collect()
+    }
+
+    /// Asks the windows one after the other whether they may go. False as soon as one may not.
+    pub fn may_go(&self) -> impl Future<Output = bool> + 'static {
+        let windows: Vec<_> = self.open.values().map(|window| window.sender().clone()).collect();
+        async move {
+            for window in windows {
+                let (may, answer) = oneshot::channel();
+                window.emit(GuestWindowMsg::Leave(may));
+                // One that goes meanwhile says nothing.
+                if !answer.await.unwrap_or(true) {
+                    return false;
+                }
+            }
+            true
+        }
     }
 
     /// Whether no guest window is open.

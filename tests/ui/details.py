@@ -130,6 +130,7 @@ def name_and_text(application, window):
     text.enter(whole.replace("vcpus = 1", "vcpus = 0"))
     wait_for("the line is named", lambda: "vcpus" in text.description)
     application.screenshot("text")
+    choose(window, "Definition, As text")
     application.keys("ctrl+shift+u")
     wait_for("the text is as before", lambda: window.find("text", "Text of the definition").entered == whole)
     window.find("text", "Text of the definition").enter(whole.replace("vcpus = 1", "vcpus = 2"))

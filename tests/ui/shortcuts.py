@@ -200,6 +200,7 @@ def of_the_details(keys, page):
     description = page.find("text", "Description")
     description.enter("one")
     wait_for("it can be reverted", lambda: page.bar.find("push button", "Revert").sensitive)
+    page.find("list item", contains="Overview").click()
     keys("ctrl+shift+u")
     wait_for("it is forgotten", lambda: page.find("text", "Description").entered == "")
     page.find("text", "Description").enter("two")

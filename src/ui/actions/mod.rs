@@ -454,6 +454,11 @@ pub fn install_accelerators(application: &impl IsA<gtk::Application>) {
 
 /// The shortcuts of a scope for one widget. The focused widget comes first, so that Delete in an entry deletes text.
 pub fn shortcut_controller(scope: Scope) -> gtk::ShortcutController {
+    shortcut_controller_but(scope, |_| false)
+}
+
+/// The shortcuts of a scope for one widget. Those of actions that `is_of_text` are a text's own as long as one has the keyboard.
+pub fn shortcut_controller_but(scope: Scope, is_of_text: impl Fn(Action) -> bool) -> gtk::ShortcutController {
     let controller = gtk::ShortcutController::new();
     for action in Action::ALL {
         let entry = action.entry();
@@ -462,10 +467,25 @@ pub fn shortcut_controller(scope: Scope) -> gtk::ShortcutController {
         }
         for trigger in entry.accelerators.iter().filter_map(|text| gtk::ShortcutTrigger::parse_string(text)) {
             let named = gtk::NamedAction::new(&action.detailed_name());
-            controller.add_shortcut(gtk::Shortcut::new(Some(trigger), Some(named)));
+            let acting: gtk::ShortcutAction = match is_of_text(action) {
+                true => gtk::CallbackAction::new(move |widget, _| {
+                    let is_done =
+                        !text_has_keyboard(widget) && named.activate(gtk::ShortcutActionFlags::empty(), widget, None);
+                    if is_done { glib::Propagation::Stop } else { glib::Propagation::Proceed }
+                })
+                .upcast(),
+                false => named.upcast(),
+            };
+            controller.add_shortcut(gtk::Shortcut::new(Some(trigger), Some(acting)));
         }
     }
     controller
+}
+
+/// Whether a text is entered in the window of `widget`.
+fn text_has_keyboard(widget: &gtk::Widget) -> bool {
+    let focused = widget.root().and_then(|root| root.focus());
+    focused.is_some_and(|focused| focused.is::<gtk::Text>() || focused.is::<gtk::TextView>())
 }
 
 /// Adds a shortcut for `key` to `widget`.

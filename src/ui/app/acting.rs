@@ -85,10 +85,7 @@ impl App {
                 window.present();
             }
             Action::About => about::present(relm4::main_application().active_window().as_ref()),
-            Action::Quit => {
-                self.remember_size(root);
-                relm4::main_application().quit();
-            }
+            Action::Quit => self.ask_windows(sender),
             _ => {}
         }
     }

@@ -1,9 +1,10 @@
 //! The application and its main window: the guest list, a bar for what is wrong with the host, the main menu. It opens the
 //! other windows and tells them what happens to the guests.
 //!
-//! Closing the application leaves the guests running; nothing is asked and nothing is ended.
+//! Closing the application leaves the guests running and ends none; it asks about what would be lost otherwise.
 
 mod acting;
+mod leaving;
 mod menu;
 
 use std::{path::PathBuf, time::Duration};
@@ -81,6 +82,8 @@ pub struct App {
     search: gio::SimpleAction,
     /// The guest that was just made, to be selected as soon as the live view has it, and whether to open its window.
     awaited: Option<(GuestId, bool)>,
+    /// The question whether to quit, as long as it is asked.
+    quitting: glib::WeakRef<adw::MessageDialog>,
 }
 
 /// What the main window is told.
@@ -100,6 +103,10 @@ pub enum AppMsg {
     Style(Style),
     /// The main window is about to close.
     Closing,
+    /// The application is to end; no window keeps it.
+    Quit,
+    /// The application ends.
+    End,
     /// The main window was shown, hidden or minimized.
     Seen,
     /// Something else is preferred.
@@ -242,6 +249,7 @@ impl Component for App {
             findings: Vec::new(),
             search,
             awaited: None,
+            quitting: glib::WeakRef::new(),
             backend,
         };
         let host_bar = model.host_bar.widget();
@@ -288,7 +296,7 @@ impl Component for App {
                 self.settings.guest_windows = self.windows.sizes();
                 self.settings.save_soon();
                 self.choose_watch_level(root);
-                self.quit_without_windows(root);
+                self.quit_without_windows(root, &sender);
             }
             AppMsg::Wizard(WizardOutput::Closed) => self.wizard = None,
             AppMsg::Wizard(WizardOutput::Created(created)) => {
@@ -302,6 +310,13 @@ impl Component for App {
                 style.apply();
                 self.settings.save_soon();
             }
+            // Its last window stays until that is answered.
+            AppMsg::Closing if self.windows.is_empty() && leaving::would_lose() => self.quit(root, &sender),
+            AppMsg::Quit => self.quit(root, &sender),
+            AppMsg::End => {
+                self.remember_size(root);
+                relm4::main_application().quit();
+            }
             AppMsg::Closing => {
                 self.remember_size(root);
                 if let Some(host) = &self.host {
@@ -309,7 +324,7 @@ impl Component for App {
                 }
                 root.set_visible(false);
                 list_hidden_windows_first();
-                self.quit_without_windows(root);
+                self.quit_without_windows(root, &sender);
             }
             AppMsg::Seen => self.choose_watch_level(root),
             AppMsg::Preferred => {
@@ -385,12 +400,6 @@ impl App {
         let toplevel = root.surface().and_downcast::<gdk::Toplevel>();
         let minimized = toplevel.is_some_and(|toplevel| toplevel.state().contains(gdk::ToplevelState::MINIMIZED));
         self.backend.look_at_figures(!self.windows.is_empty() || root.is_visible() && !minimized);
-    }
-
-    fn quit_without_windows(&self, root: &adw::ApplicationWindow) {
-        if self.windows.is_empty() && !root.is_visible() {
-            relm4::main_application().quit();
-        }
     }
 
     fn remember_size(&mut self, root: &adw::ApplicationWindow) {

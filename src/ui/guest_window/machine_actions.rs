@@ -67,7 +67,7 @@ impl MachineActions {
         send_keys.connect_activate(move |_, keys| send(keys.and_then(|keys| keys.get()).unwrap_or_default()));
         group.add_action(&send_keys);
         window.insert_action_group(Scope::GuestWindow.prefix(), Some(&group));
-        let shortcuts = actions::shortcut_controller(Scope::GuestWindow);
+        let shortcuts = actions::shortcut_controller_but(Scope::GuestWindow, is_of_text);
         window.add_controller(shortcuts.clone());
         let made = Self { actions, send_keys, shortcuts };
         made.enable_shortcuts(true);
@@ -137,6 +137,11 @@ impl MachineActions {
             made.set_state(&on.to_variant());
         }
     }
+}
+
+/// Whether the keys of an action belong to the text while one is entered: they redo there, and enter characters by their numbers.
+fn is_of_text(action: Action) -> bool {
+    matches!(action, Action::ScaleToWindow | Action::RevertDetails)
 }
 
 /// The keys that can be sent beside Ctrl+Alt+Delete, which the desktop or the console of the host may keep for itself: what they are

@@ -3,6 +3,7 @@
 mod details;
 mod disc;
 mod full_screen_bar;
+mod leaving;
 mod machine_actions;
 mod on_network;
 mod pages;
@@ -19,6 +20,7 @@ use adw::prelude::*;
 use gtk::accessible::Property;
 use lodge::manager::drives;
 use relm4::prelude::*;
+use tokio::sync::oneshot;
 
 use crate::ui::{
     actions::Action,
@@ -31,6 +33,7 @@ use crate::ui::{
     wording,
 };
 use details::{Can, Details, DetailsInit, DetailsMsg, DetailsOutput, Item};
+use leaving::{Answer, Leaving};
 use machine_actions::MachineActions;
 use on_network::OnNetwork;
 use pages::{CONSOLE, DETAILS, PERFORMANCE, SERIAL, SNAPSHOTS, page_switcher, pages};
@@ -53,6 +56,9 @@ pub struct GuestWindow {
     details: Controller<Details>,
     typing: Typing,
     on_network: OnNetwork,
+    leaving: Leaving,
+    /// What can be done with what was changed in the details.
+    can: Can,
     stack: adw::ViewStack,
     captured: bool,
     scaled: bool,
@@ -82,6 +88,14 @@ pub enum GuestWindowMsg {
     Sampled,
     /// The guest was deleted.
     Removed,
+    /// The window is to go; whether it may is told.
+    Leave(oneshot::Sender<bool>),
+    /// What is to become of the changes in the details, so that the window may go.
+    Answered(Answer),
+    /// What was changed in the details was applied or not.
+    Applied(bool),
+    /// The window goes.
+    Close,
     /// Keys are to be pressed together in the guest: `ctrl-alt-f1`.
     SendKeys(String),
     /// An action of the window was activated.
@@ -123,9 +137,9 @@ impl Component for GuestWindow {
             set_size_request: (360, 294),
             #[watch]
             set_title: Some(&model.title()),
-            connect_close_request[sender, id = model.guest.id.clone()] => move |_| {
-                let _ = sender.output(GuestWindowOutput::Closed(id.clone()));
-                gtk::glib::Propagation::Proceed
+            connect_close_request[sender] => move |_| {
+                leaving::close_if_it_may(sender.input_sender());
+                gtk::glib::Propagation::Stop
             },
             connect_fullscreened_notify[sender] => move |window| {
                 sender.input(GuestWindowMsg::FullScreen(window.is_fullscreen()));
@@ -244,6 +258,7 @@ impl Component for GuestWindow {
         let init = DetailsInit { backend: backend.clone(), guest: guest.clone(), place: place.clone() };
         let details = Details::builder().launch(init).forward(sender.input_sender(), |output| match output {
             DetailsOutput::Can(can) => GuestWindowMsg::Can(can),
+            DetailsOutput::Applied(applied) => GuestWindowMsg::Applied(applied),
         });
         let stack = pages([
             screen.widget().upcast_ref(),
@@ -267,6 +282,8 @@ impl Component for GuestWindow {
             details,
             typing: Typing::default(),
             on_network: OnNetwork::default(),
+            leaving: Leaving::default(),
+            can: Can::default(),
             stack,
             captured: false,
             scaled: preferred.scale_to_window,
@@ -306,7 +323,26 @@ impl Component for GuestWindow {
                 self.guest = *guest;
                 self.follow_guest();
             }
-            GuestWindowMsg::Removed => root.close(),
+            GuestWindowMsg::Leave(may) => {
+                let input = sender.input_sender().clone();
+                let answered = move |answer| input.emit(GuestWindowMsg::Answered(answer));
+                self.leaving.ask(root, &self.guest.name, self.can, may, answered);
+            }
+            GuestWindowMsg::Answered(Answer::Keep) => self.leaving.end(false),
+            GuestWindowMsg::Answered(Answer::Discard) => {
+                self.details.emit(DetailsMsg::Revert);
+                self.leaving.end(true);
+            }
+            GuestWindowMsg::Answered(Answer::Apply) => {
+                self.leaving.is_answered();
+                self.details.emit(DetailsMsg::Apply);
+            }
+            GuestWindowMsg::Applied(applied) => self.leaving.end(applied),
+            GuestWindowMsg::Removed | GuestWindowMsg::Close => {
+                let _ = sender.output(GuestWindowOutput::Closed(self.guest.id.clone()));
+                dialogs::close_over(root);
+                root.destroy();
+            }
             GuestWindowMsg::Sampled => {
                 self.performance.sampled();
                 self.details.emit(DetailsMsg::Sampled);
@@ -329,7 +365,11 @@ impl Component for GuestWindow {
                 self.enable_for_page();
                 self.focus_page();
             }
-            GuestWindowMsg::Can(can) => self.actions.enable_changes(can),
+            GuestWindowMsg::Can(can) => {
+                self.can = can;
+                self.actions.enable_changes(can);
+                self.leaving.enable(can);
+            }
             GuestWindowMsg::Action(Action::MachineMenu) => {
                 self.screen.let_go();
                 match self.full_screen {

@@ -1,6 +1,6 @@
 //! A strip at the end of a window with what takes long and still runs: how far each is, and a button that stops it.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use gtk::{accessible::Property, glib, pango, prelude::*};
 
@@ -16,6 +16,16 @@ const TICK: Duration = Duration::from_millis(100);
 /// What is over within so many ticks is never shown.
 const QUICK: u32 = 4;
 
+thread_local! {
+    /// What the jobs of all windows do.
+    static UNDER_WAY: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the jobs of all windows do, as they say it.
+pub fn under_way() -> Vec<String> {
+    UNDER_WAY.with_borrow(Clone::clone)
+}
+
 /// The strip. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Jobs {
@@ -24,6 +34,7 @@ pub struct Jobs {
 
 /// What is shown while it lives.
 pub struct Job {
+    doing: String,
     strip: gtk::Box,
     row: gtk::Box,
     tick: Option<glib::SourceId>,
@@ -61,7 +72,8 @@ impl Jobs {
         }
         self.strip.append(&row);
         let tick = move_bar(&row, &bar, progress);
-        Job { strip: self.strip.clone(), row, tick: Some(tick) }
+        UNDER_WAY.with_borrow_mut(|all| all.push(doing.to_owned()));
+        Job { doing: doing.to_owned(), strip: self.strip.clone(), row, tick: Some(tick) }
     }
 }
 
@@ -71,6 +83,11 @@ impl Drop for Job {
             tick.remove();
         }
         self.strip.remove(&self.row);
+        UNDER_WAY.with_borrow_mut(|all| {
+            if let Some(place) = all.iter().position(|doing| *doing == self.doing) {
+                all.remove(place);
+            }
+        });
     }
 }
 

@@ -177,6 +177,8 @@ pub enum DetailsCommand {
 pub enum DetailsOutput {
     /// What can be done now.
     Can(Can),
+    /// What was changed was applied or not.
+    Applied(bool),
 }
 
 #[relm4::component(pub)]
@@ -410,6 +412,7 @@ impl Component for Details {
             }
             DetailsCommand::Applied(Ok(saved)) => {
                 self.busy = false;
+                let _ = sender.output(DetailsOutput::Applied(true));
                 let Saved { stored, applied } = saved;
                 let (name, revision) = (stored.definition.name.clone(), stored.revision);
                 self.draft = Some(Draft::new(Loaded { name, revision, definition: Ok(stored.definition) }));
@@ -426,6 +429,7 @@ impl Component for Details {
             }
             DetailsCommand::Applied(Err(error)) => {
                 self.busy = false;
+                let _ = sender.output(DetailsOutput::Applied(false));
                 let heading = gettext_f("“{name}” Could Not Be Changed", &[("name", &self.guest.name)]);
                 dialogs::error(&self.place.window, &heading, &error.to_string());
                 self.load(&sender);
@@ -485,7 +489,10 @@ impl Details {
     }
 
     fn apply(&mut self, sender: &ComponentSender<Self>) {
-        let Some(wanted) = self.draft.as_ref().and_then(Draft::wanted).filter(|_| self.can.apply) else { return };
+        let Some(wanted) = self.draft.as_ref().and_then(Draft::wanted).filter(|_| self.can.apply) else {
+            let _ = sender.output(DetailsOutput::Applied(false));
+            return;
+        };
         self.busy = true;
         let (backend, name) = (self.backend.clone(), self.guest.name.clone());
         sender.oneshot_command(async move { DetailsCommand::Applied(backend.save(name, wanted).await) });
