@@ -314,6 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn a_card_that_is_put_back_elsewhere_is_connected_there_when_it_is_set_up() {
+        let (running, mut stored) = replaced();
+        stored.networks.insert(0, running.networks[0].connected_to(NetworkDefinition::isolated("lab")));
+        let mut after = stored.clone();
+        after.networks[0] = after.networks[0].connected_to(NetworkDefinition::isolated("yard"));
+        let mut limited = stored.clone();
+        limited.networks[0].limits.inbound_packets_sec = Some(1000);
+
+        let (moved, limited) = (Effects::of(&running, &stored, &after), Effects::of(&running, &stored, &limited));
+
+        assert_eq!((&moved.attached[..], moved.next_start), (&[0][..], false));
+        assert!(limited.attached.is_empty() && limited.card_limits.len() == 1, "{limited:?}");
+    }
+
+    #[test]
     fn a_guest_waits_for_its_next_start_for_hardware_and_not_for_words() {
         let running = guest();
         let waits_for = |change: fn(&mut Definition)| {

@@ -129,6 +129,8 @@ fn memory(view: &GuestView) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use lodge::manager::size::Size;
+
     use super::*;
     use crate::ui::{
         backend::GuestState,
@@ -151,6 +153,11 @@ mod tests {
                 [Column::Cpu, Column::Memory, Column::Disk].map(|it| text(it, &running)),
                 ["50%", "1.0 GiB", "2.0 MiB/s"].map(|it| it.replace(".0", ""))
             );
+            // More of it from its next start changes nothing now.
+            let mut waiting = GuestView { running: running.definition.clone().ok(), ..running.clone() };
+            let stored = waiting.definition.as_mut().unwrap();
+            (stored.vcpus, stored.memory) = (2, Size::gib(4));
+            assert_eq!([Column::Cpu, Column::Memory].map(|it| text(it, &waiting)), ["50%", "1 GiB"]);
             assert_eq!(
                 [Column::Cpu, Column::Memory, Column::Disk].map(|it| text(it, &guest_view("off"))),
                 ["", "1 GiB", ""]

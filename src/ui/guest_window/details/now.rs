@@ -33,7 +33,7 @@ impl Now {
         // Why a guest stands still can be long, and text that wraps is costly to lay out.
         state.set_subtitle_lines(STATE_LINES);
         let waits = row(gettext("At the Next Start"));
-        set_fact(&waits, &gettext("What was changed and cannot be changed while it runs"));
+        set_fact(&waits, &gettext("Changes that cannot be made while it runs apply then"));
         let cpu = row(gettext("CPU"));
         let graph = Graph::new(160, 0);
         graph.set_drawn(true);
