@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use super::{guest_list::View, saver::Saver};
 
+/// No window is larger, in logical pixels.
+const LARGEST: i32 = 10_000;
+
 /// What is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -99,8 +102,11 @@ impl Settings {
             }),
             Err(_) => Self::default(),
         };
-        settings.width = settings.width.clamp(360, 10_000);
-        settings.height = settings.height.clamp(294, 10_000);
+        settings.width = settings.width.clamp(360, LARGEST);
+        settings.height = settings.height.clamp(294, LARGEST);
+        for size in settings.guest_windows.values_mut() {
+            (size.width, size.height) = (size.width.clamp(1, LARGEST), size.height.clamp(1, LARGEST));
+        }
         settings
     }
 

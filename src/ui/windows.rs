@@ -14,9 +14,6 @@ use crate::ui::{
     settings::WindowSize,
 };
 
-/// No window is larger, in logical pixels.
-const LARGEST: i32 = 10_000;
-
 /// The registry of guest windows.
 pub struct GuestWindows {
     backend: Backend,
@@ -44,7 +41,7 @@ impl GuestWindows {
         if let GuestId::Known(uuid) = &id
             && let Some(size) = self.sizes.get(uuid)
         {
-            window.widget().set_default_size(size.width.clamp(1, LARGEST), size.height.clamp(1, LARGEST));
+            window.widget().set_default_size(size.width, size.height);
             window.widget().set_maximized(size.maximized);
         }
         self.open.insert(id, window);

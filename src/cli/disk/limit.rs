@@ -144,12 +144,13 @@ impl Limit {
             disk.limits = LimitsDefinition::default();
         }
         self.changes.apply(&mut disk.limits);
-        let (id, path, limits) = (disk.id.clone(), disk.path.clone(), disk.limits);
+        let (wanted, id, limits) = (disk.clone(), disk.id.clone(), disk.limits);
         if self.none || limits != before || self.live {
             limits.limits().check().map_err(|error| CliError::Other(error.to_string()))?;
-            let is_it = |other: &DiskDefinition| !other.cdrom && other.id == id && other.path == path;
             let is_running = running.is_some();
-            let mut place = running.as_mut().and_then(|running| running.disks.iter_mut().find(|disk| is_it(disk)));
+            let mut place = running
+                .as_mut()
+                .and_then(|running| running.disks.iter_mut().find(|disk| !disk.cdrom && disk.is_same(&wanted)));
             if self.live && is_running && place.is_none() {
                 return Err(EditError::NotYet { name, device: id }.into());
             }
