@@ -188,6 +188,11 @@ pub fn verdict(verdict: Verdict) -> String {
     }
 }
 
+/// What is said when a guest has ended while something was asked that needs it to run.
+pub fn ended_meanwhile() -> anyhow::Error {
+    anyhow::anyhow!(gettext("The guest has ended meanwhile."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

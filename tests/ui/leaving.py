@@ -156,9 +156,36 @@ def working(application):
     wait_for("the guest is there", lambda: state("card"))
 
 
+def ended(application):
+    """A guest that ends while something is asked that needs it to run."""
+    for keys, heading, accept, complaint in [
+        ("ctrl+shift+q", "Show “brisk” on the Network?", "Show", "“brisk” Cannot Be Shown on the Network"),
+        ("ctrl+shift+k", "Take a Snapshot of “brisk”", "Take", "No Snapshot of “brisk” Could Be Taken"),
+    ]:
+        lodgectl("start", "brisk")
+        window, _ = open_details(application, "brisk")
+        window.wait_for_text("Running")
+        application.keys(keys)
+        dialog = application.dialog(heading)
+        lodgectl("destroy", "brisk")
+        window.wait_for_text("Off")
+        dialog.find("push button", contains=accept).press()
+        complaint = application.dialog(complaint)
+        assert complaint.has_text("The guest has ended meanwhile.")
+        application.keys("Escape")
+        complaint.wait_gone()
+    assert json.loads(lodgectl("snapshot", "list", "brisk", "--json")) == []
+    application.keys("ctrl+shift+w")
+    wait_for("the window is closed", lambda: not application.window_of("brisk"))
+
+
 def test(application):
     for name in ("web", "brief", "mail", "news"):
         lodgectl("create", name, "--memory", "64MiB")
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        lodgectl("create", "brisk", "--testcard")
+        ended(application)
+        lodgectl("delete", "brisk", "--disks")
     closing(application)
     quitting(application)
     if os.access("/dev/kvm", os.R_OK | os.W_OK):

@@ -19,6 +19,7 @@ use crate::ui::{
     i18n::{gettext, gettext_f},
     operations::{Place, on_tokio},
     widgets::form::Form,
+    wording,
 };
 
 /// VNC's own port.
@@ -84,14 +85,14 @@ impl OnNetwork {
         let Some((showing, password)) = ask_how(place, guest).await else { return };
         let opening = backend.clone();
         let opened = on_tokio(async move { opening.show_on_network(uuid, showing).await }).await;
-        // It may have ended meanwhile.
         let active = backend.guests().get(&guest.id).is_some_and(|guest| guest.state.is_active());
         match opened {
             Ok(screen) if active => drop(self.shown.replace(Some(Shown { screen, password }))),
-            Ok(_) => {}
-            Err(error) => {
+            failed => {
                 let heading = gettext_f("“{name}” Cannot Be Shown on the Network", &[("name", &guest.name)]);
-                place.complain(&heading, &error);
+                // Whatever else is said when it has ended meanwhile.
+                let error = failed.err().filter(|_| active);
+                place.complain(&heading, &error.unwrap_or_else(wording::ended_meanwhile));
             }
         }
     }

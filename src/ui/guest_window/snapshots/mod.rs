@@ -127,6 +127,10 @@ impl SnapshotsPage {
             let tree = page.0.tree.borrow().clone();
             let Some((new, memory)) = questions::ask_new(&place.window, &guest, &tree).await else { return };
             let names = [("name", guest.name.as_str())];
+            if memory && !page.guest().state.is_active() {
+                let heading = gettext_f("No Snapshot of “{name}” Could Be Taken", &names);
+                return place.complain(&heading, &wording::ended_meanwhile());
+            }
             let doing = gettext_f("Taking a snapshot of “{name}”…", &names);
             let (backend, name) = (page.0.backend.clone(), guest.name.clone());
             let call = |progress| async move { backend.take_snapshot(name, new, memory, progress).await };
