@@ -57,8 +57,11 @@ def test(application):
 
     # Left Control and left Alt let the keyboard go; a click takes it again.
     wait_for("the title says how to let go", lambda: application.has_window("testcard — Left Ctrl+Alt lets the keyboard go"))
+    before = serial.mark()
     application.keys("Control_L+Alt_L")
     wait_for("the keyboard is let go", lambda: application.has_window("testcard"))
+    for key in ("1d up", "38 up"):
+        serial.wait_for(f"key {key}", before)
     before = serial.mark()
     application.keys("b")
     serial.say("ping")
@@ -90,6 +93,8 @@ def test(application):
     keys.press()
     for key in ("1d down", "38 down", "3c down", "3c up"):
         serial.wait_for(f"key {key}", before)
+    # Nothing of it comes later.
+    serial.wait_for("key 38 up\r\nkey 1d up", before)
 
     # A modifier that the desktop holds down while no key is down is the next key's: so it is for people who press one key after the
     # other, and for a key that went down before the guest had the keyboard.
@@ -104,9 +109,11 @@ def test(application):
     keys = re.findall(rb"key (\w+ \w+)", serial.heard[before:])
     assert keys == [b"2a down", b"20 down", b"20 up", b"2a up"], keys
 
-    # It can be only looked at.
+    # It can be only looked at. The shortcut's own keys are let go in the guest.
+    before = serial.mark()
     application.keys("ctrl+shift+F4")
     guest.wait_for_text("View only: keys and the pointer do not reach the guest")
+    serial.wait_for("key 1d up\r\nkey 2a up", before)
     application.screenshot("view")
     before = serial.mark()
     console.click()
@@ -155,9 +162,16 @@ def test(application):
     # What was said is found, whatever its case, and copied.
     application.keys("ctrl+shift+F3")
     find = guest.find(("entry", "text"), "Find in the port’s output")
-    find.enter("PON")
-    application.keys("Return", "ctrl+shift+c", "ctrl+a", "ctrl+v")
-    wait_for("it is pasted as the guest said it", lambda: find.entered == "pon")
+
+    def paste():
+        """What was found is pasted over what was looked for; else what was on the clipboard before."""
+        find.enter("PON")
+        application.keys("Return", "ctrl+shift+c", "ctrl+a", "ctrl+v")
+        wait_for("something is pasted", lambda: find.entered != "PON")
+        return find.entered == "pon"
+
+    # The window has a connection of its own: it may hear later what we have heard.
+    wait_for("it is pasted as the guest said it", paste)
     application.screenshot("found")
     application.keys("Escape")
     # The other port, and back.

@@ -44,11 +44,8 @@ def width(widget):
 
 
 def switch(window, name):
-    """Turns a switch over, which takes its time."""
-    found = window.find("check box", name)
-    before = found.checked
-    found.press()
-    wait_for(f"{name} is turned over", lambda: found.checked != before)
+    """Turns a switch over."""
+    window.find("check box", name).turn_over()
 
 
 def processors_and_memory(application, window):

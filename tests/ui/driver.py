@@ -129,11 +129,28 @@ class Widget:
             raise Failure(f"{self!r} cannot be pressed")
         action.do_action(0)
 
+    def turn_over(self):
+        """Turns a switch over, which takes its time: it moves there first."""
+        before = self.checked
+        self.press()
+        wait_for(f"{self!r} is turned over", lambda: self.checked != before)
+
     def click(self, button=1):
         """Clicks at the middle, with the pointer. Windows lie at the screen's corner: there is no window manager."""
-        extents = self.accessible.get_component_iface().get_extents(Atspi.CoordType.WINDOW)
-        x, y = (extents.x + extents.width // 2) * SCALE, (extents.y + extents.height // 2) * SCALE
+        left, top, width, height = wait_for(f"{self!r} has its place", self._place)
+        x, y = (left + width // 2) * SCALE, (top + height // 2) * SCALE
         subprocess.run(["xdotool", "mousemove", str(x), str(y), "click", str(button)], check=True)
+
+    def _place(self):
+        """Where it is in its window, once that is laid out: what is new has no size before, and what is beside it moves."""
+
+        def extents():
+            found = self.accessible.get_component_iface().get_extents(Atspi.CoordType.WINDOW)
+            return found.x, found.y, found.width, found.height
+
+        before = extents()
+        time.sleep(0.05)
+        return before if min(before[2:]) > 0 and extents() == before else None
 
     @property
     def entered(self):
@@ -251,6 +268,12 @@ class Application:
         """Presses keys, as xdotool names them: `ctrl+n`, `Escape`."""
         subprocess.run(["xdotool", "key", "--clearmodifiers", *keys], check=True)
 
+    def close_menu(self, window):
+        """Closes the open menu of a window with Escape: what is pressed or clicked before it has gone may be lost."""
+        self.keys("Escape")
+        entries = ("menu item", "check menu item", "radio menu item")
+        wait_for("the menu is closed", lambda: next(window.all(entries), None) is None)
+
     def screenshot(self, name):
         folder = os.environ.get("LODGE_TEST_SCREENSHOTS")
         if folder:
@@ -259,8 +282,9 @@ class Application:
 
     def print_tree(self):
         def show(widget, depth):
-            focused = ", has the keyboard" if widget.has(Atspi.StateType.FOCUSED) else ""
-            print("  " * depth + repr(widget) + (f" ({widget.description})" if widget.description else "") + focused)
+            states = [(Atspi.StateType.SELECTED, ", selected"), (Atspi.StateType.FOCUSED, ", has the keyboard")]
+            state = "".join(told for state, told in states if widget.has(state))
+            print("  " * depth + repr(widget) + (f" ({widget.description})" if widget.description else "") + state)
             for child in widget.children():
                 if child.visible:
                     show(child, depth + 1)

@@ -83,6 +83,11 @@ def x_window(name):
     return found.stdout.split()[-1] if found.stdout else None
 
 
+def focused():
+    """The name of the X window that gets keys."""
+    return subprocess.run(["xdotool", "getwindowfocus", "getwindowname"], capture_output=True, text=True, check=False).stdout.strip()
+
+
 def size(number):
     shell = subprocess.run(["xdotool", "getwindowgeometry", "--shell", number], capture_output=True, text=True, check=False).stdout
     facts = dict(line.split("=") for line in shell.split())
@@ -99,8 +104,9 @@ def comes_back(application):
     let_go(application)
     application.keys("ctrl+shift+w")
     wait_for("the window is closed", lambda: not application.window_of("card"))
+    wait_for("the list has the keyboard", lambda: focused() == "Lodge")
     application.keys("ctrl+q")
-    application.process.wait()
+    wait_for("the application ends", lambda: application.process.poll() is not None)
     application.start()
     application.window("Lodge").find("list item", "card, Running")
     open_window(json.loads(lodgectl("info", "card", "--json"))["uuid"])
@@ -164,7 +170,7 @@ def test(application):
     application.keys("ctrl+shift+m")
     window.find("menu item", "Save Screenshot…")
     application.screenshot("menu")
-    application.keys("Escape")
+    application.close_menu(window)
     wait_for_bar(shown=False)
 
     # Back by the bar's button, and by the keys.

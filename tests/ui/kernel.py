@@ -47,7 +47,7 @@ def test(application):
     wizard.find("check box", "No disk").click()
     application.keys("alt+Right")
     wizard.wait_for_text("Step 5 of 5")
-    wizard.find("check box", "Start Now").press()
+    wizard.find("check box", "Start Now").turn_over()
     application.screenshot("summary")
     wizard.find("push button", "Create").press()
     application.wait_closed("New Guest")

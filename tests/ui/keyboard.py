@@ -26,7 +26,7 @@ def test(application):
     # The name has the keyboard and is selected: typing replaces it.
     application.keys("ctrl+a")
     application.type("mycard")
-    wizard.find("check box", "Start Now").press()
+    wizard.find("check box", "Start Now").turn_over()
     application.keys("Return")
     application.wait_closed("New Guest")
     window.find("list item", "mycard, Off")
@@ -55,7 +55,7 @@ def test(application):
     application.keys("shift+F10")
     window.find("menu item", "Delete…")
     application.screenshot("menu")
-    application.keys("Escape")
+    application.close_menu(window)
     item.click()
     application.keys("Delete")
     dialog = application.dialog("Delete “card”?")

@@ -70,9 +70,11 @@ class Tour:
     def close(self, widget, name, is_dialog=True):
         """Looks at a dialog or a menu, and closes it with Escape."""
         self.see(widget, name)
-        self.application.keys("Escape")
         if is_dialog:
+            self.application.keys("Escape")
             widget.wait_gone()
+        else:
+            self.application.close_menu(widget)
 
     def end(self):
         if self.faults:

@@ -119,7 +119,7 @@ def host(application, tour):
     window.find("push button", "Menu of fast").click()
     window.find("menu item", contains="Import Image")
     application.screenshot("pool-menu")
-    application.keys("Escape")
+    application.close_menu(window)
     application.keys("Escape")
     application.wait_closed("Host")
 

@@ -23,7 +23,8 @@ class Notifications:
 
     def __init__(self):
         self.shown = {}
-        self.count = 0
+        # The titles of all that was told, also of what is shown no longer.
+        self.told = []
         self.bus = Gio.bus_get_sync(Gio.BusType.SESSION)
         interface = Gio.DBusNodeInfo.new_for_xml(INTERFACE).interfaces[0]
         self.bus.register_object(PATH, interface, self._called, None, None)
@@ -33,9 +34,9 @@ class Notifications:
         answer = None
         if method == "Notify":
             _, _, _, title, body, *_ = arguments.unpack()
-            self.count += 1
-            self.shown[self.count] = (title, body)
-            answer = GLib.Variant("(u)", (self.count,))
+            self.told.append(title)
+            self.shown[len(self.told)] = (title, body)
+            answer = GLib.Variant("(u)", (len(self.told),))
         elif method == "GetCapabilities":
             answer = GLib.Variant("(as)", (["actions", "body"],))
         elif method == "CloseNotification":

@@ -43,7 +43,7 @@ def test(application):
 
     # Closing the application leaves it running too.
     application.keys("ctrl+q")
-    application.process.wait()
+    wait_for("the application ends", lambda: application.process.poll() is not None)
     os.kill(pid, 0)
     application.start()
     window = application.window("Lodge")

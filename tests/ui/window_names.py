@@ -29,7 +29,7 @@ def running(application, tour, window):
     application.keys("ctrl+shift+m")
     window.find("menu item", "Keyboard Shortcuts")
     application.screenshot("menu")
-    application.keys("Escape")
+    application.close_menu(window)
     application.keys("ctrl+shift+q")
     dialog = application.dialog("Show “card” on the Network?")
     tour.see(dialog, "show-on-network")

@@ -51,7 +51,7 @@ def test(application):
     memory = wizard.find("list", "Summary").find("list item", "Memory")
     assert "256" in memory.description, memory.description
     start = wizard.find("check box", "Start Now")
-    start.press()
+    start.turn_over()
     application.screenshot("summary")
     wizard.find("push button", "Create").press()
 
