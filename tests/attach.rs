@@ -31,7 +31,7 @@ chmod +x /tmp/lease"#;
 /// Has the guest send and receive more than any buffer holds, by `iperf3`.
 fn exchange(shell: &mut Shell, host: &str) {
     for direction in ["", "-R"] {
-        let said = shell.ask(&format!("iperf3 -c {host} -n 8M -f m {direction} | grep receiver"));
+        let said = shell.ask(&format!("{}; iperf -c {host} -n 8M -f m {direction} | grep receiver", linux::IPERF));
         assert!(said.contains("MBytes"), "{said}");
     }
 }

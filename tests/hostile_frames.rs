@@ -28,7 +28,7 @@ use lodge::{
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends so many frames of chance, or as many as `LODGE_FUZZ_ROUNDS` says, and takes what comes back.
 fn attack(backend: &mut dyn NetBackend, usual: u32) {

@@ -47,10 +47,10 @@ noise() {
 }
 # $1 says what it is; $2 is how much.
 streams() {
-    iperf3 -c 10.77.0.1 -n $2 -f k | grep receiver | sed "s/^/$1 out:/"
-    iperf3 -c 10.77.0.1 -n $2 -f k -R | grep receiver | sed "s/^/$1 in:/"
-    iperf3 -c fd77::1 -n $2 -f k | grep receiver | sed "s/^/$1 out6:/"
-    iperf3 -c fd77::1 -n $2 -f k -R | grep receiver | sed "s/^/$1 in6:/"
+    iperf -c 10.77.0.1 -n $2 -f k | grep receiver | sed "s/^/$1 out:/"
+    iperf -c 10.77.0.1 -n $2 -f k -R | grep receiver | sed "s/^/$1 in:/"
+    iperf -c fd77::1 -n $2 -f k | grep receiver | sed "s/^/$1 out6:/"
+    iperf -c fd77::1 -n $2 -f k -R | grep receiver | sed "s/^/$1 in6:/"
 }
 noise offloaded 16m
 streams offloaded $LONG
@@ -59,8 +59,8 @@ streams offloaded $LONG
 /// What a guest with a virtio card does then.
 const VIRTIO: &str = r#"
 ./card eth0 queues 2
-iperf3 -c 10.77.0.1 -n 64M -P 8 -f k | grep SUM.*receiver | sed "s/^/several out:/"
-iperf3 -c 10.77.0.1 -n 64M -P 8 -f k -R | grep SUM.*receiver | sed "s/^/several in:/"
+iperf -c 10.77.0.1 -n 64M -P 8 -f k | grep SUM.*receiver | sed "s/^/several out:/"
+iperf -c 10.77.0.1 -n 64M -P 8 -f k -R | grep SUM.*receiver | sed "s/^/several in:/"
 grep "virtio.*put" /proc/interrupts
 ./card eth0 queues 1
 
@@ -137,7 +137,7 @@ fn run(model: NetworkModel, queues: usize, amounts: [u32; 3], script: &str) -> O
     let _iperf = Server::start(Command::new("iperf3").args(["-s", "--forceflush"]), "Server listening");
     let [long, short, middle] = amounts;
     let amounts_line = format!("LONG={long}M; SHORT={short}M; MIDDLE={middle}M");
-    let script = [&amounts_line, BEGINNING, script, END].concat();
+    let script = [&amounts_line, "\n", linux::IPERF, BEGINNING, script, END].concat();
     let guest = Linux::run(&script, &["card"], |config| {
         let network = NetworkConfig::new("net0", MAC, Connection::Tap(taps));
         config.peripherals.networks = vec![NetworkConfig { model, ..network }];

@@ -242,7 +242,7 @@ fn move_on(guest: &mut TestMachine, place: &Place) {
 
     let first = guest.serial.wait_until("a tick", |text| ticks(text).first().copied());
     let last = ticks(&before).last().copied().unwrap();
-    assert!(first >= last && first < last + 10.0, "the clock went from {last} to {first}");
+    assert!(first >= last && first < last + 60.0, "the clock went from {last} to {first}");
 }
 
 fn exercise(guest: &Linux, place: &Place) {

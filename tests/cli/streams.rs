@@ -68,10 +68,12 @@ fn a_linux_guests_devices_are_reached_by_the_shell() {
     home.wait_for("the guest's shell", || type_to(&[], "echo up$((1+1))").contains("up2"));
 
     type_to(&[], "ip link set eth0 up; echo spoken at hvc0 >/dev/hvc0; cd /tmp; tar -xf /dev/vdb; ./vsock listen 22 &");
-    let said = type_to(&["--hvc"], "");
+    home.wait_for("what was spoken at hvc0", || type_to(&["--hvc"], "").contains("spoken at hvc0"));
+    home.wait_for("the guest to listen", || type_to(&[], "").contains("listening on port 22"));
     home.done(&["set-memory", "web", "128MiB", "--timeout", "60"]);
     home.done(&["set-link", "web", "net0", "up"]);
-    let carrier = type_to(&[], "echo carrier$(cat /sys/class/net/eth0/carrier)");
+    let carrier = "echo carrier$(cat /sys/class/net/eth0/carrier)";
+    home.wait_for("the card's carrier", || type_to(&[], carrier).contains("carrier1"));
     home.wait_for("what the guest says about its memory", || {
         let memory = home.json(&["info", "web", "--json"])["statistics"]["memory"]["guest"].clone();
         memory["total"]
@@ -89,12 +91,14 @@ fn a_linux_guests_devices_are_reached_by_the_shell() {
     sender.join().unwrap().unwrap();
 
     assert!(echoed.status.success() && echoed.stdout == sent, "{} bytes have come back", echoed.stdout.len());
-    assert!(said.contains("spoken at hvc0"), "{said}");
-    assert!(carrier.contains("carrier1"), "{carrier}");
     assert_eq!(info["statistics"]["memory"]["balloon"], 128 << 20);
     assert!(home.json(&["stats", "web", "--json"])[0]["guest_memory"]["total"].as_u64().is_some());
     assert!(home.done(&["info", "web"]).contains("not connected, link up"), "{info}");
-    assert!(home.refused(&["vsock", "web", "22"]).contains("nobody in \"web\" listens at port 22"));
+    // What has listened ends when it has sent the last byte back.
+    home.wait_for("nobody to listen any more", || {
+        let output = home.run(&["vsock", "web", "22"]);
+        String::from_utf8_lossy(&output.stderr).contains("nobody in \"web\" listens at port 22")
+    });
     assert!(home.refused(&["set-link", "web", "net1", "up"]).contains("It has net0"));
     assert!(home.refused(&["set-memory", "web", "1GiB"]).contains("256 MiB"));
 

@@ -72,6 +72,9 @@ pub fn copy_root(native: &Path, folder: &Path) -> PathBuf {
 /// other, and write so into the middle of what the guest says.
 pub const COMMAND_LINE: &str = "console=ttyS0 root=/dev/vda rw init=/init tsc=nowatchdog";
 
+/// In a guest's shell: `iperf3` as a client. For a moment after a test its server may still be busy with it, which it says.
+pub const IPERF: &str = r#"iperf() { while iperf3 "$@" >/tmp/iperf 2>&1; grep -q 'is busy' /tmp/iperf; do usleep 10000; done; cat /tmp/iperf; }"#;
+
 /// Memory of a guest in a worker, in bytes.
 pub const WORKER_MEMORY: u64 = 512 << 20;
 

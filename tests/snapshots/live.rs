@@ -3,8 +3,9 @@
 use super::*;
 use crate::common::home::signal;
 
-/// So often `lodgectl` is killed while it merges.
+/// So often `lodgectl` is killed while it merges, and so often at most until that was not always at the same point.
 const KILLS: u32 = 6;
+const MOST_KILLS: u32 = 60;
 /// So often the worker is.
 const WORKER_KILLS: u64 = 2;
 
@@ -91,7 +92,10 @@ fn images_are_merged_under_a_running_guest_and_whoever_is_killed_nothing_is_lost
 
     // The first one is not disturbed: it says how long it takes.
     let (mut length, mut ended) = (Duration::ZERO, BTreeMap::new());
-    for number in 0..KILLS {
+    for number in 0..MOST_KILLS {
+        if number >= KILLS && ended.len() > 1 {
+            break;
+        }
         live.leave(&format!("s{number}"));
         let start = Instant::now();
         let mut child = live.merge().spawn().unwrap();
@@ -110,6 +114,8 @@ fn images_are_merged_under_a_running_guest_and_whoever_is_killed_nothing_is_lost
             let left = live.definition().disks.iter().filter(|disk| !disk.backing.is_empty()).count();
             *ended.entry(left).or_insert(0) += 1;
             assert!(live.merge().status().unwrap().success(), "after {moment:?} of {length:?}");
+            // However busy the machine becomes, some merges are interrupted and some are not.
+            length = length.mul_f64(if left == 0 { 0.8 } else { 1.2 });
         }
         live.assert_merged(&format!("after a kill at {killed_at:?} of {length:?}"));
     }
