@@ -45,9 +45,9 @@ pub fn with_gtk(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Lets GTK work until `condition` holds; fails after 20 seconds.
+/// Lets GTK work until `condition` holds; fails after a minute.
 pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     // Wakes the main loop when nothing else does, so that the deadline is seen.
     let tick = glib::timeout_add_local(Duration::from_millis(20), || glib::ControlFlow::Continue);
     while !condition() {

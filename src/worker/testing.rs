@@ -54,7 +54,7 @@ use crate::{
 /// The address of the network card.
 const CARD: MacAddress = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A machine that does nothing but remember the calls: `resume`, `pause`, `reset`.
 struct FakeMachine {

@@ -8,7 +8,7 @@ use super::*;
 use crate::manager::{paths::Paths, size::Size, testing};
 
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The stand-in for the worker; see [`testing`].
 #[test]

@@ -11,7 +11,7 @@ use crate::manager::{
 };
 
 /// How long a test waits for what must come.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The stand-in for the worker; see [`testing`].
 #[test]

@@ -30,7 +30,7 @@ use crate::vmm::{
 /// Bytes of the guest's memory.
 pub const MEMORY: u64 = 4 << 20;
 /// How long a test waits for what must come.
-pub const GENEROUS: Duration = Duration::from_secs(20);
+pub const GENEROUS: Duration = Duration::from_secs(60);
 
 pub const NEXT: u16 = VRING_DESC_F_NEXT as u16;
 pub const WRITE: u16 = VRING_DESC_F_WRITE as u16;

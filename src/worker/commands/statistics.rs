@@ -29,7 +29,7 @@ pub(super) fn statistics(driver: &mut Driver, arguments: Map<String, Value>) -> 
         time_ns: usage::monotonic_time(),
         status: driver.state(),
         reason: driver.reason(),
-        cpu_time_ns: usage::process_cpu_time(),
+        // Before the whole process, of which they must not have used more.
         vcpus: vcpus
             .map(|vcpu| VcpuStatistics {
                 index: vcpu.index,
@@ -37,6 +37,7 @@ pub(super) fn statistics(driver: &mut Driver, arguments: Map<String, Value>) -> 
                 exits: Some(vcpu.exits),
             })
             .collect(),
+        cpu_time_ns: usage::process_cpu_time(),
         memory: MemoryStatistics {
             total: driver.guest().memory,
             resident: driver.usage().resident(),

@@ -2,7 +2,7 @@ use std::{net::Shutdown, os::unix::net::UnixListener, path::PathBuf, time::Durat
 
 use super::*;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A port's input that takes only so much until it is emptied.
 struct FakePort {

@@ -32,7 +32,7 @@ pub const TABLE: u64 = 0x1000;
 pub const DATA: u64 = 0x10_0000;
 pub const LBA: u8 = 0xe0;
 pub const SLAVE: u8 = 0x10;
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A channel with a disk and a CD-ROM drive, that runs.
 pub struct Bench {
