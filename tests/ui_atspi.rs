@@ -149,6 +149,11 @@ fn a_new_guest_is_made_step_by_step_and_stands_in_the_list() {
 }
 
 #[test]
+fn files_that_are_dropped_begin_a_new_guest() {
+    run("dropping.py");
+}
+
+#[test]
 fn a_guest_that_boots_a_kernel_is_made_with_the_wizard() {
     run("kernel.py");
 }

@@ -127,6 +127,10 @@ def name_and_text(application, window):
     text.enter(whole.replace("vcpus = 1", "vcpus = 0"))
     wait_for("the line is named", lambda: "vcpus" in text.description)
     application.screenshot("text")
+    (uuid,) = [line for line in whole.splitlines() if line.startswith("uuid")]
+    text.enter(whole.replace(uuid, 'uuid = "00000000-0000-4000-8000-000000000001"'))
+    wait_for("another UUID is refused", lambda: "it stays" in text.description)
+    assert not window.bar.find("push button", "Apply").sensitive
     choose(window, "Definition, As text")
     application.keys("ctrl+shift+u")
     wait_for("the text is as before", lambda: window.find("text", "Text of the definition").entered == whole)
@@ -158,6 +162,11 @@ def disks(application, window):
         (disk,) = [block["inserted"] for block in json.loads(lodgectl("qmp", "mail", "query-block")) if not block["removable"]]
         assert disk["image"]["virtual-size"] == 3 << 30, disk
         lodgectl("destroy", "mail")
+    raw = os.path.join(os.environ["TMPDIR"], "other.img")
+    with open(raw, "wb") as file:
+        file.truncate(2 << 20)
+    another_image(application, window, raw, "2\xa0MiB, raw")
+    another_image(application, window, os.path.join(data, "mail.qcow2"), "GiB, qcow2")
     serial = window.find("text", "Serial number")
     serial.enter("too long a serial number")
     wait_for("the serial number is complained of", lambda: "20" in serial.description)
@@ -187,6 +196,31 @@ def grow(application, window, gib):
     dialog.find("push button", contains="Grow").press()
     dialog.wait_gone()
     window.wait_for_text(f"{gib}\xa0GiB, qcow2")
+
+
+def another_image(application, window, path, facts):
+    """Has the disk in another image, whose format is found out."""
+    window.find("push button", "Choose Another…").press()
+    dialog = application.dialog("Another Image for “disk0”")
+    dialog.find("text", "Disk image").enter(path)
+    choose_it = dialog.find("push button", "_Choose Choose")
+    wait_for("it was looked at", lambda: choose_it.sensitive)
+    application.screenshot("another-image")
+    choose_it.press()
+    dialog.wait_gone()
+    window.wait_for_text(facts)
+    window.apply(application)
+    name = f'format = "{facts[-5:].lstrip(", ")}"'
+    wait_for("it is stored", lambda: f'path = "{path}"' in definition() and name in definition())
+
+
+def balloon(application, window):
+    """A guest that starts from nothing has no driver: that is said, and that nothing changes."""
+    choose(window, "Memory")
+    window.wait_for_text("has no driver for it yet")
+    application.screenshot("balloon")
+    window.find("push button", "Set").press()
+    window.toasts.find("label", contains="nothing changes until it has one")
 
 
 def drives(application, window):
@@ -365,6 +399,7 @@ def test(application):
     disks(application, page)
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
         drives(application, page)
+        balloon(application, page)
         card(application, page)
         boot(application, page)
         showing(application, page)

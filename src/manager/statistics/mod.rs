@@ -234,6 +234,7 @@ pub struct History {
     rings: Rings<Point>,
     guest_memory: Option<GuestMemory>,
     balloon: Option<u64>,
+    balloon_driver: Option<bool>,
 }
 
 impl History {
@@ -267,10 +268,16 @@ impl History {
         self.balloon
     }
 
+    /// Whether the guest has a driver for its balloon, if that is known.
+    pub fn balloon_driver(&self) -> Option<bool> {
+        self.balloon_driver
+    }
+
     /// Takes over what figures say of now: how the guest uses its memory, and its balloon. `None`: it runs no longer.
     pub fn set_now(&mut self, figures: Option<&Statistics>) {
         self.guest_memory = figures.and_then(|figures| figures.memory.guest);
         self.balloon = figures.and_then(|figures| figures.memory.balloon);
+        self.balloon_driver = figures.and_then(|figures| figures.memory.balloon_driver);
     }
 
     /// Adds a point, and drops the oldest ones.

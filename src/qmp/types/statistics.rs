@@ -55,6 +55,9 @@ pub struct MemoryStatistics {
     /// What the balloon has left to the guest; without a balloon nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balloon: Option<u64>,
+    /// Whether the guest has a driver for its balloon. Older workers do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balloon_driver: Option<bool>,
     /// How the guest uses it, when its balloon driver tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest: Option<GuestMemory>,

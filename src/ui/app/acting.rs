@@ -1,7 +1,5 @@
 //! What the application does when a person asks for something: of guests in the list, or with an action.
 
-use std::path::PathBuf;
-
 use adw::prelude::*;
 use relm4::prelude::*;
 
@@ -16,7 +14,8 @@ use crate::ui::{
     host::{HostPage, HostWindow},
     i18n::gettext_f,
     operations, preferences,
-    wizard::{Wizard, WizardInit},
+    widgets::dropped::Dropped,
+    wizard::{Wizard, WizardInit, WizardMsg},
 };
 
 impl App {
@@ -90,10 +89,11 @@ impl App {
         }
     }
 
-    /// Opens the wizard, with a file if there is one; one that is open already goes on as it is.
-    pub(super) fn open_wizard(&mut self, file: Option<PathBuf>, sender: &ComponentSender<Self>) {
+    /// Opens the wizard, with a file if there is one; one that is open already comes to the front and takes the file.
+    pub(super) fn open_wizard(&mut self, file: Option<Dropped>, sender: &ComponentSender<Self>) {
         if let Some(wizard) = &self.wizard {
-            return wizard.widget().present();
+            wizard.widget().present();
+            return file.into_iter().for_each(|file| wizard.emit(WizardMsg::Take(file)));
         }
         let init = WizardInit { backend: self.backend.clone(), parent: self.place.window.clone(), file };
         self.wizard = Some(Wizard::builder().launch(init).forward(sender.input_sender(), AppMsg::Wizard));

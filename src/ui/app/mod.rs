@@ -7,7 +7,7 @@ mod acting;
 mod leaving;
 mod menu;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, gio, glib};
@@ -30,6 +30,7 @@ use crate::ui::{
     settings::{Settings, Style},
     stalls,
     widgets::{
+        dropped::{self, Dropped},
         info_bar::{InfoBar, InfoBarMsg, InfoBarOutput},
         list_hidden_windows_first,
     },
@@ -116,7 +117,7 @@ pub enum AppMsg {
     /// Something was chosen in the desktop's search.
     Found(search_provider::Wanted),
     /// A file was dropped, to make a guest of it.
-    Dropped(PathBuf),
+    Dropped(Dropped),
 }
 
 /// What the manager has answered.
@@ -256,7 +257,11 @@ impl Component for App {
         let (toasts, jobs) = (&toasts, model.place.jobs.widget());
         model.take_figures_as_preferred();
         let widgets = view_output!();
-        accept_files(model.list.widget(), &sender);
+        let input = sender.input_sender().clone();
+        dropped::accept(model.list.widget(), move |file| {
+            input.emit(AppMsg::Dropped(file));
+            true
+        });
         let input = sender.input_sender().clone();
         notices::add_open_action(&relm4::main_application(), move |key| input.emit(AppMsg::OpenOf(key)));
         let input = sender.input_sender().clone();
@@ -435,18 +440,4 @@ fn complain_about_preferences(window: &adw::ApplicationWindow, error: &preferenc
             dialogs::error(&window, &gettext("Your Preferences Cannot Be Used"), &message);
         }
     });
-}
-
-/// Opens the wizard with an image that is dropped onto `widget`.
-fn accept_files(widget: &impl IsA<gtk::Widget>, sender: &ComponentSender<App>) {
-    let target = gtk::DropTarget::new(gdk::FileList::static_type(), gdk::DragAction::COPY);
-    let input = sender.input_sender().clone();
-    target.connect_drop(move |_, value, _, _| {
-        let files = value.get::<gdk::FileList>().map(|list| list.files()).unwrap_or_default();
-        let path = files.first().and_then(|file| file.path());
-        let accepted = path.is_some();
-        path.into_iter().for_each(|path| input.emit(AppMsg::Dropped(path)));
-        accepted
-    });
-    widget.add_controller(target);
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use lodge::manager::{
-    definition::{Definition, DiskBus, DiskFormat, Forward, HostLimits, Protocol, Review},
+    creation,
+    definition::{Definition, DiskBus, DiskDefinition, DiskFormat, Forward, HostLimits, Protocol, Review},
     editing::{self, Saved, Source},
     library::{Library, LibraryError, Revision},
     paths::Paths,
@@ -118,9 +119,11 @@ impl Backend {
         Ok(saved)
     }
 
-    /// Asks the running guest to keep so many bytes of its memory and to give the rest back.
-    pub async fn keep_memory(&self, id: &GuestId, bytes: u64) -> Result<()> {
-        Ok(self.client(id)?.set_balloon(bytes).await?)
+    /// Asks the running guest to keep so many bytes of its memory and to give the rest back. Returns whether it has a driver for that.
+    pub async fn keep_memory(&self, id: &GuestId, bytes: u64) -> Result<bool> {
+        let client = self.client(id)?;
+        client.set_balloon(bytes).await?;
+        Ok(client.statistics().await?.memory.balloon_driver != Some(false))
     }
 
     /// What the running guest's card, which its definition has as number `index`, is like.
@@ -207,6 +210,11 @@ impl Backend {
             Ok(pools.list()?.into_iter().map(choice).collect())
         })
         .await
+    }
+
+    /// The disk that the existing image at `path` makes.
+    pub async fn disk_of(&self, path: PathBuf) -> Result<DiskDefinition> {
+        blocking(move || Ok(creation::import(path)?.0)).await
     }
 
     /// Gives the guest a disk, from its next start. Returns its id.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use adw::prelude::*;
-use gtk::{accessible::Property, gdk, gio, glib};
+use gtk::{accessible::Property, gio, glib};
 
 use crate::ui::{choosers, i18n::gettext};
 
@@ -179,18 +179,6 @@ pub fn take_path(row: &adw::EntryRow, filter: Filter<'_>, chosen: impl Fn(PathBu
         move |_| choose_file(&row, &file_filter)
     ));
     row.add_suffix(&browse);
-}
-
-/// Lets files be dropped anywhere on `target`; the first one's path goes into the row that can be seen.
-pub fn accept_drops(target: &impl IsA<gtk::Widget>, rows: &[&adw::EntryRow]) {
-    let drop = gtk::DropTarget::new(gdk::FileList::static_type(), gdk::DragAction::COPY);
-    let rows: Vec<_> = rows.iter().map(|row| row.downgrade()).collect();
-    drop.connect_drop(move |_, value, _, _| {
-        let path = value.get::<gdk::FileList>().ok().and_then(|list| list.files().first()?.path());
-        let row = rows.iter().filter_map(glib::WeakRef::upgrade).find(|row| row.is_mapped());
-        path.zip(row).map(|(path, row)| row.set_text(&path.to_string_lossy())).is_some()
-    });
-    target.add_controller(drop);
 }
 
 fn choose_file(row: &adw::EntryRow, filter: &gtk::FileFilter) {

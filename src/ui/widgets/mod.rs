@@ -1,6 +1,7 @@
 //! Widgets that know nothing of guests.
 
 pub mod chart;
+pub mod dropped;
 pub mod field;
 pub mod form;
 pub mod graph;

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::ui::{
     i18n::gettext,
-    widgets::field::{self, DISK_SUFFIXES, Filter, NoteLine},
+    widgets::{
+        dropped,
+        field::{self, DISK_SUFFIXES, Filter, NoteLine},
+    },
 };
 
 /// The page. It shows the group of the chosen method.
@@ -99,13 +102,25 @@ impl MediaPage {
             move |row| on_edit(Edit::CommandLine(row.text().into()))
         });
         let root = page_of(&[&iso.group, &image.group, &kernel.group]);
-        field::accept_drops(&root, &[&iso.row, &image.row, &kernel.row]);
+        dropped::accept_for(&root, &[&iso.row, &image.row, &kernel.row]);
         Self { root, iso, image, kernel, initrd: (initrd, initrd_note), command_line: (line, line_note) }
     }
 
     /// Fills its fields with what is suggested.
     pub fn fill(&self, draft: &Draft) {
         self.command_line.0.set_text(&draft.command_line);
+    }
+
+    /// Shows the file that was chosen elsewhere.
+    pub fn show_chosen(&self, draft: &Draft) {
+        let row = match draft.method {
+            Method::Iso => &self.iso.row,
+            Method::DiskImage => &self.image.row,
+            Method::Kernel | Method::TestCard => return,
+        };
+        if let Some(chosen) = draft.media() {
+            row.set_text(&chosen.path.to_string_lossy());
+        }
     }
 
     /// Brings it up to date.

@@ -11,7 +11,7 @@ mod summary;
 #[cfg(test)]
 mod testing;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use adw::prelude::*;
 use gtk::{accessible::Property, gdk, glib};
@@ -29,7 +29,7 @@ use crate::ui::{
     i18n::{gettext, gettext_f},
     judgement::Inspected,
     preferences,
-    widgets::text_button::TextButton,
+    widgets::{dropped::Dropped, text_button::TextButton},
 };
 
 /// How long to wait after the last typed letter before a file is looked at.
@@ -56,7 +56,7 @@ pub struct WizardInit {
     /// The window that it belongs to.
     pub parent: gtk::Window,
     /// An image to begin with.
-    pub file: Option<PathBuf>,
+    pub file: Option<Dropped>,
 }
 
 /// What the wizard is told.
@@ -64,6 +64,8 @@ pub struct WizardInit {
 pub enum WizardMsg {
     /// Something was entered.
     Edit(Edit),
+    /// An image was dropped, to begin with.
+    Take(Dropped),
     /// To the next page, or make the guest.
     Forward,
     /// To the page before, or away.
@@ -147,12 +149,16 @@ impl Component for Wizard {
                     },
                 },
 
-                #[local_ref]
-                stack -> gtk::Stack {
-                    set_vexpand: true,
-                    set_transition_type: gtk::StackTransitionType::SlideLeftRight,
-                    #[watch]
-                    set_sensitive: !model.busy,
+                #[name = "toasts"]
+                adw::ToastOverlay {
+                    #[wrap(Some)]
+                    #[local_ref]
+                    set_child = stack -> gtk::Stack {
+                        set_vexpand: true,
+                        set_transition_type: gtk::StackTransitionType::SlideLeftRight,
+                        #[watch]
+                        set_sensitive: !model.busy,
+                    },
                 },
             },
         }
@@ -167,22 +173,22 @@ impl Component for Wizard {
         let preferred = preferences::get();
         let mut draft = Draft::preferring(preferred.new_guest_network);
         draft.follow(&around);
-        let edits = file.into_iter().flat_map(draft::beginning_with);
-        let looks: Vec<_> = edits.filter_map(|edit| draft.apply(edit, &around)).collect();
-        let step = if looks.is_empty() { Step::Method } else { Step::Media };
         let looking = backend.clone();
         sender.oneshot_command(
             async move { WizardCommand::Around(looking.surroundings(preferred.new_guest_pool).await) },
         );
-        let model = Self { backend, draft, step, around, pages, notes: Vec::new(), tried: false, busy: false };
-        looks.into_iter().for_each(|look| model.look_at(look, &sender));
+        let step = Step::Method;
+        let mut model = Self { backend, draft, step, around, pages, notes: Vec::new(), tried: false, busy: false };
         let stack = &stack;
-        let widgets = view_output!();
+        let mut widgets = view_output!();
         root.set_transient_for(Some(&parent));
         root.set_default_widget(Some(&widgets.forward));
         add_keys(&root, &sender);
-        model.pages.fill(model.step, &model.draft);
-        widgets.stack.set_visible_child(model.pages.root(model.step));
+        match &file {
+            Some(file) => model.take(file, &widgets, &sender),
+            None => model.show(Step::Method, &widgets),
+        }
+        model.update_view(&mut widgets, sender);
         root.present();
         model.pages.focus(model.step, None);
         ComponentParts { model, widgets }
@@ -201,6 +207,14 @@ impl Component for Wizard {
                     self.look_at(look, &sender);
                 }
                 self.refresh();
+            }
+            WizardMsg::Take(_) if self.busy => {
+                let words = gettext("A guest is being made: drop the file again after that");
+                widgets.toasts.add_toast(adw::Toast::new(&words));
+            }
+            WizardMsg::Take(file) => {
+                self.take(&file, widgets, &sender);
+                self.pages.focus(self.step, None);
             }
             WizardMsg::Forward if self.busy => {}
             WizardMsg::Forward => self.forward(widgets, &sender),
@@ -274,13 +288,29 @@ impl Wizard {
         self.pages.show(self.step, &self.shown());
     }
 
+    /// Begins with an image, whatever was chosen before; all else that was entered stays.
+    fn take(&mut self, file: &Dropped, widgets: &WizardWidgets, sender: &ComponentSender<Self>) {
+        for edit in draft::beginning_with(file.path.clone()) {
+            if let Some(look) = self.draft.apply(edit, &self.around) {
+                self.look_at(look, sender);
+            }
+        }
+        self.pages.show_chosen(&self.draft);
+        self.show(Step::Media, widgets);
+        file.complain(&widgets.toasts);
+    }
+
     fn go_to(&mut self, step: Step, widgets: &WizardWidgets) {
+        self.show(step, widgets);
+        self.pages.focus(step, None);
+    }
+
+    fn show(&mut self, step: Step, widgets: &WizardWidgets) {
         self.step = step;
         self.tried = false;
         self.pages.fill(step, &self.draft);
         self.refresh();
         widgets.stack.set_visible_child(self.pages.root(step));
-        self.pages.focus(step, None);
     }
 
     fn forward(&mut self, widgets: &WizardWidgets, sender: &ComponentSender<Self>) {

@@ -20,6 +20,7 @@ use crate::ui::{
     backend::Surroundings,
     i18n::{gettext, gettext_f},
     widgets::{
+        dropped,
         field::{self, DISK_SUFFIXES, NoteLine, Weight},
         names::name_list,
     },
@@ -108,6 +109,13 @@ impl Pages {
             Step::Storage => self.storage.fill(draft),
             Step::Summary => self.summary.fill(draft),
         }
+        self.filling.set(false);
+    }
+
+    /// Shows the file that was chosen elsewhere.
+    pub fn show_chosen(&self, draft: &Draft) {
+        self.filling.set(true);
+        self.media.show_chosen(draft);
         self.filling.set(false);
     }
 
@@ -278,7 +286,7 @@ impl StoragePage {
         name_list(&disk, &gettext("Existing Disk"));
         let disk_note = NoteLine::below(&disk, &disk_group);
         let root = page_of(&[&group, &new_group, &disk_group]);
-        field::accept_drops(&disk_group, &[&disk]);
+        dropped::accept_for(&disk_group, &[&disk]);
         Self { root, new_group, disk_group, checks, size, format, disk, size_note, disk_note }
     }
 

@@ -69,6 +69,7 @@ fn what_is_asked_is_answered_with_qemus_names() {
     assert_eq!(blockstats[0]["stats"]["rd_bytes"], 0);
     assert_eq!((&vnc["enabled"], &vnc["service"]), (&json!(true), &json!("/run/lodge/vnc.sock")));
     assert_eq!(statistics["memory"]["total"], 64 << 20);
+    assert_eq!(statistics["memory"]["balloon-driver"], false);
     assert!(statistics["cpu-time-ns"].as_u64().unwrap() > 0, "{statistics}");
 }
 

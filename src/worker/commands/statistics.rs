@@ -42,6 +42,7 @@ pub(super) fn statistics(driver: &mut Driver, arguments: Map<String, Value>) -> 
             total: driver.guest().memory,
             resident: driver.usage().resident(),
             balloon: balloon.as_ref().map(|balloon| driver.guest().memory.saturating_sub(balloon.actual())),
+            balloon_driver: balloon.as_ref().map(BalloonHandle::has_driver),
             guest: balloon.as_ref().and_then(guest_memory),
         },
         disks: disks.collect(),

@@ -1,6 +1,6 @@
 //! The page about a disk: its image, how it is attached and cached, what happens when the host fails, and its limits.
 
-use std::path::PathBuf;
+use std::{cell::RefCell, path::PathBuf, rc::Rc};
 
 use adw::prelude::*;
 use lodge::manager::{
@@ -50,27 +50,52 @@ fn of_disk<T, E: Fn(&mut DiskDefinition, T)>(id: &str, edit: E) -> impl Fn(&mut 
 fn image(form: &mut Form, context: &Context<'_>, disk: &DiskDefinition, index: usize) {
     form.group(&gettext("Image"));
     let row = form.fact(&gettext("File"), &disk.path.display().to_string());
+    let another = row_button(&gettext("Choose _Another…"));
+    row.add_suffix(&another);
     form.note(&format!("disk[{index}].path"), &row);
     let size = form.fact(&gettext("Size"), "");
-    for below in &disk.backing {
-        form.fact(&gettext("Based On"), &below.path.display().to_string());
-    }
+    let bases = disk.backing.iter().map(|below| form.fact(&gettext("Based On"), &below.path.display().to_string()));
+    let bases: Vec<_> = bases.collect();
     let grow = row_button(&gettext("_Grow…"));
     size.add_suffix(&grow);
-    let (button, is_virtio) = (grow.clone(), disk.bus == DiskBus::Virtio);
+    look(context.backend.clone(), size.clone(), disk.path.clone(), disk.format);
+    let (backend, place, id) = (context.backend.clone(), context.place.clone(), disk.id.clone());
+    let choose = form.sender(of_disk(&id, take_image));
+    another.connect_clicked(move |_| {
+        let (backend, place, id, choose) = (backend.clone(), place.clone(), id.clone(), choose.clone());
+        relm4::spawn_local(async move {
+            if let Some(image) = hardware::ask_image(&backend, &place, &id).await {
+                choose(image);
+            }
+        });
+    });
+
+    let now = Rc::new(RefCell::new(disk.clone()));
+    let (backend, place, button, size_row, grown) =
+        (context.backend.clone(), context.place.clone(), grow.clone(), size.clone(), now.clone());
+    grow.connect_clicked(move |_| {
+        let (again, row, disk) = (backend.clone(), size_row.clone(), grown.borrow().clone());
+        let (path, format) = (disk.path.clone(), disk.format);
+        hardware::grow(&backend, &place, &disk, move || look(again.clone(), row.clone(), path.clone(), format));
+    });
     form.watch(move |shown| {
-        let can_grow = is_virtio || !shown.guest.state.is_active();
+        let Some(disk) = shown.definition.disks.iter().find(|disk| disk.id == now.borrow().id) else { return };
+        let can_grow = disk.bus == DiskBus::Virtio || !shown.guest.state.is_active();
         button.set_sensitive(can_grow);
         let hint = gettext("A disk that is not on virtio can be grown while the guest is off.");
         set_tooltip(&button, (!can_grow).then_some(hint.as_str()));
+        let before = now.replace(disk.clone());
+        if (before.path, before.format) != (disk.path.clone(), disk.format) {
+            set_fact(&row, &disk.path.display().to_string());
+            bases.iter().for_each(|base| base.set_visible(false));
+            look(shown.backend.clone(), size.clone(), disk.path.clone(), disk.format);
+        }
     });
-    look(context.backend.clone(), size.clone(), disk.path.clone(), disk.format);
-    let (backend, place, disk) = (context.backend.clone(), context.place.clone(), disk.clone());
-    let shown = context.backend.clone();
-    grow.connect_clicked(move |_| {
-        let (again, row, path, format) = (shown.clone(), size.clone(), disk.path.clone(), disk.format);
-        hardware::grow(&backend, &place, &disk, move || look(again.clone(), row.clone(), path.clone(), format));
-    });
+}
+
+/// Has the disk in another image, which is as its own definition says.
+fn take_image(disk: &mut DiskDefinition, image: DiskDefinition) {
+    (disk.path, disk.format, disk.backing) = (image.path, image.format, image.backing);
 }
 
 /// Shows what the image is, as soon as it was looked at.

@@ -7,7 +7,10 @@ use lodge::manager::{
     library::Revision,
 };
 
-use crate::ui::backend::{Loaded, Wanted};
+use crate::ui::{
+    backend::{Loaded, Wanted},
+    i18n::gettext_f,
+};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -85,7 +88,12 @@ impl Draft {
             self.edited = self.stored().cloned().map(|definition| Definition { name, ..definition });
             return;
         }
+        let uuid = self.stored().map(|definition| definition.uuid);
         let problem = match Definition::from_toml(&text, &name) {
+            Ok(definition) if uuid.is_some_and(|uuid| uuid != definition.uuid) => Some(gettext_f(
+                "uuid: it stays {uuid}. The guest is known by it, and its network cards have their addresses from it. A clone has another one",
+                &[("uuid", &uuid.unwrap_or_default().to_string())],
+            )),
             Ok(definition) => {
                 self.edited = Some(definition);
                 None
@@ -202,6 +210,20 @@ mod tests {
         assert_eq!(good, (3, None));
         assert!(draft.problem_with_text().unwrap().contains("many"));
         assert_eq!(draft.definition().unwrap().vcpus, 3);
+    }
+
+    #[test]
+    fn the_uuid_stays_whatever_is_written() {
+        let mut draft = Draft::new(loaded(|_| ()));
+        let (text, uuid) = (draft.text(), draft.definition().unwrap().uuid);
+
+        draft.set_text(text.replace(&uuid.to_string(), &uuid::Uuid::from_u128(8).to_string()));
+        let problem = draft.problem_with_text().map(str::to_owned);
+        draft.set_text(text.replace("vcpus = 1", "vcpus = 2"));
+
+        assert!(problem.unwrap().contains(&uuid.to_string()));
+        assert_eq!((draft.definition().unwrap().uuid, draft.definition().unwrap().vcpus), (uuid, 2));
+        assert_eq!(draft.problem_with_text(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Hardware that is added or taken out, and disks that grow: asked for, done at once on tokio, and complained about when it fails.
+//! Hardware that is added or taken out, and disks that grow or get another image: asked for, done at once on tokio, and complained about when it fails.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -16,6 +16,7 @@ use crate::ui::{
     judgement::{Inspected, judge_disk},
     operations::{Place, on_tokio},
     widgets::{
+        dropped,
         field::{self, DISK_SUFFIXES, NoteLine, Weight},
         names::name_list,
     },
@@ -98,9 +99,33 @@ pub async fn ask_disk(backend: &Backend, place: &Place) -> Option<Wanted> {
         &gettext("_Add"),
         adw::ResponseAppearance::Suggested,
     );
+    ask(backend, &dialog, &pools, false).await
+}
+
+/// Asks for another image of the disk `id`: the disk that it makes, which has its format.
+pub async fn ask_image(backend: &Backend, place: &Place, id: &str) -> Option<DiskDefinition> {
+    let dialog = dialogs::question(
+        &place.window,
+        &gettext_f("Another Image for “{disk}”", &[("disk", id)]),
+        &gettext("The image that it has now is kept, and no longer used from the guest’s next start."),
+        &gettext("_Choose"),
+        adw::ResponseAppearance::Suggested,
+    );
+    let Source::File(path) = ask(backend, &dialog, &[], true).await?.source else { return None };
+    let backend = backend.clone();
+    let disk = on_tokio(async move { backend.disk_of(path).await }).await;
+    let failed = |error: &anyhow::Error| {
+        let heading = gettext_f("“{disk}” Keeps Its Image", &[("disk", id)]);
+        dialogs::error(&place.window, &heading, &error.to_string());
+    };
+    disk.inspect_err(failed).ok()
+}
+
+/// Asks in `dialog` for a new disk, or for its image if that is there already for certain.
+async fn ask(backend: &Backend, dialog: &adw::MessageDialog, pools: &[PoolChoice], existing: bool) -> Option<Wanted> {
     dialog.set_default_response(Some(dialogs::ACCEPT));
     let entered = Rc::new(RefCell::new(Entered {
-        existing: false,
+        existing,
         pool: 0,
         size: 20 * GIB,
         format: DiskFormat::Qcow2,
@@ -108,18 +133,20 @@ pub async fn ask_disk(backend: &Backend, place: &Place) -> Option<Wanted> {
         inspected: None,
         bus: DiskBus::default(),
     }));
-    let fields = Rc::new(DiskFields::new(&pools));
-    dialog.set_extra_child(Some(&fields.root));
-    fields.connect(backend, &entered, &pools, &dialog);
-    fields.show(&entered.borrow(), &pools, &dialog);
-    let accepted = dialogs::choose(&dialog).await;
-    let wanted = entered.borrow().wanted(&pools);
+    let fields = Rc::new(DiskFields::new(pools));
+    [&fields.kinds, &fields.attachment].iter().for_each(|group| group.set_visible(!existing));
+    dialog.set_extra_child(Some(&fields.toasts));
+    fields.connect(backend, &entered, pools, dialog);
+    fields.show(&entered.borrow(), pools, dialog);
+    let accepted = dialogs::choose(dialog).await;
+    let wanted = entered.borrow().wanted(pools);
     wanted.filter(|_| accepted)
 }
 
 /// The widgets of the dialog for a new disk.
 struct DiskFields {
-    root: gtk::Box,
+    toasts: adw::ToastOverlay,
+    kinds: adw::PreferencesGroup,
     checks: [gtk::CheckButton; 2],
     new: adw::PreferencesGroup,
     pool: adw::ComboRow,
@@ -127,6 +154,7 @@ struct DiskFields {
     format: adw::ComboRow,
     file: adw::PreferencesGroup,
     path: adw::EntryRow,
+    attachment: adw::PreferencesGroup,
     bus: adw::ComboRow,
     notes: [NoteLine; 2],
 }
@@ -175,9 +203,24 @@ impl DiskFields {
         attachment.add(&bus);
         name_list(&bus, &gettext("Attachment"));
         [&kinds, &new, &file, &attachment].into_iter().for_each(|group| root.append(group));
-        field::accept_drops(&file, &[&path]);
+        dropped::accept_for(&file, &[&path]);
         let checks = [new_check, file_check];
-        Self { root, checks, new, pool, size, format, file, path, bus, notes: [size_note, path_note] }
+        let toasts = adw::ToastOverlay::new();
+        toasts.set_child(Some(&root));
+        Self {
+            toasts,
+            kinds,
+            checks,
+            new,
+            pool,
+            size,
+            format,
+            file,
+            path,
+            attachment,
+            bus,
+            notes: [size_note, path_note],
+        }
     }
 
     fn connect(

@@ -74,6 +74,10 @@ fn balloon(form: &mut Form, hardware: &Definition, keep: impl Fn(u64) + 'static)
     group.set_description(Some(&gettext("Applies at once. At its next start the guest has all of its memory again.")));
     let used = form.fact(&gettext("Memory in Use"), "");
     let left = form.fact(&gettext("Left by the Balloon"), "");
+    let driver = form.fact(
+        &gettext("Balloon"),
+        &gettext("The guest’s system has no driver for it yet, and keeps all of its memory"),
+    );
     let mib = hardware.memory.bytes() as f64 / MIB as f64;
     let adjustment = gtk::Adjustment::new(mib, 1.0, mib, 64.0, 256.0, 0.0);
     let (row, spin) = field::number_row(&gettext("The Guest Keeps"), Some(&gettext("MiB")), &adjustment, 0);
@@ -104,7 +108,10 @@ fn balloon(form: &mut Form, hardware: &Definition, keep: impl Fn(u64) + 'static)
         });
         set_fact(&used, &text.flatten().unwrap_or_default());
         let kept = shown.backend.guests().with_history(&shown.guest.id, |history| history.balloon()).flatten();
-        left.set_visible(kept.is_some());
+        let has_driver =
+            shown.backend.guests().with_history(&shown.guest.id, |history| history.balloon_driver()).flatten();
+        driver.set_visible(has_driver == Some(false));
+        left.set_visible(kept.is_some() && has_driver != Some(false));
         let (kept, total) = (wording::bytes(kept.unwrap_or(0)), wording::bytes(hardware.memory.bytes()));
         set_fact(&left, &gettext_f("{used} of {total}", &[("used", &kept), ("total", &total)]));
     });

@@ -168,8 +168,8 @@ pub enum DetailsCommand {
     Applied(anyhow::Result<Saved>),
     /// Something was added or not.
     Added(anyhow::Result<Item>),
-    /// Something that was done at once has failed or not; what to say then.
-    Done(anyhow::Result<()>, String),
+    /// The running guest was asked to keep so much of its memory, and has a driver that does so, or not.
+    Kept(anyhow::Result<bool>),
 }
 
 /// What the page tells.
@@ -381,10 +381,7 @@ impl Component for Details {
             DetailsMsg::Remove => self.remove(),
             DetailsMsg::Keep(bytes) => {
                 let (backend, id) = (self.backend.clone(), self.guest.id.clone());
-                let heading = gettext_f("The Memory of “{name}” Stays as It Is", &[("name", &self.guest.name)]);
-                sender.oneshot_command(
-                    async move { DetailsCommand::Done(backend.keep_memory(&id, bytes).await, heading) },
-                );
+                sender.oneshot_command(async move { DetailsCommand::Kept(backend.keep_memory(&id, bytes).await) });
             }
         }
         self.tell(&sender);
@@ -435,8 +432,12 @@ impl Component for Details {
                 self.load(&sender);
             }
             DetailsCommand::Added(added) => self.added(added, &sender),
-            DetailsCommand::Done(Ok(()), _) => {}
-            DetailsCommand::Done(Err(error), heading) => {
+            DetailsCommand::Kept(Ok(true)) => {}
+            DetailsCommand::Kept(Ok(false)) => {
+                self.place.toast(&gettext("The guest has no driver for the balloon: nothing changes until it has one"));
+            }
+            DetailsCommand::Kept(Err(error)) => {
+                let heading = gettext_f("The Memory of “{name}” Stays as It Is", &[("name", &self.guest.name)]);
                 dialogs::error(&self.place.window, &heading, &error.to_string());
             }
         }

@@ -96,6 +96,8 @@ struct Shared {
     poison: AtomicU32,
     statistics: Mutex<Statistics>,
     wake: EventFd,
+    /// A driver has taken the device over, and nothing has reset it since.
+    has_driver: AtomicBool,
     /// The driver takes pages back from the balloon when the guest needs them.
     deflates: AtomicBool,
     /// Who is told that `actual` has changed.
@@ -170,6 +172,11 @@ impl BalloonHandle {
         self.actual()
     }
 
+    /// Whether the guest has a driver for it; without one it gives up nothing.
+    pub fn has_driver(&self) -> bool {
+        self.0.has_driver.load(Ordering::Acquire)
+    }
+
     /// Whether the guest counts what is in the balloon as its own in [`MemoryStatistics::total`]: drivers do that when they can take
     /// it back by themselves.
     pub fn is_in_total(&self) -> bool {
@@ -213,6 +220,7 @@ impl Balloon {
             poison: AtomicU32::new(0),
             statistics: Mutex::default(),
             wake: EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?,
+            has_driver: AtomicBool::new(false),
             deflates: AtomicBool::new(false),
             observer: OnceLock::new(),
             told: AtomicBool::new(false),
@@ -264,6 +272,7 @@ impl VirtioDevice for Balloon {
 
     fn activate(&mut self, activation: Activation) -> io::Result<()> {
         self.shared.deflates.store(activation.features & DEFLATE_ON_OOM != 0, Ordering::Release);
+        self.shared.has_driver.store(true, Ordering::Release);
         self.engine.start(activation)
     }
 
@@ -273,6 +282,7 @@ impl VirtioDevice for Balloon {
 
     /// The guest starts anew with all of its memory; what the host wants stays.
     fn reset(&mut self) {
+        self.shared.has_driver.store(false, Ordering::Release);
         self.shared.set_actual(0);
         self.shared.poison.store(0, Ordering::Release);
         *self.shared.statistics() = Statistics::default();

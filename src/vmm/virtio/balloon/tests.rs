@@ -236,6 +236,19 @@ fn a_reset_empties_the_balloon_but_keeps_what_the_host_wants() {
 }
 
 #[test]
+fn the_host_knows_whether_there_is_a_driver() {
+    let balloon = Balloon::new("balloon0").unwrap();
+    let handle = balloon.handle();
+    let before = handle.has_driver();
+
+    let (mut bench, _) = Bench::started(balloon, ALL, 16);
+    let started = handle.has_driver();
+    bench.write_common(0x14, 1, 0);
+
+    assert_eq!((before, started, handle.has_driver()), (false, true, false));
+}
+
+#[test]
 fn a_damaged_state_is_refused() {
     let mut balloon = Balloon::new("balloon0").unwrap();
 
