@@ -57,7 +57,7 @@ device() { grep -l "$1" /sys/class/input/event*/device/name | sed 's,/sys/class/
 exec 3<$(device "Lodge virtio keyboard") 4<$(device "Lodge virtio tablet") 5<$(device "Generic Explorer Mouse")
 echo "waits for input"
 head -c $((24 * 8)) <&3 | hexdump -v -e '24/1 "%02x" "\n"' | sed 's/^/keyboard: /'
-head -c $((24 * 9)) <&4 | hexdump -v -e '24/1 "%02x" "\n"' | sed 's/^/tablet: /'
+head -c $((24 * 12)) <&4 | hexdump -v -e '24/1 "%02x" "\n"' | sed 's/^/tablet: /'
 head -c $((24 * 3)) <&5 | hexdump -v -e '24/1 "%02x" "\n"' | sed 's/^/mouse: /'
 
 ./vsock listen 52
@@ -122,6 +122,7 @@ fn send_input(guest: &Linux) {
     input.send(&[InputEvent::Absolute { x: 1000, y: 32767 }, InputEvent::Button { button: Button::Left, down: true }]);
     input.send(&[InputEvent::Absolute { x: 32000, y: 1 }]);
     input.send(&[InputEvent::Button { button: Button::Left, down: false }]);
+    input.send(&[Button::WheelRight, Button::Extra].map(|button| InputEvent::Button { button, down: true }));
     input.send(&[InputEvent::Relative { dx: 7, dy: -3 }]);
 }
 
@@ -129,10 +130,11 @@ fn assert_input(text: &str) {
     let key = |code, value| [(EV_KEY, code, value), SYN];
     assert_eq!(events(text, "keyboard"), [key(30, 1), key(30, 0), key(42, 1), key(42, 0)].concat());
     const BUTTON: u16 = 0x110;
-    let tablet: [&[Event]; 3] = [
+    let tablet: [&[Event]; 4] = [
         &[(EV_ABS, 0, 1000), (EV_ABS, 1, 32767), (EV_KEY, BUTTON, 1), SYN],
         &[(EV_ABS, 0, 32000), (EV_ABS, 1, 1), SYN],
         &[(EV_KEY, BUTTON, 0), SYN],
+        &[(EV_REL, 6, 1), (EV_KEY, BUTTON + 4, 1), SYN],
     ];
     assert_eq!(events(text, "tablet"), tablet.concat());
     assert_eq!(events(text, "mouse"), [(EV_REL, 0, 7), (EV_REL, 1, -3), SYN]);

@@ -22,6 +22,10 @@ pub enum Button {
     WheelUp,
     /// One step of the wheel towards the person.
     WheelDown,
+    /// One step of the wheel to the left.
+    WheelLeft,
+    /// One step of the wheel to the right.
+    WheelRight,
     /// The first side button (back).
     Side,
     /// The second side button (forward).

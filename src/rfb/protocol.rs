@@ -18,6 +18,9 @@ pub const SERVER_CUT_TEXT: u8 = 3;
 /// Only so many of the encodings that a viewer lists are looked at; there are about 40.
 const MAX_ENCODINGS: usize = 256;
 
+/// The bit of a pointer's first buttons that says that more follow.
+const MORE_BUTTONS: u8 = 1 << 7;
+
 /// The viewer's message about updates that it does not request.
 const CONTINUOUS_UPDATES: u8 = 150;
 /// The server's message that no more updates come unrequested. The first one says that they can be had.
@@ -82,6 +85,8 @@ impl Encoding {
     pub const QEMU_EXTENDED_KEY_EVENT: Self = Self(-258);
     /// The desktop's new name.
     pub const DESKTOP_NAME: Self = Self(-307);
+    /// The viewer's pointer has side buttons: [`ClientMessage::Pointer`] can be a byte longer.
+    pub const EXTENDED_MOUSE_BUTTONS: Self = Self(-316);
     /// The peer answers marks in the stream of messages: [`Fence`].
     pub const FENCE: Self = Self(-312);
     /// The viewer can take updates that it has not requested.
@@ -211,8 +216,8 @@ pub enum ClientMessage {
     },
     /// The pointer's state.
     Pointer {
-        /// Bit 0 left, 1 middle, 2 right, 3 to 6 the wheel up, down, left, right.
-        buttons: u8,
+        /// Bit 0 left, 1 middle, 2 right, 3 to 6 the wheel up, down, left, right, 7 and 8 the side buttons back and forward.
+        buttons: u16,
         /// Place from the left, or movement plus 0x7FFF.
         x: u16,
         /// Place from the top, or movement plus 0x7FFF.
@@ -243,6 +248,11 @@ pub enum ClientMessage {
 impl ClientMessage {
     /// Reads one message; blocks until it is whole.
     pub fn read(reader: &mut impl Read) -> Result<Self, ProtocolError> {
+        Self::read_from(reader, false)
+    }
+
+    /// Reads one message of a viewer that has side buttons or not ([`Encoding::EXTENDED_MOUSE_BUTTONS`]).
+    pub fn read_from(reader: &mut impl Read, extended_buttons: bool) -> Result<Self, ProtocolError> {
         let [kind] = take(reader)?;
         match kind {
             0 => {
@@ -265,7 +275,8 @@ impl ClientMessage {
             5 => {
                 let [buttons] = take(reader)?;
                 let [x, y] = take_u16s(reader)?;
-                Ok(Self::Pointer { buttons, x, y })
+                let [more] = if extended_buttons && buttons & MORE_BUTTONS != 0 { take(reader)? } else { [0] };
+                Ok(Self::Pointer { buttons: u16::from(buttons & !MORE_BUTTONS) | u16::from(more) << 7, x, y })
             }
             CLIENT_CUT_TEXT => {
                 let [_, _, _, length @ ..] = take::<7>(reader)?;
@@ -333,9 +344,11 @@ impl ClientMessage {
                 out.extend_from_slice(&code.to_be_bytes());
             }
             Self::Pointer { buttons, x, y } => {
-                out.extend_from_slice(&[5, *buttons]);
+                let [more, few] = (buttons << 1).to_be_bytes();
+                out.extend_from_slice(&[5, few >> 1 | if more == 0 { 0 } else { MORE_BUTTONS }]);
                 out.extend_from_slice(&x.to_be_bytes());
                 out.extend_from_slice(&y.to_be_bytes());
+                out.extend((more != 0).then_some(more));
             }
             Self::CutText(text) => {
                 out.extend_from_slice(&[CLIENT_CUT_TEXT, 0, 0, 0]);

@@ -150,15 +150,23 @@ pub enum Event {
 /// Which of a pointer's buttons are down, as bits.
 pub mod buttons {
     /// The left one.
-    pub const LEFT: u8 = 1;
+    pub const LEFT: u16 = 1;
     /// The middle one.
-    pub const MIDDLE: u8 = 1 << 1;
+    pub const MIDDLE: u16 = 1 << 1;
     /// The right one.
-    pub const RIGHT: u8 = 1 << 2;
+    pub const RIGHT: u16 = 1 << 2;
     /// The wheel away from the person: down and up again is one step.
-    pub const WHEEL_UP: u8 = 1 << 3;
+    pub const WHEEL_UP: u16 = 1 << 3;
     /// The wheel towards the person.
-    pub const WHEEL_DOWN: u8 = 1 << 4;
+    pub const WHEEL_DOWN: u16 = 1 << 4;
+    /// The wheel to the left.
+    pub const WHEEL_LEFT: u16 = 1 << 5;
+    /// The wheel to the right.
+    pub const WHEEL_RIGHT: u16 = 1 << 6;
+    /// The first side button (back).
+    pub const SIDE: u16 = 1 << 7;
+    /// The second side button (forward).
+    pub const EXTRA: u16 = 1 << 8;
 }
 
 /// A connection to a server. Clones are the same connection; it ends with the last of them. None of its methods waits,
@@ -265,13 +273,13 @@ impl Client {
     }
 
     /// The pointer is at a pixel of the picture, with these [`buttons`].
-    pub fn pointer_to(&self, x: u32, y: u32, buttons: u8) {
+    pub fn pointer_to(&self, x: u32, y: u32, buttons: u16) {
         self.connection.outgoing.pointer_to(x, y, buttons);
     }
 
     /// The pointer has moved by so many pixels, with these [`buttons`]. Only for servers that have said
     /// [`Event::PointerMode`] with `follows_position: false`.
-    pub fn pointer_by(&self, dx: i32, dy: i32, buttons: u8) {
+    pub fn pointer_by(&self, dx: i32, dy: i32, buttons: u16) {
         self.connection.outgoing.pointer_by(dx, dy, buttons);
     }
 
@@ -321,6 +329,7 @@ fn announced(options: &Options, sharing: bool) -> Vec<Encoding> {
         Encoding::LAST_RECT,
         Encoding::DESKTOP_NAME,
         Encoding::QEMU_EXTENDED_KEY_EVENT,
+        Encoding::EXTENDED_MOUSE_BUTTONS,
         Encoding::QEMU_POINTER_MOTION_CHANGE,
         Encoding::CURSOR_WITH_ALPHA,
     ];

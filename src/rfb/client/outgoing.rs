@@ -1,6 +1,7 @@
 //! What waits to be sent to the server. Nobody waits for the server here: what a person does is put in a queue, and
 //! movements that the server was too slow for become one.
 
+use super::buttons;
 use crate::input::Key;
 use crate::input::keys::{self, LEFT_SHIFT, RIGHT_SHIFT};
 use crate::rfb::fence::Fence;
@@ -38,6 +39,7 @@ struct State {
     fences: Vec<Fence>,
     /// The server understands scan codes.
     extended_keys: bool,
+    extended_buttons: bool,
     /// Shift is down.
     shifts: [bool; 2],
     /// The last pointer message was a movement.
@@ -68,6 +70,7 @@ impl Outgoing {
             untaken: false,
             fences: Vec::new(),
             extended_keys: false,
+            extended_buttons: false,
             shifts: [false; 2],
             moving: false,
         };
@@ -166,6 +169,11 @@ impl Outgoing {
         self.state().extended_keys = true;
     }
 
+    /// The server understands side buttons.
+    pub(super) fn enable_extended_buttons(&self) {
+        self.state().extended_buttons = true;
+    }
+
     /// A key goes down or up.
     pub(super) fn key(&self, key: Key, down: bool) {
         {
@@ -189,9 +197,10 @@ impl Outgoing {
     }
 
     /// The pointer is at a pixel.
-    pub(super) fn pointer_to(&self, x: u32, y: u32, buttons: u8) {
+    pub(super) fn pointer_to(&self, x: u32, y: u32, buttons: u16) {
         {
             let mut state = self.state();
+            let buttons = state.known(buttons);
             let inside =
                 |place: u32, length: u16| u16::try_from(place).unwrap_or(u16::MAX).min(length.saturating_sub(1));
             let (x, y) = (inside(x, state.width), inside(y, state.height));
@@ -209,9 +218,10 @@ impl Outgoing {
     }
 
     /// The pointer has moved.
-    pub(super) fn pointer_by(&self, dx: i32, dy: i32, buttons: u8) {
+    pub(super) fn pointer_by(&self, dx: i32, dy: i32, buttons: u16) {
         {
             let mut state = self.state();
+            let buttons = state.known(buttons);
             // At most 65535, since it is clamped.
             let shifted = |delta: i32| delta.saturating_add(STILL).clamp(0, 0xFFFF) as u16;
             if state.moving
@@ -230,6 +240,11 @@ impl Outgoing {
 }
 
 impl State {
+    /// Those of the buttons that the server understands.
+    fn known(&self, buttons: u16) -> u16 {
+        if self.extended_buttons { buttons } else { buttons & !(buttons::SIDE | buttons::EXTRA) }
+    }
+
     /// Asks for an update where that is needed.
     fn ask(&mut self) {
         if self.flow == Flow::Offered || self.flow == Flow::Continuous && self.anew {
@@ -369,8 +384,21 @@ mod tests {
         assert_eq!(queued(&outgoing), [pointer(0, 2, 479), pointer(1, 2, 479), pointer(1, 0, 0xFFFF)],);
     }
 
-    fn buttons_left() -> u8 {
-        super::super::buttons::LEFT
+    #[test]
+    fn side_buttons_are_told_as_soon_as_the_server_understands_them() {
+        let outgoing = Outgoing::new(1, 1);
+        let all = buttons::LEFT | buttons::WHEEL_RIGHT | buttons::SIDE | buttons::EXTRA;
+
+        outgoing.pointer_to(0, 0, all);
+        outgoing.enable_extended_buttons();
+        outgoing.pointer_to(0, 0, all);
+
+        let pointer = |buttons| ClientMessage::Pointer { buttons, x: 0, y: 0 };
+        assert_eq!(queued(&outgoing), [pointer(0b0_0100_0001), pointer(0b1_1100_0001)]);
+    }
+
+    fn buttons_left() -> u16 {
+        buttons::LEFT
     }
 
     #[test]

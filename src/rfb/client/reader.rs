@@ -169,6 +169,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 self.tell(Event::Renamed(name)).await?;
             }
             Encoding::QEMU_EXTENDED_KEY_EVENT => self.outgoing.enable_extended_keys(),
+            Encoding::EXTENDED_MOUSE_BUTTONS => self.outgoing.enable_extended_buttons(),
             Encoding::QEMU_POINTER_MOTION_CHANGE => {
                 self.tell(Event::PointerMode { follows_position: wire.x != 0 }).await?;
             }

@@ -62,6 +62,8 @@ async fn sift(
 fn allowed(list: Vec<Encoding>, view_only: bool) -> ClientMessage {
     let is_refused = |encoding: &Encoding| match *encoding {
         Encoding::SHARED_MEMORY | Encoding::IN_MEMORY => true,
+        // Its messages would have to be read in another way.
+        Encoding::EXTENDED_MOUSE_BUTTONS => true,
         Encoding::EXTENDED_CLIPBOARD => view_only,
         _ => false,
     };

@@ -171,7 +171,13 @@ async fn who_only_looks_changes_nothing() {
 
 #[tokio::test]
 async fn nobody_is_promised_memory_that_cannot_be_shared_over_a_network() {
-    let asked = vec![Encoding::SHARED_MEMORY, Encoding::ZRLE, Encoding::DESKTOP_SIZE, Encoding::IN_MEMORY];
+    let asked = vec![
+        Encoding::SHARED_MEMORY,
+        Encoding::ZRLE,
+        Encoding::EXTENDED_MOUSE_BUTTONS,
+        Encoding::DESKTOP_SIZE,
+        Encoding::IN_MEMORY,
+    ];
     for view_only in [false, true] {
         let Scene { mut viewer, mut screen, ended } = come(&gate(Rules { view_only, ..with_password() }));
         log_in(&mut viewer, "secret").await;

@@ -24,6 +24,8 @@ pub(super) struct Encodings {
     pub desktop_name: bool,
     /// It can send scan codes.
     pub extended_keys: bool,
+    /// Its pointer has side buttons.
+    pub extended_buttons: bool,
     /// It can send movement.
     pub pointer_motion: bool,
     /// It can draw the guest's pointer by itself, when it is told so how that looks.
@@ -99,6 +101,7 @@ impl Encodings {
             extended_desktop_size: has(Encoding::EXTENDED_DESKTOP_SIZE),
             desktop_name: has(Encoding::DESKTOP_NAME),
             extended_keys: has(Encoding::QEMU_EXTENDED_KEY_EVENT),
+            extended_buttons: has(Encoding::EXTENDED_MOUSE_BUTTONS),
             pointer_motion: has(Encoding::QEMU_POINTER_MOTION_CHANGE),
             cursor: match (has(Encoding::CURSOR_WITH_ALPHA), has(Encoding::CURSOR)) {
                 (true, _) => Some(CursorKind::Alpha),
@@ -122,6 +125,7 @@ impl Encodings {
     pub(super) fn greetings(&self) -> Notices {
         Notices {
             extended_keys: self.extended_keys,
+            extended_buttons: self.extended_buttons,
             pointer_mode: self.pointer_motion,
             desktop_size: self.extended_desktop_size.then_some(SizeReason::Server),
             ..Notices::default()
@@ -145,6 +149,8 @@ pub(super) enum SizeReason {
 pub(super) struct Notices {
     /// Scan codes are understood.
     pub extended_keys: bool,
+    /// Side buttons are understood.
+    pub extended_buttons: bool,
     /// Whether the pointer is moved or placed.
     pub pointer_mode: bool,
     /// The screen's size.
@@ -159,6 +165,7 @@ impl Notices {
     /// Adds others.
     pub(super) fn merge(&mut self, other: Self) {
         self.extended_keys |= other.extended_keys;
+        self.extended_buttons |= other.extended_buttons;
         self.pointer_mode |= other.pointer_mode;
         self.desktop_size = other.desktop_size.or(self.desktop_size);
         self.name |= other.name;
@@ -168,7 +175,7 @@ impl Notices {
     /// How many rectangles they are.
     pub(super) fn count(&self) -> u16 {
         let (size, position) = (self.desktop_size.is_some(), self.pointer_position.is_some());
-        let notices = [self.extended_keys, self.pointer_mode, size, self.name, position];
+        let notices = [self.extended_keys, self.extended_buttons, self.pointer_mode, size, self.name, position];
         notices.into_iter().map(u16::from).sum()
     }
 }
@@ -220,12 +227,13 @@ mod tests {
     fn a_viewer_is_told_what_it_can_use() {
         let all = [
             Encoding::QEMU_EXTENDED_KEY_EVENT,
+            Encoding::EXTENDED_MOUSE_BUTTONS,
             Encoding::QEMU_POINTER_MOTION_CHANGE,
             Encoding::EXTENDED_DESKTOP_SIZE,
             Encoding::DESKTOP_NAME,
         ];
 
-        assert_eq!(Encodings::new(&all).greetings().count(), 3);
+        assert_eq!(Encodings::new(&all).greetings().count(), 4);
         assert_eq!(Encodings::new(&[Encoding::DESKTOP_SIZE]).greetings(), Notices::default());
     }
 

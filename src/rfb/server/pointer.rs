@@ -3,7 +3,17 @@
 use crate::input::{Button, InputEvent};
 
 /// The buttons of RFB's mask, from bit 0.
-const BUTTONS: [Button; 5] = [Button::Left, Button::Middle, Button::Right, Button::WheelUp, Button::WheelDown];
+const BUTTONS: [Button; 9] = [
+    Button::Left,
+    Button::Middle,
+    Button::Right,
+    Button::WheelUp,
+    Button::WheelDown,
+    Button::WheelLeft,
+    Button::WheelRight,
+    Button::Side,
+    Button::Extra,
+];
 /// What viewers add to movement, so that it is not negative.
 const STILL: i32 = 0x7FFF;
 /// The right and bottom edges in [`InputEvent::Absolute`].
@@ -13,12 +23,12 @@ const EDGE: u32 = 32767;
 #[derive(Debug, Default)]
 pub(super) struct Pointer {
     place: Option<(u16, u16)>,
-    buttons: u8,
+    buttons: u16,
 }
 
 impl Pointer {
     /// The pointer is at a place of a screen of this size.
-    pub(super) fn place(&mut self, x: u16, y: u16, size: (u32, u32), buttons: u8, events: &mut Vec<InputEvent>) {
+    pub(super) fn place(&mut self, x: u16, y: u16, size: (u32, u32), buttons: u16, events: &mut Vec<InputEvent>) {
         if self.place.replace((x, y)) != Some((x, y)) {
             events.push(InputEvent::Absolute { x: scale(x, size.0), y: scale(y, size.1) });
         }
@@ -26,7 +36,7 @@ impl Pointer {
     }
 
     /// The pointer has moved.
-    pub(super) fn movement(&mut self, x: u16, y: u16, buttons: u8, events: &mut Vec<InputEvent>) {
+    pub(super) fn movement(&mut self, x: u16, y: u16, buttons: u16, events: &mut Vec<InputEvent>) {
         self.place = None;
         let (dx, dy) = (i32::from(x) - STILL, i32::from(y) - STILL);
         if (dx, dy) != (0, 0) {
@@ -40,7 +50,7 @@ impl Pointer {
         self.press(0, events);
     }
 
-    fn press(&mut self, buttons: u8, events: &mut Vec<InputEvent>) {
+    fn press(&mut self, buttons: u16, events: &mut Vec<InputEvent>) {
         let changed = self.buttons ^ buttons;
         for (bit, button) in BUTTONS.into_iter().enumerate() {
             if changed >> bit & 1 != 0 {
@@ -83,16 +93,26 @@ mod tests {
     }
 
     #[test]
-    fn the_wheel_is_two_buttons_and_unknown_buttons_are_none() {
+    fn wheels_are_two_buttons_each_and_unknown_buttons_are_none() {
         let (mut pointer, mut events) = (Pointer::default(), Vec::new());
 
-        pointer.movement(0x7FFF, 0x7FFF, 0b1110_1000, &mut events);
-        pointer.movement(0x7FFF, 0x7FFF, 0b0001_0000, &mut events);
+        for buttons in [0b1110_0000_1000, 0b0001_0000, 0b0110_0000, 0b1_1000_0000] {
+            pointer.movement(0x7FFF, 0x7FFF, buttons, &mut events);
+        }
 
-        let wheel = |button, down| InputEvent::Button { button, down };
-        let expected =
-            [(Button::WheelUp, true), (Button::WheelUp, false), (Button::WheelDown, true)].map(|(b, d)| wheel(b, d));
-        assert_eq!(events, expected);
+        let states = [
+            (Button::WheelUp, true),
+            (Button::WheelUp, false),
+            (Button::WheelDown, true),
+            (Button::WheelDown, false),
+            (Button::WheelLeft, true),
+            (Button::WheelRight, true),
+            (Button::WheelLeft, false),
+            (Button::WheelRight, false),
+            (Button::Side, true),
+            (Button::Extra, true),
+        ];
+        assert_eq!(events, states.map(|(button, down)| InputEvent::Button { button, down }));
     }
 
     #[test]

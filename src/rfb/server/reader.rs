@@ -66,15 +66,15 @@ fn converse(shared: &Arc<Shared>, session: &Arc<Session>) -> Result<(), Protocol
 fn listen(shared: &Shared, session: &Session, reader: &mut BufReader<impl std::io::Read>) -> Result<(), ProtocolError> {
     let mut devices =
         Devices { shared, keyboard: Keyboard::default(), pointer: Pointer::default(), events: Vec::new() };
-    let mut sends_movement = false;
+    let (mut sends_movement, mut extended_buttons) = (false, false);
     loop {
-        let message = ClientMessage::read(reader)?;
+        let message = ClientMessage::read_from(reader, extended_buttons)?;
         let is_fence = matches!(message, ClientMessage::Fence(_));
         match message {
             ClientMessage::SetPixelFormat(format) => session.set_format(format),
             ClientMessage::SetEncodings(list) => {
                 let encodings = Encodings::new(&list);
-                sends_movement = encodings.pointer_motion;
+                (sends_movement, extended_buttons) = (encodings.pointer_motion, encodings.extended_buttons);
                 session.set_encodings(encodings);
                 shared.greet_clipboard(session);
             }

@@ -273,6 +273,7 @@ impl Composer {
     fn understood(&self, notices: Notices) -> Notices {
         Notices {
             extended_keys: notices.extended_keys && self.encodings.extended_keys,
+            extended_buttons: notices.extended_buttons && self.encodings.extended_buttons,
             pointer_mode: notices.pointer_mode && self.encodings.pointer_motion,
             desktop_size: notices.desktop_size.filter(|_| self.encodings.extended_desktop_size),
             name: notices.name && self.encodings.desktop_name,
@@ -397,6 +398,9 @@ impl Composer {
         let buffer = &mut self.buffer;
         if notices.extended_keys {
             whole.write_header(Encoding::QEMU_EXTENDED_KEY_EVENT, buffer);
+        }
+        if notices.extended_buttons {
+            whole.write_header(Encoding::EXTENDED_MOUSE_BUTTONS, buffer);
         }
         if notices.pointer_mode {
             let x = u16::from(self.follows_position.unwrap_or(true));

@@ -389,12 +389,12 @@ impl Console {
         });
         self.add_controller(click);
 
-        let scroll = gtk::EventControllerScroll::new(gtk::EventControllerScrollFlags::VERTICAL);
+        let scroll = gtk::EventControllerScroll::new(gtk::EventControllerScrollFlags::BOTH_AXES);
         let console = self.downgrade();
-        scroll.connect_scroll(move |_, _, steps| {
+        scroll.connect_scroll(move |_, to_the_right, down| {
             let console = console.upgrade().filter(Self::is_captured);
             if let Some(console) = &console {
-                console.with_pointer(|pointer, client, _| pointer.scrolled(client, steps));
+                console.with_pointer(|pointer, client, _| pointer.scrolled(client, [to_the_right, down]));
             }
             if console.is_some() { glib::Propagation::Stop } else { glib::Propagation::Proceed }
         });

@@ -11,23 +11,25 @@ use super::geometry::Placement;
 /// The state of the pointer.
 #[derive(Debug, Default)]
 pub struct Pointer {
-    buttons: u8,
+    buttons: u16,
     /// The guest's pointer goes where it is told, as a tablet's does.
     follows_position: bool,
     /// The last place, in pixels of the guest.
     last: Option<(u32, u32)>,
     /// How far it was from the place before that.
     pace: (i32, i32),
-    /// Parts of a wheel's step.
-    wheel: f64,
+    /// Parts of a step of the wheels, to the right and towards the person.
+    wheels: [f64; 2],
 }
 
 /// The bit of a button with GDK's number.
-fn bit(button: u32) -> u8 {
+fn bit(button: u32) -> u16 {
     match button {
         1 => buttons::LEFT,
         2 => buttons::MIDDLE,
         3 => buttons::RIGHT,
+        8 => buttons::SIDE,
+        9 => buttons::EXTRA,
         _ => 0,
     }
 }
@@ -107,15 +109,27 @@ impl Pointer {
         self.tell(client, self.buttons);
     }
 
-    /// The wheel turned by `steps`, towards the person when positive; a smooth one turns by parts.
-    pub fn scrolled(&mut self, client: &Client, steps: f64) {
-        self.wheel += steps;
-        while self.wheel.abs() >= 1.0 {
-            let bit = if self.wheel > 0.0 { buttons::WHEEL_DOWN } else { buttons::WHEEL_UP };
-            self.wheel -= self.wheel.signum();
+    /// The wheels turned by so many steps, to the right and towards the person when positive; smooth ones turn by parts.
+    pub fn scrolled(&mut self, client: &Client, steps: [f64; 2]) {
+        for bit in self.turns(steps) {
             self.tell(client, self.buttons | bit);
             self.tell(client, self.buttons);
         }
+    }
+
+    /// The buttons that stand for the whole steps of the wheels.
+    fn turns(&mut self, steps: [f64; 2]) -> Vec<u16> {
+        const WHEELS: [[u16; 2]; 2] =
+            [[buttons::WHEEL_LEFT, buttons::WHEEL_RIGHT], [buttons::WHEEL_UP, buttons::WHEEL_DOWN]];
+        let mut turns = Vec::new();
+        for ((wheel, steps), [back, forth]) in self.wheels.iter_mut().zip(steps).zip(WHEELS) {
+            *wheel += steps;
+            while wheel.abs() >= 1.0 {
+                turns.push(if *wheel > 0.0 { forth } else { back });
+                *wheel -= wheel.signum();
+            }
+        }
+        turns
     }
 
     /// Lets every button go.
@@ -125,7 +139,7 @@ impl Pointer {
         }
     }
 
-    fn tell(&self, client: &Client, buttons: u8) {
+    fn tell(&self, client: &Client, buttons: u16) {
         if self.follows_position {
             let (x, y) = self.last.unwrap_or_default();
             client.pointer_to(x, y, buttons);
@@ -146,6 +160,17 @@ mod tests {
         let mut pointer = Pointer::default();
         let steps = places.iter().map(|place| pointer.step(&SCREEN, *place)).collect();
         (pointer, steps)
+    }
+
+    #[test]
+    fn each_wheel_turns_by_whole_steps() {
+        let mut pointer = Pointer::default();
+
+        let turns = [[0.0, 1.0], [-1.0, 0.0], [0.5, -0.5], [0.5, -0.5]].map(|steps| pointer.turns(steps));
+
+        let expected: [&[u16]; 4] =
+            [&[buttons::WHEEL_DOWN], &[buttons::WHEEL_LEFT], &[], &[buttons::WHEEL_RIGHT, buttons::WHEEL_UP]];
+        assert_eq!(turns, expected);
     }
 
     #[test]

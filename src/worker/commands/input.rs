@@ -108,6 +108,8 @@ enum ButtonName {
     Right,
     WheelUp,
     WheelDown,
+    WheelLeft,
+    WheelRight,
     Side,
     Extra,
 }
@@ -197,6 +199,8 @@ impl From<ButtonName> for Button {
             ButtonName::Right => Self::Right,
             ButtonName::WheelUp => Self::WheelUp,
             ButtonName::WheelDown => Self::WheelDown,
+            ButtonName::WheelLeft => Self::WheelLeft,
+            ButtonName::WheelRight => Self::WheelRight,
             ButtonName::Side => Self::Side,
             ButtonName::Extra => Self::Extra,
         }

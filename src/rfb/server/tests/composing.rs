@@ -263,6 +263,7 @@ impl std::io::Write for Scrolling {
 fn notices_are_for_viewers_that_understand_them() {
     let all = Notices {
         extended_keys: true,
+        extended_buttons: true,
         pointer_mode: true,
         desktop_size: Some(SizeReason::Refused),
         name: true,
@@ -270,6 +271,7 @@ fn notices_are_for_viewers_that_understand_them() {
     };
     let encodings = [
         Encoding::QEMU_EXTENDED_KEY_EVENT,
+        Encoding::EXTENDED_MOUSE_BUTTONS,
         Encoding::QEMU_POINTER_MOTION_CHANGE,
         Encoding::DESKTOP_NAME,
         Encoding::EXTENDED_DESKTOP_SIZE,
@@ -282,8 +284,10 @@ fn notices_are_for_viewers_that_understand_them() {
     let told = knowing.send(CHANGES, all);
 
     let (count, rects) = told.split_first_chunk::<4>().unwrap();
-    assert_eq!(count, &[0, 0, 0, 4]);
+    assert_eq!(count, &[0, 0, 0, 5]);
     assert_eq!(&rects[..12], b"\0\0\0\0\x02\x80\x01\x90\xFF\xFF\xFE\xFE", "scan codes");
+    let (buttons, rects) = (&rects[12..24], [&rects[..12], &rects[24..]].concat());
+    assert_eq!(buttons, b"\0\0\0\0\x02\x80\x01\x90\xFF\xFF\xFE\xC4", "side buttons");
     assert_eq!(&rects[12..24], b"\0\x01\0\0\x02\x80\x01\x90\xFF\xFF\xFE\xFF", "positions");
     assert_eq!(&rects[24..47], b"\0\0\0\0\x02\x80\x01\x90\xFF\xFF\xFE\xCD\0\0\0\x07desktop");
     assert_eq!(&rects[47..59], b"\0\x01\0\x01\x02\x80\x01\x90\xFF\xFF\xFE\xCC", "this viewer asked, it is forbidden");

@@ -224,8 +224,13 @@ fn a_viewer_is_told_how_the_guests_pointer_moves() {
     };
 
     assert!(!wait_for_mode(&mut viewer));
-    viewer.client().pointer_by(-5, 6, 0);
-    assert_eq!(scene.devices.events.wait(|events| !events.is_empty()), [InputEvent::Relative { dx: -5, dy: 6 }]);
+    viewer.client().pointer_by(-5, 6, buttons::WHEEL_LEFT | buttons::EXTRA);
+    let expected = [
+        InputEvent::Relative { dx: -5, dy: 6 },
+        InputEvent::Button { button: Button::WheelLeft, down: true },
+        InputEvent::Button { button: Button::Extra, down: true },
+    ];
+    assert_eq!(scene.devices.events.wait(|events| events.len() >= 3), expected);
 
     scene.devices.follows_position.store(true, Ordering::Relaxed);
     assert!(wait_for_mode(&mut viewer));

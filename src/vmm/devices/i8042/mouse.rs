@@ -122,6 +122,8 @@ impl Mouse {
                 movement.wheel = movement.wheel.saturating_add(if down { step } else { 0 });
                 return self.forget_unless_wanted();
             }
+            // A PS/2 mouse has no such wheel.
+            Button::WheelLeft | Button::WheelRight => return,
         };
         let buttons = if down { self.buttons | bit } else { self.buttons & !bit };
         if buttons != self.buttons {

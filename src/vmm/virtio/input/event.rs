@@ -70,6 +70,10 @@ pub fn translate(kind: Kind, event: &InputEvent) -> Vec<Event> {
         (Kind::Tablet, InputEvent::Button { button: Button::WheelDown, down: true }) => {
             one(EV_REL, REL_WHEEL, u32::MAX)
         }
+        (Kind::Tablet, InputEvent::Button { button: Button::WheelRight, down: true }) => one(EV_REL, REL_HWHEEL, 1),
+        (Kind::Tablet, InputEvent::Button { button: Button::WheelLeft, down: true }) => {
+            one(EV_REL, REL_HWHEEL, u32::MAX)
+        }
         (Kind::Tablet, InputEvent::Button { button, down }) => BUTTONS
             .iter()
             .find(|&&(known, _)| known == button)
@@ -100,10 +104,13 @@ mod tests {
 
     #[test]
     fn the_wheel_turns_once_a_press_and_not_at_its_release() {
-        let turn = |down| InputEvent::Button { button: Button::WheelDown, down };
+        let turn = |button, down| translate(Kind::Tablet, &InputEvent::Button { button, down });
 
-        assert_eq!(translate(Kind::Tablet, &turn(true))[0].value as i32, -1);
-        assert!(translate(Kind::Tablet, &turn(false)).is_empty());
+        let turned = [Button::WheelUp, Button::WheelDown, Button::WheelLeft, Button::WheelRight].map(|button| {
+            let [event] = turn(button, true)[..] else { panic!("{button:?} is one event") };
+            (event.code, event.value as i32, turn(button, false).len())
+        });
+        assert_eq!(turned, [(REL_WHEEL, 1, 0), (REL_WHEEL, -1, 0), (REL_HWHEEL, -1, 0), (REL_HWHEEL, 1, 0)]);
     }
 
     #[test]
