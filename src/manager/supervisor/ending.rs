@@ -57,7 +57,7 @@ impl Supervisor {
             return Ok(());
         }
         let (this, guest) = (self.clone(), name.to_owned());
-        blocking(move || {
+        let killed = blocking(move || {
             let running = this.paths().running(uuid);
             let unstoppable = |reason: String| SupervisorError::Unstoppable { name: guest.clone(), reason };
             let pid = runtime::read_pid(&running)
@@ -68,7 +68,13 @@ impl Supervisor {
             let _ = runtime::report_instead(&running, &report);
             Ok(())
         })
-        .await?;
+        .await;
+        // It may have ended by itself meanwhile: then nothing of it is found any more.
+        if let Err(error) = killed
+            && !self.gone_within(name, POLITE).await
+        {
+            return Err(error);
+        }
         if !self.gone_within(name, KILLED).await {
             let reason = "it was killed, but the system has not ended it yet".to_owned();
             return Err(SupervisorError::Unstoppable { name: name.to_owned(), reason });
