@@ -18,7 +18,7 @@ from gi.repository import Atspi, GLib  # noqa: E402
 from notifications import Notifications  # noqa: E402
 
 # Generous, since machines that test are busy; a condition that holds is seen at once.
-TIMEOUT = float(os.environ.get("LODGE_TEST_TIMEOUT", "60"))
+TIMEOUT = float(os.environ.get("LODGE_TEST_TIMEOUT", "120"))
 # Pixels of the screen for one of GTK's.
 SCALE = int(os.environ.get("GDK_SCALE", "1"))
 
@@ -220,6 +220,8 @@ class Application:
         program = os.environ["LODGE"]
         # GTK gives its accessibility tree to nobody before somebody has asked; the registry must be there first.
         Atspi.init()
+        # In milliseconds. Usually it is less than a second, after which what was asked has failed.
+        Atspi.set_timeout(int(TIMEOUT * 1000), int(TIMEOUT * 1000))
         self.process = subprocess.Popen([program], stderr=subprocess.PIPE, text=True)
         self.root = wait_for("the application", self.look)
         return self

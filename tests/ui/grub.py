@@ -44,7 +44,7 @@ def test(application):
 
     wait_for("the guest runs", lambda: state("rescue") == "running")
     # The worker's picture first: GRUB takes half a minute where the host has no virtualization extensions.
-    wait_for("GRUB's menu on the guest's screen", lambda: bar(guest_screen("rescue")) > 400, 8 * TIMEOUT)
+    wait_for("GRUB's menu on the guest's screen", lambda: bar(guest_screen("rescue")) > 400, 4 * TIMEOUT)
     wait_for("GRUB's menu on the display", lambda: display().longest_run(is_greyish) > 400)
     application.screenshot("menu")
     lodgectl("destroy", "rescue")

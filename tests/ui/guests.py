@@ -15,7 +15,7 @@ import gi
 gi.require_version("GdkPixbuf", "2.0")
 from gi.repository import GdkPixbuf, Gio, GLib  # noqa: E402
 
-from driver import TIMEOUT, Widget, wait_for  # noqa: E402
+from driver import TIMEOUT, Failure, Widget, wait_for  # noqa: E402
 
 
 @atexit.register
@@ -32,8 +32,10 @@ def end_guests():
 
 def lodgectl(*arguments):
     """What `lodgectl` answers."""
-    command = [os.environ["LODGECTL"], *arguments]
-    return subprocess.run(command, check=True, timeout=TIMEOUT, capture_output=True, text=True).stdout
+    done = subprocess.run([os.environ["LODGECTL"], *arguments], check=False, timeout=TIMEOUT, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failure(f"lodgectl {' '.join(arguments)}: {done.stderr}")
+    return done.stdout
 
 
 def state(name):

@@ -2,14 +2,10 @@
 
 import os
 import re
-import subprocess
 
 from driver import Atspi, run, wait_for
+from guests import lodgectl
 from nameless import nameless
-
-
-def lodgectl(*words):
-    return subprocess.run([os.environ["LODGECTL"], *words], check=True, capture_output=True, text=True).stdout
 
 
 def names(window):
