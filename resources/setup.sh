@@ -21,7 +21,7 @@ tests=(
     xvfb xauth dbus dbus-x11 at-spi2-core               # a display and a session for the desktop application
     python3 python3-venv python3-gi gir1.2-atspi-2.0    # what drives it, and the published VNC and QMP clients
     openbox imagemagick                                 # a window manager, and pictures of the display
-    tigervnc-viewer xdotool xclip spice-vdagent qemu-utils grub-rescue-pc strace
+    tigervnc-viewer xdotool x11-xkb-utils xclip spice-vdagent qemu-utils grub-rescue-pc strace
     novnc websockify chromium                           # a viewer in a web browser, and what it reaches a screen through
     xorriso grub-common grub-pc-bin                     # what makes CDs that boot
     desktop-file-utils appstream

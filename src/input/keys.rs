@@ -140,7 +140,7 @@ pub fn from_keysym(keysym: u32) -> Option<Meaning> {
         return Some(Meaning::Key(Key(row.code)));
     }
     let character = Keysym::new(keysym).key_char().filter(|character| !character.is_control())?;
-    from_char(character).map(Meaning::Character)
+    stroke(character).map(Meaning::Character)
 }
 
 /// The strokes that type a text on the US layout; the first character that it lacks is the error. A line's end is
@@ -150,7 +150,7 @@ pub fn text_to_keys(text: &str) -> Result<Vec<Stroke>, char> {
     let mut after_return = false;
     for character in text.chars() {
         if !(character == '\n' && after_return) {
-            strokes.push(from_char(character).ok_or(character)?);
+            strokes.push(stroke(character).ok_or(character)?);
         }
         after_return = character == '\r';
     }
@@ -160,7 +160,7 @@ pub fn text_to_keys(text: &str) -> Result<Vec<Stroke>, char> {
 /// The characters of a text that the US layout lacks: each once, in the order in which they come.
 pub fn untypeable(text: &str) -> Vec<char> {
     let mut lacking = Vec::new();
-    for character in text.chars().filter(|&character| from_char(character).is_none()) {
+    for character in text.chars().filter(|&character| stroke(character).is_none()) {
         if !lacking.contains(&character) {
             lacking.push(character);
         }
@@ -181,8 +181,8 @@ fn from_spoken_name(name: &str) -> Result<Key, UnknownKey> {
     from_qcode(name_here).ok_or_else(|| UnknownKey(name.to_owned()))
 }
 
-/// The stroke that types a character.
-fn from_char(character: char) -> Option<Stroke> {
+/// The stroke that types a character on the US layout.
+pub fn stroke(character: char) -> Option<Stroke> {
     match character {
         '\n' | '\r' => Some(Stroke { key: ENTER, shift: false }),
         '\t' => Some(Stroke { key: TAB, shift: false }),

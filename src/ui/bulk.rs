@@ -46,6 +46,18 @@ pub fn operate(backend: &Backend, place: &Place, operation: Operation, guests: V
     });
 }
 
+/// Has the guests shut down and starts them anew.
+pub fn reboot(backend: &Backend, place: &Place, guests: Vec<GuestView>) {
+    let (backend, place) = (backend.clone(), place.clone());
+    relm4::spawn_local(async move {
+        let call = move |guest: GuestView, stop: Progress| {
+            let backend = backend.clone();
+            async move { operations::reboot_within(&backend, &guest.name, stop).await }
+        };
+        each(&place, Action::Reboot, guests, call).await;
+    });
+}
+
 /// Keeps the guests' states, memory included, and ends them.
 pub fn save_states(backend: &Backend, place: &Place, guests: Vec<GuestView>) {
     let (backend, place) = (backend.clone(), place.clone());

@@ -1,6 +1,7 @@
 //! What a person does to a guest, from the list or from its window: asked about where it cannot be taken back, done on
 //! tokio, and complained about when it fails.
 
+use anyhow::bail;
 use gtk::{glib, prelude::*};
 use lodge::manager::{host::Demand, library::Deleted};
 use uuid::Uuid;
@@ -135,6 +136,37 @@ pub fn warn_of_demand(place: &Place, demand: Option<Demand>) {
             &[("more", &more), ("free", &free)],
         ));
     }
+}
+
+/// Whether the guest can be asked to shut down, to be started anew.
+pub fn can_be_rebooted(guest: &GuestView) -> bool {
+    guest.definition.is_ok() && guest.state == GuestState::Running
+}
+
+/// Has the guest shut down and starts it anew.
+pub fn reboot(backend: &Backend, place: &Place, guest: &GuestView) {
+    let (backend, place, name) = (backend.clone(), place.clone(), guest.name.clone());
+    relm4::spawn_local(async move {
+        let names = [("name", name.as_str())];
+        let doing = gettext_f("Rebooting “{name}”…", &names);
+        let guest = name.clone();
+        let call = |stop| async move { reboot_within(&backend, &guest, stop).await };
+        match place.run_long(&doing, true, call).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => place.complain(&gettext_f("“{name}” Could Not Be Rebooted", &names), &error),
+            None => place.toast(&gettext_f("“{name}” was asked to shut down, and is not started anew", &names)),
+        }
+    });
+}
+
+/// Has the guest shut down and starts it anew; complains when it does not shut down.
+pub async fn reboot_within(backend: &Backend, name: &str, stop: Progress) -> anyhow::Result<()> {
+    if backend.reboot(name, stop).await? {
+        return Ok(());
+    }
+    bail!(gettext(
+        "Its system ignores the power button, or needs longer to shut down. Wait, reset it, or force it off."
+    ))
 }
 
 /// Whether the guest's state can be kept.

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from driver import TIMEOUT, run, wait_for
-from guests import Details, Serial, lodgectl
+from guests import Details, Serial, copy, lodgectl
 
 CACHE = os.environ.get("LODGE_TEST_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", ""), "lodge-test")
 KERNEL = os.path.join(CACHE, "guest-kernel")
@@ -50,14 +50,6 @@ class Agent:
             self.serial.say("hear")
             self.serial.wait_for("end2", before)
             heard = re.search(rb"said ([0-9a-f]*) end2", self.serial.heard[before:]).group(1).decode()
-
-
-def copy(text):
-    """Puts a text on the desktop's clipboard, until another program takes it."""
-    xclip = subprocess.Popen(["xclip", "-selection", "clipboard", "-quiet"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    xclip.stdin.write(text.encode())
-    xclip.stdin.close()
-    return xclip
 
 
 def definition():

@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 from driver import Atspi, run, wait_for
-from guests import Serial, display, state
+from guests import Serial, copy, display, state
 
 MAGENTA = (255, 0, 255)
 
@@ -83,6 +83,22 @@ def test(application):
     console.click()
     application.keys("c")
     serial.wait_for("key 2e down", before)
+
+    # It is typed on the layout of the desktop: keys that are held together, dead keys, and none that is lacking.
+    subprocess.run(["setxkbmap", "de"], check=True)
+    copied = copy("zß€^é")
+    # The layout that is in use is known from a key.
+    application.keys("c")
+    serial.wait_for("key 2e up", before)
+    before = serial.mark()
+    application.keys("ctrl+shift+Insert")
+    serial.wait_for("key 0d up", before)
+    serial.wait_for("key 12 up", serial.heard.rindex(b"key 0d up"))
+    pressed = re.findall(rb"key (\w+) down", serial.heard[before:])
+    assert pressed[-8:] == [b"15", b"0c", b"e038", b"12", b"29", b"39", b"0d", b"12"], pressed
+    subprocess.run(["setxkbmap", "us"], check=True)
+    copied.kill()
+    copied.wait()
 
     # Keys that the desktop may keep for itself are in the menu.
     before = serial.mark()

@@ -51,6 +51,14 @@ def open_window(uuid):
     bus.call_sync("org.lodgevm.Lodge", "/org/lodgevm/Lodge", "org.gtk.Actions", "Activate", target, None, 0, -1, None)
 
 
+def copy(text):
+    """Puts a text on the desktop's clipboard, until another program takes it."""
+    xclip = subprocess.Popen(["xclip", "-selection", "clipboard", "-quiet"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    xclip.stdin.write(text.encode())
+    xclip.stdin.close()
+    return xclip
+
+
 # Every exported file is another one.
 NUMBERS = itertools.count()
 

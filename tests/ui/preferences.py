@@ -1,10 +1,11 @@
 """Each preference is changed in the window, is stored, and has its effect."""
 
 import os
+import subprocess
 import time
 
 from driver import run, wait_for
-from guests import Serial, display, export, lodgectl, state
+from guests import Serial, copy, display, export, lodgectl, state
 from media import rescue_image
 
 CONFIG = os.path.join(os.environ["XDG_CONFIG_HOME"], "lodge")
@@ -37,12 +38,13 @@ def prefer(application, folder):
     choose(application, window, "Pool for Disks", "fast", 1)
     choose(application, window, "Network", "Isolated network private", 1)
     choose(application, window, "Keys That Let the Keyboard Go", "Right Ctrl", 2)
+    choose(application, window, "Keyboard Layout of Typed Text", "US", 1)
     # From the last one to the first: each is in the keyboard's reach.
     for title in ("Keep the Computer Awake", "Tell of Guests That Turn Themselves Off", "Notifications",
                   "Before a Guest Is Reset", "Before a Guest Is Forced Off", "Shortcuts While the Guest Has the Keyboard",
                   "Resize Guest to Window", "Scale in Full Screen", "Scale to Window"):
         window.find("check box", title).press()
-    for line in ("graph_seconds = 5", 'release_keys = "right-ctrl"', 'new_guest_pool = "fast"', "keep_awake = true",
+    for line in ("graph_seconds = 5", 'release_keys = "right-ctrl"', 'typed_text = "us"', 'new_guest_pool = "fast"', "keep_awake = true",
                  "notify_ends = false", "notify = false", "confirm_reset = true", "confirm_force_off = false",
                  "window_shortcuts = true", "resize_to_window = false", "scale_to_window = false", "scale_full_screen = false", "[new_guest_network]"):
         wait_for(f"{line!r} is stored", lambda: stored(line))
@@ -94,6 +96,15 @@ def guest_window(application, window):
     # By its key code: xdotool presses the left one, too, when it is asked for the right one by name.
     application.keys("105")
     wait_for("the keyboard is let go", lambda: application.has_window("card"))
+
+    # A text is typed as on a US keyboard, though the desktop has another one.
+    subprocess.run(["setxkbmap", "de"], check=True)
+    copied, serial = copy("z"), Serial()
+    application.keys("ctrl+shift+Insert")
+    serial.wait_for("key 2c down")
+    subprocess.run(["setxkbmap", "us"], check=True)
+    copied.kill()
+    copied.wait()
 
     application.keys("ctrl+shift+x")
     guest.find("label", contains="Of the host: ")

@@ -121,6 +121,25 @@ def of_the_list(keys, window):
     keys.pops_up("shift+F10", window, "Rename…")
 
 
+def reboots(keys, combination, window, events):
+    """The guest is asked to shut down, and started again when it has."""
+    first = worker()
+    keys(combination)
+    events.wait_for("POWERDOWN")
+    window.wait_for_text("Rebooting “card”…")
+    serial = Serial()
+    serial.say("poweroff")
+    wait_for("another worker runs", lambda: worker() not in (None, first) and state("card") == "running")
+    Serial().wait_for("ready")
+
+
+def worker():
+    """The process id of the guest's worker, while it runs."""
+    for path in glob.glob(os.path.join(os.environ["XDG_RUNTIME_DIR"], "lodge", "*", "worker.pid")):
+        with open(path, encoding="ascii") as file:
+            return file.read() or None
+
+
 def of_the_selected_guest(keys, window, events):
     window.find("list item", "card, Running").click()
     keys("ctrl+p")
@@ -128,8 +147,11 @@ def of_the_selected_guest(keys, window, events):
     window.find("list item", "card, Paused")
     keys("ctrl+r")
     window.find("list item", "card, Running")
+    serial = Serial()
+    before = serial.mark()
     keys("ctrl+shift+r")
     events.wait_for("RESET")
+    serial.wait_for("ready", before)
     keys("ctrl+d")
     events.wait_for("POWERDOWN")
     keys.asks("ctrl+shift+f", "Force “card” Off?")
@@ -137,6 +159,8 @@ def of_the_selected_guest(keys, window, events):
     window.find("list item", "card, Saved")
     keys("ctrl+r")
     window.find("list item", "card, Running")
+    reboots(keys, "ctrl+b", window, Events())
+    window.find("list item", "card, Running").click()
     keys("ctrl+o")
     return wait_for("the guest's window", lambda: keys.application.window_of("card"))
 
@@ -180,6 +204,8 @@ def of_the_window(keys, window):
         wait_for(f"{page} is shown", lambda: window.find(name=page).has(Atspi.StateType.PRESSED))
     of_the_details(keys, Details(window))
     of_the_port(keys, window)
+    reboots(keys, "ctrl+shift+F5", window, Events())
+    window.wait_for_text("Running")
     keys("ctrl+shift+h")
     wait_for("it is saved", lambda: state("card") == "saved")
 

@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Client, ClientError, ErrorClass};
 use crate::{
-    input::{
-        Key,
-        keys::{self, Stroke},
-    },
+    input::{Key, keys},
     manager::storage::progress::Watch,
 };
 
@@ -24,20 +21,26 @@ impl Client {
         self.press(keys, None).await
     }
 
-    /// Types a text, as on a US keyboard. Characters that such a keyboard lacks are refused before anything is typed. `watch` is
-    /// told how many strokes of how many are done; whether it was never told to stop is returned.
+    /// Types a text, as on a US keyboard. Characters that such a keyboard lacks are refused before anything is typed. See
+    /// [`Self::type_strokes`] for `watch` and what is returned.
     pub async fn type_text(&self, text: &str, watch: Watch<'_>) -> Result<bool, ClientError> {
         let strokes = keys::text_to_keys(text).map_err(|_| ClientError::Refused {
             class: ErrorClass::GenericError,
             description: not_on_the_keyboard(&keys::untypeable(text)),
         })?;
+        let strokes: Vec<Vec<Key>> = strokes.into_iter().map(|stroke| stroke.keys().collect()).collect();
+        self.type_strokes(&strokes, watch).await
+    }
+
+    /// Presses one stroke after the other: keys that go down together, and up again. `watch` is told how many of how many are done;
+    /// whether it was never told to stop is returned.
+    pub async fn type_strokes(&self, strokes: &[Vec<Key>], watch: Watch<'_>) -> Result<bool, ClientError> {
         let total = strokes.len() as u64;
-        for (done, stroke) in (0..).zip(strokes) {
+        for (done, keys) in (0..).zip(strokes) {
             if !watch(done, total) {
                 return Ok(false);
             }
-            let keys: Vec<Key> = Stroke::keys(stroke).collect();
-            self.press(&keys, Some(HOLD)).await?;
+            self.press(keys, Some(HOLD)).await?;
             // One at a time, so that nothing waits anywhere when it is stopped and the keyboard's queue is never full.
             tokio::time::sleep(TYPING_INTERVAL).await;
         }

@@ -114,6 +114,8 @@ pub enum Action {
     Reset,
     /// Presses the guest's power button.
     ShutDown,
+    /// Shuts the guest down and starts it anew.
+    Reboot,
     /// Pulls the guest's plug.
     ForceOff,
     /// Keeps the guest's state, memory included, and ends it.
@@ -138,6 +140,8 @@ pub enum Action {
     MachineReset,
     /// Presses the power button of the window's guest.
     MachineShutDown,
+    /// Shuts the window's guest down and starts it anew.
+    MachineReboot,
     /// Pulls the plug of the window's guest.
     MachineForceOff,
     /// Keeps the state of the window's guest, and ends it.
@@ -219,7 +223,7 @@ pub struct Entry {
 
 impl Action {
     /// All of them, in the order of the shortcuts window.
-    pub const ALL: [Self; 76] = [
+    pub const ALL: [Self; 78] = [
         Self::NewGuest,
         Self::TryTestCard,
         Self::Search,
@@ -252,6 +256,7 @@ impl Action {
         Self::Pause,
         Self::Reset,
         Self::ShutDown,
+        Self::Reboot,
         Self::ForceOff,
         Self::SaveState,
         Self::DiscardSaved,
@@ -264,6 +269,7 @@ impl Action {
         Self::MachinePause,
         Self::MachineReset,
         Self::MachineShutDown,
+        Self::MachineReboot,
         Self::MachineForceOff,
         Self::MachineSaveState,
         Self::MachineDiscardSaved,
@@ -336,6 +342,7 @@ impl Action {
             Self::Pause => (Guest, "pause", gettext("_Pause"), &["<Control>p"]),
             Self::Reset => (Guest, "reset", gettext("R_eset"), &["<Control><Shift>r"]),
             Self::ShutDown => (Guest, "shut-down", gettext("_Shut Down"), &["<Control>d"]),
+            Self::Reboot => (Guest, "reboot", gettext("Re_boot"), &["<Control>b"]),
             Self::ForceOff => (Guest, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
             Self::SaveState => (Guest, "save-state", gettext("Sa_ve State"), &["<Control>s"]),
             Self::DiscardSaved => (Guest, "discard-saved", gettext("Disc_ard Saved State…"), &[]),
@@ -348,6 +355,7 @@ impl Action {
             Self::MachinePause => (GuestWindow, "pause", gettext("_Pause"), &["<Control><Shift>p"]),
             Self::MachineReset => (GuestWindow, "reset", gettext("R_eset"), &["<Control><Shift>t"]),
             Self::MachineShutDown => (GuestWindow, "shut-down", gettext("_Shut Down"), &["<Control><Shift>d"]),
+            Self::MachineReboot => (GuestWindow, "reboot", gettext("Re_boot"), &["<Control><Shift>F5"]),
             Self::MachineForceOff => (GuestWindow, "force-off", gettext("_Force Off…"), &["<Control><Shift>f"]),
             Self::MachineSaveState => (GuestWindow, "save-state", gettext("Sa_ve State"), &["<Control><Shift>h"]),
             Self::MachineDiscardSaved => (GuestWindow, "discard-saved", gettext("Disc_ard Saved State…"), &[]),

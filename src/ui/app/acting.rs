@@ -33,6 +33,7 @@ impl App {
         match request {
             GuestRequest::Open => self.open(guest, sender),
             GuestRequest::Operate(operation) => operations::operate(&self.backend, &self.place, operation, &guest),
+            GuestRequest::Reboot => operations::reboot(&self.backend, &self.place, &guest),
             GuestRequest::SaveState => operations::save_state(&self.backend, &self.place, &guest),
             GuestRequest::DiscardSaved => operations::discard_saved(&self.backend, &self.place, &guest),
             GuestRequest::Clone => operations::clone(&self.backend, &self.place, &guest),
@@ -45,6 +46,7 @@ impl App {
     fn request_of_several(&self, request: GuestRequest, guests: Vec<GuestView>) {
         match request {
             GuestRequest::Operate(operation) => bulk::operate(&self.backend, &self.place, operation, guests),
+            GuestRequest::Reboot => bulk::reboot(&self.backend, &self.place, guests),
             GuestRequest::SaveState => bulk::save_states(&self.backend, &self.place, guests),
             GuestRequest::Delete => bulk::delete(&self.backend, &self.place, guests),
             _ => {}

@@ -5,11 +5,11 @@ mod editing;
 mod host;
 mod snapshots;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use lodge::{
-    input::keys::parse_combination,
+    input::{Key, keys::parse_combination},
     manager::{
         client::Client,
         clone::{self, NewClone},
@@ -44,6 +44,10 @@ pub use lodge::manager::{
     supervisor::GuestState,
 };
 
+/// How long a guest's system may take to shut down before it is started anew.
+const TIME_TO_SHUT_DOWN: Duration = Duration::from_secs(120);
+/// How often it is looked whether a person has stopped what waits.
+const LOOK_FOR_STOP: Duration = Duration::from_millis(100);
 /// The test card guest's memory.
 const TEST_CARD_MEMORY: Size = Size::mib(64);
 
@@ -194,12 +198,12 @@ impl Backend {
         Ok(self.client(id)?.send_keys(&parse_combination(combination)?).await?)
     }
 
-    /// Types a text in the guest, as on a US keyboard.
-    pub async fn type_text(&self, id: &GuestId, text: &str, progress: Progress) -> Result<()> {
+    /// Presses one stroke after the other in the guest: keys that are held together.
+    pub async fn type_strokes(&self, id: &GuestId, strokes: &[Vec<Key>], progress: Progress) -> Result<()> {
         let client = self.client(id)?;
         // The shortcut that asked for it may be down there still.
         client.lift_modifiers().await?;
-        match client.type_text(text, &|done, total| progress.tell(done, total)).await? {
+        match client.type_strokes(strokes, &|done, total| progress.tell(done, total)).await? {
             true => Ok(()),
             false => Err(anyhow!("it was stopped")),
         }
@@ -223,6 +227,25 @@ impl Backend {
     /// Keeps the running guest's state, memory included, and ends it.
     pub async fn save_state(&self, name: &str, progress: Progress) -> Result<()> {
         Ok(self.guests.supervisor().save(name, &|done, total| progress.tell(done, total)).await?)
+    }
+
+    /// Has the guest shut down and starts it anew, unless a person stops that meanwhile. `false` when it runs on: its system ignores
+    /// the power button, or needs longer.
+    pub async fn reboot(&self, name: &str, stop: Progress) -> Result<bool> {
+        let supervisor = self.guests.supervisor();
+        let stopped = async {
+            while !stop.is_stopped() {
+                tokio::time::sleep(LOOK_FOR_STOP).await;
+            }
+        };
+        let is_off = tokio::select! {
+            is_off = supervisor.shut_down(name, TIME_TO_SHUT_DOWN) => is_off?,
+            () = stopped => bail!("stopped"),
+        };
+        if is_off {
+            drop(supervisor.start(name).await?);
+        }
+        Ok(is_off)
     }
 
     /// Removes the state that was kept of the guest.

@@ -48,6 +48,11 @@ pub fn key_of(hardware_code: u32) -> Option<Key> {
     u16::try_from(hardware_code.checked_sub(8)?).ok().filter(|&code| code > 0).map(Key)
 }
 
+/// The hardware key code of a key: the way back.
+pub fn hardware_code(key: Key) -> u32 {
+    u32::from(key.0) + 8
+}
+
 impl Keyboard {
     /// A key is going down while the desktop has these modifiers down: returns those that the guest has to see let go, and those
     /// that it has to see pressed before.
@@ -106,6 +111,7 @@ mod tests {
     #[test]
     fn hardware_codes_count_from_eight() {
         assert_eq!(key_of(38), Some(A));
+        assert_eq!(hardware_code(A), 38);
         assert_eq!(key_of(8), None);
         assert_eq!(key_of(3), None);
     }

@@ -1,7 +1,7 @@
 //! The console: a widget that shows a guest's screen and takes a person's keys and pointer to it.
 //!
 //! [`geometry`] knows where the picture lies, [`paint`] draws it in [`tiles`], from the guest's [`surface`] where it can, [`keyboard`] and
-//! [`pointer`] know what the guest holds down, [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest
+//! [`pointer`] know what the guest holds down, [`layout`] how a text is typed, [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest
 //! shares with the desktop. What has changed is taken over when the display's next frame begins, and only then is more asked for: so a
 //! hidden console costs nothing and the display's rate is never exceeded.
 //!
@@ -12,6 +12,7 @@ mod clipboard;
 mod cursor;
 mod geometry;
 mod keyboard;
+mod layout;
 mod link;
 mod paint;
 mod pointer;
@@ -32,6 +33,7 @@ use crate::ui::preferences;
 use clipboard::Clipboard;
 pub use geometry::Scaling;
 use keyboard::Reaction;
+pub use layout::Layout;
 use link::{Link, LinkEvent};
 
 glib::wrapper! {
@@ -304,7 +306,10 @@ impl Console {
         let keys = gtk::EventControllerKey::new();
         keys.set_propagation_phase(gtk::PropagationPhase::Capture);
         let console = self.downgrade();
-        keys.connect_key_pressed(move |_, _, code, modifiers| {
+        keys.connect_key_pressed(move |keys, _, code, modifiers| {
+            if let Some((console, event)) = console.upgrade().zip(key_event(keys)) {
+                console.imp().layout.set(event.layout());
+            }
             let found = console.upgrade().zip(keyboard::key_of(code));
             let passed = found.is_some_and(|(console, key)| console.key(key, Some(modifiers)));
             if passed { glib::Propagation::Stop } else { glib::Propagation::Proceed }
@@ -316,6 +321,11 @@ impl Console {
             }
         });
         window.add_controller(keys);
+    }
+
+    /// Which of the layouts of the desktop's keyboard is in use, as far as it is known.
+    pub fn layout(&self) -> u32 {
+        self.imp().layout.get()
     }
 
     /// Passes a key on that goes down, with these modifiers, or up; whether the guest got it.
@@ -428,6 +438,10 @@ impl Console {
     }
 }
 
+fn key_event(keys: &gtk::EventControllerKey) -> Option<gdk::KeyEvent> {
+    keys.current_event()?.downcast().ok()
+}
+
 mod imp {
     use std::cell::{Cell, RefCell};
 
@@ -451,6 +465,7 @@ mod imp {
         pub scaling: Cell<Scaling>,
         pub view_only: Cell<bool>,
         pub keyboard: RefCell<Keyboard>,
+        pub layout: Cell<u32>,
         pub pointer: RefCell<Pointer>,
         pub captured: Cell<bool>,
         /// The display's next frame takes over what has changed.

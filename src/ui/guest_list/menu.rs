@@ -19,6 +19,8 @@ pub enum GuestRequest {
     Open,
     /// Do this to it.
     Operate(Operation),
+    /// Shut it down and start it anew.
+    Reboot,
     /// Keep its state and end it.
     SaveState,
     /// Remove the state that was kept.
@@ -35,12 +37,13 @@ pub enum GuestRequest {
     SelectAll,
 }
 
-const REQUESTS: [(Action, GuestRequest); 13] = [
+const REQUESTS: [(Action, GuestRequest); 14] = [
     (Action::Open, GuestRequest::Open),
     (Action::Run, GuestRequest::Operate(Operation::Run)),
     (Action::Pause, GuestRequest::Operate(Operation::Pause)),
     (Action::Reset, GuestRequest::Operate(Operation::Reset)),
     (Action::ShutDown, GuestRequest::Operate(Operation::ShutDown)),
+    (Action::Reboot, GuestRequest::Reboot),
     (Action::ForceOff, GuestRequest::Operate(Operation::ForceOff)),
     (Action::SaveState, GuestRequest::SaveState),
     (Action::DiscardSaved, GuestRequest::DiscardSaved),
@@ -56,6 +59,7 @@ impl GuestRequest {
     pub fn allowed(self, view: &GuestView) -> bool {
         match self {
             Self::Operate(operation) => view.definition.is_ok() && operation.allowed(&view.state),
+            Self::Reboot => operations::can_be_rebooted(view),
             Self::SaveState => operations::can_be_saved(view),
             Self::DiscardSaved => view.state == GuestState::Saved,
             Self::Clone => operations::can_be_cloned(view),
@@ -156,7 +160,7 @@ fn model(state: Option<&GuestState>) -> gio::Menu {
     menu.append_section(None, &section(&[Action::Open]));
     let kept = if state == Some(&GuestState::Saved) { Action::DiscardSaved } else { Action::SaveState };
     menu.append_section(None, &section(&[Action::Run, Action::Pause, Action::ShutDown, kept]));
-    menu.append_section(None, &section(&[Action::Reset, Action::ForceOff]));
+    menu.append_section(None, &section(&[Action::Reboot, Action::Reset, Action::ForceOff]));
     menu.append_section(None, &section(&[Action::Clone, Action::Rename, Action::Delete]));
     menu
 }

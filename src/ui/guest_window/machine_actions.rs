@@ -93,6 +93,7 @@ impl MachineActions {
                 (Some(operation), _) => guest.definition.is_ok() && operation.allowed(&guest.state),
                 (None, Action::SendCtrlAltDelete | Action::Screenshot | Action::ShowOnNetwork) => active,
                 (None, Action::TypeClipboard) => guest.state == GuestState::Running,
+                (None, Action::MachineReboot) => operations::can_be_rebooted(guest),
                 (None, Action::MachineSaveState) => operations::can_be_saved(guest),
                 (None, Action::MachineDiscardSaved) => guest.state == GuestState::Saved,
                 (None, Action::TakeSnapshot) => snapshots::can_be_taken(guest),
@@ -195,7 +196,8 @@ pub fn menu() -> gio::Menu {
         None,
         &section(&[Action::ScaleToWindow, Action::ResizeToWindow, Action::FullScreen, Action::ViewOnly]),
     );
-    menu.append_section(None, &section(&[Action::MachineShutDown, Action::MachineReset, Action::MachineForceOff]));
+    let off = [Action::MachineShutDown, Action::MachineReboot, Action::MachineReset, Action::MachineForceOff];
+    menu.append_section(None, &section(&off));
     menu.append_section(
         None,
         &section(&[Action::TakeSnapshot, Action::MachineSaveState, Action::MachineDiscardSaved, Action::MachineClone]),

@@ -381,7 +381,8 @@ impl Component for GuestWindow {
                 self.screen.let_go();
                 let input = sender.input_sender().clone();
                 let ended = move || input.emit(GuestWindowMsg::Typed);
-                self.typing.type_clipboard(&self.backend, &self.place, &self.guest, ended);
+                let layout = self.screen.layout();
+                self.typing.type_clipboard(&self.backend, &self.place, &self.guest, layout, ended);
             }
             GuestWindowMsg::Action(Action::ShowOnNetwork) => {
                 self.screen.let_go();
@@ -467,6 +468,7 @@ impl GuestWindow {
                 self.stack.set_visible_child_name(SNAPSHOTS);
                 self.snapshots.take();
             }
+            Action::MachineReboot => operations::reboot(&self.backend, &self.place, &self.guest),
             Action::MachineSaveState => operations::save_state(&self.backend, &self.place, &self.guest),
             Action::MachineDiscardSaved => operations::discard_saved(&self.backend, &self.place, &self.guest),
             Action::MachineClone => operations::clone(&self.backend, &self.place, &self.guest),

@@ -74,6 +74,11 @@ impl ScreenPage {
         self.console.take_keys_of(window);
     }
 
+    /// Which of the layouts of the desktop's keyboard is in use, as far as it is known.
+    pub fn layout(&self) -> u32 {
+        self.console.layout()
+    }
+
     /// Gives the console the keyboard.
     pub fn focus(&self) {
         if self.console.has_focus() {

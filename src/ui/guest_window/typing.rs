@@ -4,13 +4,15 @@
 use std::{cell::Cell, rc::Rc};
 
 use adw::prelude::*;
-use lodge::{input::keys, manager::client::TYPING_INTERVAL};
+use lodge::manager::client::TYPING_INTERVAL;
 
 use crate::ui::{
     backend::{Backend, GuestView},
+    console::Layout,
     dialogs,
     i18n::{gettext, gettext_f, ngettext_f},
     operations::Place,
+    preferences::{self, TypedText},
 };
 
 /// A text with more characters than this is typed only after a question.
@@ -25,40 +27,51 @@ pub struct Typing {
 }
 
 impl Typing {
-    /// Types what is in the clipboard now. `ended` is called when that is over, however it went.
-    pub fn type_clipboard(&self, backend: &Backend, place: &Place, guest: &GuestView, ended: impl FnOnce() + 'static) {
+    /// Types what is in the clipboard now. `number` tells which of the layouts of the desktop's keyboard is in use. `ended` is called
+    /// when that is over, however it went.
+    pub fn type_clipboard(
+        &self,
+        backend: &Backend,
+        place: &Place,
+        guest: &GuestView,
+        number: u32,
+        ended: impl FnOnce() + 'static,
+    ) {
         if self.busy.replace(true) {
             return place.toast(&gettext("Another text is still being typed"));
         }
         let (backend, place, guest, busy) = (backend.clone(), place.clone(), guest.clone(), self.busy.clone());
         relm4::spawn_local(async move {
-            type_clipboard(backend, &place, &guest).await;
+            type_clipboard(backend, &place, &guest, number).await;
             busy.set(false);
             ended();
         });
     }
 }
 
-async fn type_clipboard(backend: Backend, place: &Place, guest: &GuestView) {
+async fn type_clipboard(backend: Backend, place: &Place, guest: &GuestView, number: u32) {
     // Whatever else the clipboard holds, a picture say, cannot be read as a text.
     let held = place.window.clipboard().read_text_future().await.ok().flatten();
     let Some(text) = held.map(String::from).filter(|text| !text.is_empty()) else {
         return place.toast(&gettext("The clipboard holds no text"));
     };
-    let lacking = keys::untypeable(&text);
-    let typed: String = text.chars().filter(|character| !lacking.contains(character)).collect();
+    let layout = match preferences::get().typed_text {
+        TypedText::Desktop => Layout::of_display(&WidgetExt::display(&place.window), number),
+        TypedText::Us => Layout::us(),
+    };
+    let (strokes, lacking) = layout.strokes(&text);
     let name = [("name", guest.name.as_str())];
     let failed = || gettext_f("The Text Could Not Be Typed into “{name}”", &name);
-    if typed.is_empty() {
+    if strokes.is_empty() {
         return dialogs::error(&place.window, &failed(), &left_out(&lacking));
     }
-    let length = typed.chars().count();
+    let length = strokes.len();
     if (length > LONG || !lacking.is_empty()) && !ask(place, guest, length, &lacking).await {
         return;
     }
     let id = guest.id.clone();
     let doing = gettext_f("Typing into “{name}”…", &name);
-    let call = |progress| async move { backend.type_text(&id, &typed, progress).await };
+    let call = |progress| async move { backend.type_strokes(&id, &strokes, progress).await };
     match place.run_long(&doing, true, call).await {
         Some(Ok(())) => {}
         Some(Err(error)) => place.complain(&failed(), &error),
@@ -92,11 +105,17 @@ fn left_out(lacking: &[char]) -> String {
     if lacking.len() > NAMED {
         named.push("…".to_owned());
     }
-    let characters = named.join(" ");
-    gettext_f(
-        "The text is typed as on a US keyboard, which lacks these characters: {characters}. They are left out.",
-        &[("characters", &characters)],
-    )
+    let characters = [("characters", &*named.join(" "))];
+    match preferences::get().typed_text {
+        TypedText::Desktop => gettext_f(
+            "The text is typed as on your keyboard, which lacks these characters: {characters}. They are left out.",
+            &characters,
+        ),
+        TypedText::Us => gettext_f(
+            "The text is typed as on a US keyboard, which lacks these characters: {characters}. They are left out.",
+            &characters,
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod new_guests;
 mod release_keys;
+mod typed_text;
 mod window;
 
 use std::{
@@ -18,6 +19,7 @@ use lodge::{manager::definition::NetworkDefinition, system_error::words};
 use serde::{Deserialize, Serialize};
 
 pub use release_keys::ReleaseKeys;
+pub use typed_text::TypedText;
 pub use window::present;
 
 use crate::ui::saver::Saver;
@@ -53,6 +55,8 @@ pub struct Preferences {
     pub graph_seconds: u64,
     /// What takes the keyboard back from a guest.
     pub release_keys: ReleaseKeys,
+    /// The layout that a text is typed on.
+    pub typed_text: TypedText,
     /// The pool that new guests get their disks in, by name.
     pub new_guest_pool: Option<String>,
     /// A card that is connected to the network that new guests are on.
@@ -74,6 +78,7 @@ impl Default for Preferences {
             keep_awake: false,
             graph_seconds: 1,
             release_keys: ReleaseKeys::default(),
+            typed_text: TypedText::default(),
             new_guest_pool: None,
             new_guest_network: None,
         }
@@ -179,6 +184,7 @@ mod tests {
             keep_awake: true,
             graph_seconds: 5,
             release_keys: ReleaseKeys::RightCtrl,
+            typed_text: TypedText::Us,
             new_guest_pool: Some("fast".to_owned()),
             new_guest_network: Some(NetworkDefinition::bridge("br0")),
             ..Preferences::default()

@@ -3,7 +3,7 @@
 use adw::prelude::*;
 use gtk::{gdk, gio};
 
-use super::{Preferences, ReleaseKeys, change, get, new_guests};
+use super::{Preferences, ReleaseKeys, TypedText, change, get, new_guests};
 use crate::ui::{
     actions::{self, Action},
     backend::Backend,
@@ -26,6 +26,7 @@ pub fn present(parent: &impl IsA<gtk::Window>, backend: &Backend, changed: impl 
         let group = adw::PreferencesGroup::builder().title(title).build();
         if place == 0 {
             group.add(&release_keys());
+            group.add(&typed_text());
         }
         for choice in choices {
             group.add(&switch(choice, changed.clone()));
@@ -155,6 +156,16 @@ fn release_keys() -> adw::ComboRow {
         change(|preferences| preferences.release_keys = ReleaseKeys::ALL.get(place).copied().unwrap_or_default());
     });
     row.set_subtitle(&gettext("Pressed alone, they take the keyboard back from a guest."));
+    row
+}
+
+fn typed_text() -> adw::ComboRow {
+    let labels = TypedText::ALL.map(TypedText::label);
+    let now = TypedText::ALL.iter().position(|layout| *layout == get().typed_text);
+    let row = choice(&gettext("Keyboard Layout of Typed Text"), &labels, now, |place| {
+        change(|preferences| preferences.typed_text = TypedText::ALL.get(place).copied().unwrap_or_default());
+    });
+    row.set_subtitle(&gettext("The clipboard is typed for guests that have this layout."));
     row
 }
 
