@@ -166,6 +166,13 @@ fn the_clipboard_is_shared_with_the_guest_that_has_the_keyboard() {
 }
 
 #[test]
+fn each_button_of_the_pointer_reaches_the_guest_and_its_balloon_answers() {
+    if kvm::open().is_some() {
+        run("pointer.py");
+    }
+}
+
+#[test]
 fn a_guest_is_put_into_a_bridge_and_its_vcpus_are_arranged_with_the_wizard() {
     if kvm::open().is_some() {
         run_with_bridge("network.py");

@@ -227,10 +227,12 @@ mod tests {
         });
         let other = effects(|guest| guest.networks[0] = NetworkDefinition::tap("tap0"));
         let new = effects(|guest| guest.add_disk(DiskDefinition::empty_drive()));
+        let image = effects(|guest| guest.disks[0].path = "/b".into());
 
         assert!(memory.next_start && !memory.at_once());
         assert!(both.next_start && both.at_once());
         assert!(other.next_start && !other.at_once() && new.next_start, "another card, and one more");
+        assert!(image.next_start && !image.at_once(), "another image of a disk");
     }
 
     #[test]
