@@ -15,10 +15,7 @@ use std::{
     io::{self, Read},
     os::{
         fd::{FromRawFd, OwnedFd, RawFd},
-        unix::{
-            fs::PermissionsExt,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     process, thread,
@@ -45,9 +42,16 @@ pub fn install(folder: &Path, entry: &str) -> io::Result<PathBuf> {
         program.display()
     );
     let path = folder.join("lodge-worker");
-    fs::write(&path, script)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    write_program(&path, &script)?;
     Ok(path)
+}
+
+/// Writes a script that can be run at once. A process of its own does it: what this process has open for writing, those have
+/// for a moment that its other threads start, and what somebody writes to cannot be run.
+pub fn write_program(path: &Path, script: &str) -> io::Result<()> {
+    let write = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
+    let written = process::Command::new("sh").args(["-c", write]).arg(path).arg(script).status()?;
+    written.success().then_some(()).ok_or_else(|| io::Error::other("the script was not written"))
 }
 
 /// Makes a host in `folder` that has all that a start looks for: a `/dev/kvm` that can be opened, and firmware.

@@ -27,7 +27,8 @@ pub fn install_helper(folder: &Path, config: &str) {
     const MAY_MAKE: [u8; 20] = [1, 0, 0, 2, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let (helper, etc) = (folder.join("helper"), folder.join("etc"));
     if !helper.exists() {
-        fs::copy(HELPER, &helper).unwrap();
+        // Not by this process: while another thread starts a program, that has open what is being written, and it cannot be run.
+        succeed(Command::new("cp").args([Path::new(HELPER), &helper]));
         rustix::fs::setxattr(&helper, "security.capability", &MAY_MAKE, rustix::fs::XattrFlags::empty()).unwrap();
         own_etc(folder);
         fs::create_dir_all(etc.join("qemu")).unwrap();

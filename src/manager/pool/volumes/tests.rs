@@ -1,6 +1,6 @@
 //! LVM's programs are stand-ins here, over files in a folder: they take and print what lvm2's do.
 
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::*;
 use crate::manager::{
@@ -9,6 +9,7 @@ use crate::manager::{
     paths::Paths,
     pool::lvm::{Lvm, LvmError},
     size::MIB,
+    testing::write_program,
 };
 
 /// Each is `vgs`, `lvs` and so on by its name. A volume group is a folder of files, of 64 MiB.
@@ -62,8 +63,7 @@ impl Fixture {
         let programs = folder.path().join("programs");
         fs::create_dir_all(programs.join("groups/vg0")).unwrap();
         fs::create_dir_all(folder.path().join("more")).unwrap();
-        fs::write(programs.join("lvm"), PROGRAM).unwrap();
-        fs::set_permissions(programs.join("lvm"), fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&programs.join("lvm"), PROGRAM).unwrap();
         for program in ["vgs", "lvs", "lvcreate", "lvextend", "lvreduce", "lvremove"] {
             fs::hard_link(programs.join("lvm"), programs.join(program)).unwrap();
         }
