@@ -188,27 +188,46 @@ fn huge_file(len: u64, size: HugePages) -> Result<File, MemoryError> {
     Ok(file)
 }
 
+/// How often memory is put into line, at most.
+const ATTEMPTS: usize = 8;
+
 /// Maps private memory, each range as far behind a multiple of the huge pages' size as it is for the guest.
 ///
-/// Linux places a mapping right below the one before it, if there is room, so one that is out of line is made again below
-/// another that puts it into line, and which is so large that it takes the place of the first and no gap above it. From 6.7 on
-/// Linux sees to it itself.
+/// Linux places a mapping at the end of the highest gap that has room, most often right below the one before it. So one that is out of
+/// line is made again below another that puts it into line, and which is too large for any gap that would have taken less. All of them
+/// are kept until the end, since what is let go is a gap again. Another thread's mapping may come between: then it is tried again.
+/// Memory that is out of line in the end has fewer huge pages, and nothing else. From 6.7 on Linux itself puts what is made of whole
+/// huge pages into line.
 fn map_aligned(ranges: Vec<RamRange>) -> io::Result<GuestMemory> {
     let mut regions = Vec::with_capacity(ranges.len());
     for RamRange { address, len, .. } in ranges {
         let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        let mut mapping = MmapRegion::new(len).map_err(io::Error::other)?;
-        let excess = (mapping.as_ptr() as usize).wrapping_sub(address as usize) % HugePages::Size2M.bytes() as usize;
-        if excess > 0 {
-            drop(mapping);
-            let pad = len.next_multiple_of(HugePages::Size2M.bytes() as usize) + excess;
-            let _pad = MmapRegion::<()>::new(pad).map_err(io::Error::other)?;
-            mapping = MmapRegion::new(len).map_err(io::Error::other)?;
-        }
-        let region = GuestRegionMmap::new(mapping, GuestAddress(address));
+        let region = GuestRegionMmap::new(map_in_line(len, address as usize)?, GuestAddress(address));
         regions.push(region.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?);
     }
     GuestMemory::from_regions(regions).map_err(io::Error::other)
+}
+
+/// `len` bytes that are to lie as far behind a multiple of the huge pages' size as `address`; see [`map_aligned`].
+fn map_in_line(len: usize, address: usize) -> io::Result<MmapRegion> {
+    let page = HugePages::Size2M.bytes() as usize;
+    let mut mapping = MmapRegion::new(len).map_err(io::Error::other)?;
+    let mut kept = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let start = mapping.as_ptr() as usize;
+        if start.wrapping_sub(address).is_multiple_of(page) {
+            break;
+        }
+        // So much is lacking between it and the next one. It is never whole huge pages, which newer kernels place otherwise.
+        let lacking = start.wrapping_sub(len).wrapping_sub(address) % page;
+        if lacking > 0 {
+            let Ok(pad) = MmapRegion::new(len.next_multiple_of(page) + lacking) else { break };
+            kept.push(pad);
+        }
+        let Ok(below) = MmapRegion::new(len) else { break };
+        kept.push(std::mem::replace(&mut mapping, below));
+    }
+    Ok(mapping)
 }
 
 fn advise(memory: &GuestMemory, advice: Advice) -> io::Result<()> {
