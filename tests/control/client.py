@@ -49,7 +49,11 @@ async def main(socket, picture):
 
     await client.execute("quit")
     assert (await asyncio.wait_for(events.get(), 60))["event"] == "SHUTDOWN"
-    await client.disconnect()
+    try:
+        await client.disconnect()
+    except EOFError:
+        # The guest has ended: it may be the first to hang up.
+        pass
 
 
 asyncio.run(main(sys.argv[1], sys.argv[2]))
