@@ -21,7 +21,8 @@ impl Neighbour {
             std::thread::yield_now();
         }
         let pid = neighbour.pid();
-        ip("link add port1 type veth peer name eth0 netns", &[&pid]);
+        // A bridge has the lowest address of its ports'. One by chance could be above that of a guest's interface, as no real card's is.
+        ip("link add port1 address 02:00:00:00:00:01 type veth peer name eth0 netns", &[&pid]);
         ip(&format!("link set port1 master {bridge} up"), &[]);
         for arguments in ["link set eth0 up", &format!("address add {address} dev eth0")] {
             let inside = ["-t", &pid, "-n", "ip"].into_iter().chain(arguments.split(' '));
