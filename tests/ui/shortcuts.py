@@ -35,6 +35,8 @@ class Events:
         self.socket.sendall(b'{"execute": "qmp_capabilities"}\n')
         self.socket.settimeout(0.05)
         self.heard = b""
+        # Before it has answered it tells of nothing.
+        self.wait_for("return")
 
     def wait_for(self, event):
         """The next event of this name."""
