@@ -143,29 +143,28 @@ pub fn from_keysym(keysym: u32) -> Option<Meaning> {
     stroke(character).map(Meaning::Character)
 }
 
-/// The strokes that type a text on the US layout; the first character that it lacks is the error. A line's end is
-/// Return, whether it comes as `\n`, `\r` or both.
-pub fn text_to_keys(text: &str) -> Result<Vec<Stroke>, char> {
-    let mut strokes = Vec::with_capacity(text.len());
-    let mut after_return = false;
-    for character in text.chars() {
-        if !(character == '\n' && after_return) {
-            strokes.push(stroke(character).ok_or(character)?);
-        }
-        after_return = character == '\r';
-    }
-    Ok(strokes)
+/// The strokes that type a text on the US layout, each the keys that go down together, and the characters that it lacks.
+pub fn us_strokes(text: &str) -> (Vec<Vec<Key>>, Vec<char>) {
+    strokes(text, |character| Some(vec![stroke(character)?.keys().collect()]))
 }
 
-/// The characters of a text that the US layout lacks: each once, in the order in which they come.
-pub fn untypeable(text: &str) -> Vec<char> {
-    let mut lacking = Vec::new();
-    for character in text.chars().filter(|&character| stroke(character).is_none()) {
-        if !lacking.contains(&character) {
-            lacking.push(character);
+/// The strokes that type a text where `of_character` knows those of a character, and the characters that it does not know: each
+/// once, in the order in which they come. A line's end is one Return, however it is written.
+pub fn strokes(text: &str, of_character: impl Fn(char) -> Option<Vec<Vec<Key>>>) -> (Vec<Vec<Key>>, Vec<char>) {
+    let (mut strokes, mut lacking) = (Vec::new(), Vec::new());
+    for character in text.replace("\r\n", "\n").chars() {
+        let found = match character {
+            '\n' | '\r' => Some(vec![vec![ENTER]]),
+            '\t' => Some(vec![vec![TAB]]),
+            _ => of_character(character),
+        };
+        match found {
+            Some(found) => strokes.extend(found),
+            None if !lacking.contains(&character) => lacking.push(character),
+            None => {}
         }
     }
-    lacking
+    (strokes, lacking)
 }
 
 /// The keys of a combination as people write it, `ctrl-alt-delete` or `Ctrl+Alt+F1`, in the order in which they go
@@ -182,16 +181,11 @@ fn from_spoken_name(name: &str) -> Result<Key, UnknownKey> {
 }
 
 /// The stroke that types a character on the US layout.
-pub fn stroke(character: char) -> Option<Stroke> {
-    match character {
-        '\n' | '\r' => Some(Stroke { key: ENTER, shift: false }),
-        '\t' => Some(Stroke { key: TAB, shift: false }),
-        _ => ROWS.iter().find_map(|row| {
-            let (plain, shifted) = row.types?;
-            (plain == character || shifted == character)
-                .then_some(Stroke { key: Key(row.code), shift: plain != character })
-        }),
-    }
+fn stroke(character: char) -> Option<Stroke> {
+    ROWS.iter().find_map(|row| {
+        let (plain, shifted) = row.types?;
+        (plain == character || shifted == character).then_some(Stroke { key: Key(row.code), shift: plain != character })
+    })
 }
 
 fn row(key: Key) -> Option<&'static Row> {
@@ -300,9 +294,9 @@ mod tests {
     fn every_printable_ascii_character_can_be_typed() {
         let text: String = (' '..='~').collect();
 
-        let strokes = text_to_keys(&text).unwrap();
+        let (strokes, lacking) = us_strokes(&text);
 
-        assert_eq!(strokes.len(), text.len());
+        assert_eq!((strokes.len(), lacking), (text.len(), vec![]));
         assert_eq!(strokes.iter().collect::<HashSet<_>>().len(), text.len());
     }
 
@@ -310,26 +304,18 @@ mod tests {
     fn text_becomes_strokes_and_line_ends_become_return() {
         let a = from_qcode("a").unwrap();
 
-        let strokes = text_to_keys("aA\r\n\n\t").unwrap();
+        let (strokes, lacking) = us_strokes("aA\r\n\n\t");
 
-        let stroke = |key, shift| Stroke { key, shift };
-        assert_eq!(
-            strokes,
-            [stroke(a, false), stroke(a, true), stroke(ENTER, false), stroke(ENTER, false), stroke(TAB, false)]
-        );
-        assert_eq!(strokes[1].keys().collect::<Vec<_>>(), [LEFT_SHIFT, a]);
-    }
-
-    #[test]
-    fn a_character_that_the_layout_lacks_is_named() {
-        assert_eq!(text_to_keys("für"), Err('ü'));
-        assert_eq!(text_to_keys("a\u{7}"), Err('\u{7}'));
+        assert_eq!(strokes, [vec![a], vec![LEFT_SHIFT, a], vec![ENTER], vec![ENTER], vec![TAB]]);
+        assert_eq!(lacking, ['\0'; 0]);
     }
 
     #[test]
     fn all_characters_that_the_layout_lacks_are_named_once() {
-        assert_eq!(untypeable("für wen, ü? €"), ['ü', '€']);
-        assert_eq!(untypeable("a\r\n\tb"), ['\0'; 0]);
+        assert_eq!(us_strokes("für").1, ['ü']);
+        assert_eq!(us_strokes("a\u{7}").1, ['\u{7}']);
+        assert_eq!(us_strokes("für wen, ü? €").1, ['ü', '€']);
+        assert_eq!(us_strokes("a\r\n\tb").1, ['\0'; 0]);
     }
 
     #[test]

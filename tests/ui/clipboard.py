@@ -7,13 +7,9 @@ import os
 import re
 import struct
 import subprocess
-import sys
 
 from driver import TIMEOUT, run, wait_for
-from guests import Details, Serial, copy, lodgectl
-
-CACHE = os.environ.get("LODGE_TEST_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", ""), "lodge-test")
-KERNEL = os.path.join(CACHE, "guest-kernel")
+from guests import Details, Serial, copy, lodgectl, start_linux
 
 # Finds the port and opens it; reads one message, whose size is in the last four bytes of its header.
 SHELL = (
@@ -59,13 +55,7 @@ def definition():
 
 
 def test(application):
-    if not os.path.exists(os.path.join(KERNEL, "vmlinux")):
-        print(f"{KERNEL} is missing")
-        sys.exit(77)
-    root = os.path.join(os.environ["HOME"], "root.ext4")
-    subprocess.run(["cp", "--sparse=always", os.path.join(KERNEL, "root.ext4"), root], check=True)
-    kernel = ["--kernel", os.path.join(KERNEL, "vmlinux"), "--cmdline", "console=ttyS0 quiet root=/dev/vda rw init=/init"]
-    lodgectl("create", "linux", "--memory", "512MiB", "--network", "none", "--disk", root, *kernel, "--start")
+    start_linux()
     agent = Agent()
     window = application.window("Lodge")
     window.find("list item", "linux, Running").click()

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 
 import gi
 
@@ -36,6 +37,19 @@ def lodgectl(*arguments):
     if done.returncode != 0:
         raise Failure(f"lodgectl {' '.join(arguments)}: {done.stderr}")
     return done.stdout
+
+
+def start_linux():
+    """Starts a guest `linux`, whose shell is at its serial port; ends the script where the kernel is missing."""
+    cache = os.environ.get("LODGE_TEST_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", ""), "lodge-test")
+    folder = os.path.join(cache, "guest-kernel")
+    if not os.path.exists(os.path.join(folder, "vmlinux")):
+        print(f"{folder} is missing")
+        sys.exit(77)
+    root = os.path.join(os.environ["HOME"], "root.ext4")
+    subprocess.run(["cp", "--sparse=always", os.path.join(folder, "root.ext4"), root], check=True)
+    kernel = ["--kernel", os.path.join(folder, "vmlinux"), "--cmdline", "console=ttyS0 quiet root=/dev/vda rw init=/init"]
+    lodgectl("create", "linux", "--memory", "512MiB", "--network", "none", "--disk", root, *kernel, "--start")
 
 
 def state(name):

@@ -1,14 +1,9 @@
 """What a person does with the pointer's other buttons reaches a Linux guest, whose driver for the balloon is known of."""
 
-import os
 import subprocess
-import sys
 
 from driver import run, wait_for
-from guests import Details, Serial, lodgectl
-
-CACHE = os.environ.get("LODGE_TEST_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME", ""), "lodge-test")
-KERNEL = os.path.join(CACHE, "guest-kernel")
+from guests import Details, Serial, start_linux
 
 # Tells every event of the tablet: a time of 16 bytes, then type, code and value (linux/input.h).
 SHELL = (
@@ -26,13 +21,7 @@ CLICKS = [
 
 
 def test(application):
-    if not os.path.exists(os.path.join(KERNEL, "vmlinux")):
-        print(f"{KERNEL} is missing")
-        sys.exit(77)
-    root = os.path.join(os.environ["HOME"], "root.ext4")
-    subprocess.run(["cp", "--sparse=always", os.path.join(KERNEL, "root.ext4"), root], check=True)
-    kernel = ["--kernel", os.path.join(KERNEL, "vmlinux"), "--cmdline", "console=ttyS0 quiet root=/dev/vda rw init=/init"]
-    lodgectl("create", "linux", "--memory", "512MiB", "--network", "none", "--disk", root, *kernel, "--start")
+    start_linux()
     serial = Serial()
     serial.wait_for("# ")
     serial.say(SHELL)

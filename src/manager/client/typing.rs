@@ -24,11 +24,11 @@ impl Client {
     /// Types a text, as on a US keyboard. Characters that such a keyboard lacks are refused before anything is typed. See
     /// [`Self::type_strokes`] for `watch` and what is returned.
     pub async fn type_text(&self, text: &str, watch: Watch<'_>) -> Result<bool, ClientError> {
-        let strokes = keys::text_to_keys(text).map_err(|_| ClientError::Refused {
-            class: ErrorClass::GenericError,
-            description: not_on_the_keyboard(&keys::untypeable(text)),
-        })?;
-        let strokes: Vec<Vec<Key>> = strokes.into_iter().map(|stroke| stroke.keys().collect()).collect();
+        let (strokes, lacking) = keys::us_strokes(text);
+        if !lacking.is_empty() {
+            let description = not_on_the_keyboard(&lacking);
+            return Err(ClientError::Refused { class: ErrorClass::GenericError, description });
+        }
         self.type_strokes(&strokes, watch).await
     }
 

@@ -1,5 +1,5 @@
-//! The keys that type a text: on the layout of the desktop's keyboard, which a guest usually has too since keys are told to it by their
-//! place, or on the US one, which boot loaders and installers begin with.
+//! The keys that type a text on the layout of the desktop's keyboard. A guest usually has it, too, since keys are told to it by their
+//! place.
 
 use std::{collections::HashMap, ops::RangeInclusive};
 
@@ -7,7 +7,7 @@ use glib::NormalizeMode;
 use gtk::{gdk, glib, prelude::*};
 use lodge::input::{
     Key,
-    keys::{self, ENTER, LEFT_SHIFT, RIGHT_ALT, TAB},
+    keys::{self, LEFT_SHIFT, RIGHT_ALT},
 };
 
 use super::keyboard::hardware_code;
@@ -43,7 +43,7 @@ const DEAD: [Dead; 12] = [
     Dead { key: gdk::Key::dead_ogonek, mark: '\u{328}', alone: &['˛'] },
 ];
 
-/// A keyboard's layout.
+/// The layout of the desktop's keyboard.
 #[derive(Debug, Default)]
 pub struct Layout {
     characters: HashMap<char, Stroke>,
@@ -52,13 +52,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The US layout.
-    pub fn us() -> Self {
-        let stroke = |character| Some((character, keys::stroke(character)?.keys().collect()));
-        Self { characters: (' '..='~').filter_map(stroke).collect(), marks: HashMap::new() }
-    }
-
-    /// That of the desktop's keyboard. Of several that it has, the one with this number: [`gdk::KeyEvent::layout`].
+    /// Of several that the keyboard has, the one with this number: [`gdk::KeyEvent::layout`].
     pub fn of_display(display: &gdk::Display, number: u32) -> Self {
         let of_key = |key: Key| {
             let entries = display.map_keycode(hardware_code(key)).unwrap_or_default();
@@ -90,26 +84,12 @@ impl Layout {
         layout
     }
 
-    /// The strokes that type a text, and the characters that it lacks: each once, in the order in which they come. A line's end is the
-    /// Return key, however it is written.
+    /// The strokes that type a text, and the characters that it lacks: see [`keys::strokes`].
     pub fn strokes(&self, text: &str) -> (Vec<Stroke>, Vec<char>) {
-        let (mut strokes, mut lacking) = (Vec::new(), Vec::new());
-        for character in text.replace("\r\n", "\n").chars() {
-            match self.strokes_of(character) {
-                Some(found) => strokes.extend(found),
-                None if !lacking.contains(&character) => lacking.push(character),
-                None => {}
-            }
-        }
-        (strokes, lacking)
+        keys::strokes(text, |character| self.strokes_of(character))
     }
 
     fn strokes_of(&self, character: char) -> Option<Vec<Stroke>> {
-        match character {
-            '\n' | '\r' => return Some(vec![vec![ENTER]]),
-            '\t' => return Some(vec![vec![TAB]]),
-            _ => {}
-        }
         if let Some(stroke) = self.characters.get(&character) {
             return Some(vec![stroke.clone()]);
         }
@@ -125,6 +105,8 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use lodge::input::keys::{ENTER, TAB};
+
     use super::*;
 
     const E: Key = Key(18);
@@ -165,15 +147,5 @@ mod tests {
     #[test]
     fn what_a_layout_lacks_is_named_once() {
         assert_eq!(german().strokes("fêf\u{7}z"), (vec![vec![Y]], vec!['f', 'ê', '\u{7}']));
-        assert_eq!(Layout::us().strokes("für 5 €, ü").1, ['ü', '€']);
-    }
-
-    #[test]
-    fn the_us_layout_types_every_printable_ascii_character() {
-        let text: String = (' '..='~').collect();
-
-        let (strokes, lacking) = Layout::us().strokes(&text);
-
-        assert_eq!((strokes.len(), lacking), (text.len(), vec![]));
     }
 }

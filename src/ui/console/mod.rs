@@ -1,9 +1,9 @@
 //! The console: a widget that shows a guest's screen and takes a person's keys and pointer to it.
 //!
 //! [`geometry`] knows where the picture lies, [`paint`] draws it in [`tiles`], from the guest's [`surface`] where it can, [`keyboard`] and
-//! [`pointer`] know what the guest holds down, [`layout`] how a text is typed, [`link`] is the connection, [`cursor`] the guest's pointer, [`clipboard`] what the guest
-//! shares with the desktop. What has changed is taken over when the display's next frame begins, and only then is more asked for: so a
-//! hidden console costs nothing and the display's rate is never exceeded.
+//! [`pointer`] know what the guest holds down, [`layout`] how a text is typed, [`link`] is the connection, [`cursor`] the guest's
+//! pointer, [`clipboard`] what the guest shares with the desktop. What has changed is taken over when the display's next frame begins,
+//! and only then is more asked for: so a hidden console costs nothing and the display's rate is never exceeded.
 //!
 //! While it has the keyboard focus the console takes every key, those of the desktop too where the display server lets it.
 //! The release keys that are preferred let go; so does leaving the window.

@@ -4,7 +4,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use adw::prelude::*;
-use lodge::manager::client::TYPING_INTERVAL;
+use lodge::{input::keys, manager::client::TYPING_INTERVAL};
 
 use crate::ui::{
     backend::{Backend, GuestView},
@@ -55,11 +55,10 @@ async fn type_clipboard(backend: Backend, place: &Place, guest: &GuestView, numb
     let Some(text) = held.map(String::from).filter(|text| !text.is_empty()) else {
         return place.toast(&gettext("The clipboard holds no text"));
     };
-    let layout = match preferences::get().typed_text {
-        TypedText::Desktop => Layout::of_display(&WidgetExt::display(&place.window), number),
-        TypedText::Us => Layout::us(),
+    let (strokes, lacking) = match preferences::get().typed_text {
+        TypedText::Desktop => Layout::of_display(&WidgetExt::display(&place.window), number).strokes(&text),
+        TypedText::Us => keys::us_strokes(&text),
     };
-    let (strokes, lacking) = layout.strokes(&text);
     let name = [("name", guest.name.as_str())];
     let failed = || gettext_f("The Text Could Not Be Typed into “{name}”", &name);
     if strokes.is_empty() {

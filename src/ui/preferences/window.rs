@@ -150,23 +150,33 @@ fn graph_seconds(changed: impl Fn() + 'static) -> adw::ComboRow {
 }
 
 fn release_keys() -> adw::ComboRow {
-    let labels = ReleaseKeys::ALL.map(ReleaseKeys::label);
-    let now = ReleaseKeys::ALL.iter().position(|keys| *keys == get().release_keys);
-    let row = choice(&gettext("Keys That Let the Keyboard Go"), &labels, now, |place| {
-        change(|preferences| preferences.release_keys = ReleaseKeys::ALL.get(place).copied().unwrap_or_default());
-    });
+    let title = gettext("Keys That Let the Keyboard Go");
+    let row = one_of(&title, ReleaseKeys::ALL, ReleaseKeys::label, |preferences| &mut preferences.release_keys);
     row.set_subtitle(&gettext("Pressed alone, they take the keyboard back from a guest."));
     row
 }
 
 fn typed_text() -> adw::ComboRow {
-    let labels = TypedText::ALL.map(TypedText::label);
-    let now = TypedText::ALL.iter().position(|layout| *layout == get().typed_text);
-    let row = choice(&gettext("Keyboard Layout of Typed Text"), &labels, now, |place| {
-        change(|preferences| preferences.typed_text = TypedText::ALL.get(place).copied().unwrap_or_default());
-    });
+    let title = gettext("Keyboard Layout of Typed Text");
+    let row = one_of(&title, TypedText::ALL, TypedText::label, |preferences| &mut preferences.typed_text);
     row.set_subtitle(&gettext("The clipboard is typed for guests that have this layout."));
     row
+}
+
+/// One of `all`, which is preferred at `place`.
+fn one_of<T: Copy + PartialEq + 'static, const N: usize>(
+    title: &str,
+    all: [T; N],
+    label: fn(T) -> String,
+    place: fn(&mut Preferences) -> &mut T,
+) -> adw::ComboRow {
+    let preferred = *place(&mut get());
+    let now = all.iter().position(|one| *one == preferred);
+    choice(title, &all.map(label), now, move |chosen| {
+        if let Some(one) = all.get(chosen) {
+            change(|preferences| *place(preferences) = *one);
+        }
+    })
 }
 
 /// Light or dark: what the main menu has, too.
